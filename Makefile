@@ -1,0 +1,73 @@
+# What a person types here. `make` alone lists it; ARGS= goes to the command as it is:
+#   make train ARGS="experiment=imdb_mit_movie data_dir=FOLDER"
+#   make predict ARGS='bundle=FOLDER text="what 1995 comedy starred michael douglas"'
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OUTPUTS ?= outputs
+BENCH ?= benchmarks/hf_trainer.py
+
+# W&B's commands stay on this machine.
+export WANDB_ERROR_REPORTING ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train evaluate predict sweep dashboard notebooks bench test test-all check format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(INSTALLED) ## make .venv with the locked versions (PYTHON=python3.12, PIP_ARGS="..." for pip)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "candelabra needs Python 3.11 or newer: make setup PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) -r requirements.lock
+	$(BIN)/python -m pip install $(PIP_ARGS) --no-deps --editable .
+	@touch $@
+
+train: $(INSTALLED) ## train; ARGS="experiment=NAME key=value ..."
+	$(BIN)/candelabra train $(ARGS)
+
+evaluate: $(INSTALLED) ## score a trained model; ARGS="bundle=FOLDER ..."
+	$(BIN)/candelabra evaluate $(ARGS)
+
+predict: $(INSTALLED) ## ask a trained model; ARGS='bundle=FOLDER text="..."'
+	$(BIN)/candelabra predict $(ARGS)
+
+sweep: ARGS ?= freeze=none,encoder pooling=mean,cls
+sweep: $(INSTALLED) ## train every combination; ARGS="key=a,b key=c,d"
+	$(BIN)/candelabra train -m $(ARGS)
+
+dashboard: $(INSTALLED) ## browse the runs of outputs/ in W&B's terminal dashboard
+	@ls -d $(OUTPUTS)/wandb/*run-* >/dev/null 2>&1 \
+		|| { echo "No runs in $(OUTPUTS)/wandb yet: make train writes the first." >&2; exit 1; }
+	$(BIN)/wandb leet run $(OUTPUTS)/wandb
+
+notebooks: $(INSTALLED) ## run every notebook from top to bottom
+	$(BIN)/jupyter execute notebooks/*.ipynb
+
+bench: $(INSTALLED) ## run a benchmark; BENCH=benchmarks/FILE.py ARGS="..."
+	$(BIN)/python $(BENCH) $(ARGS)
+
+test: $(INSTALLED) ## the tests, without the slow ones
+	$(BIN)/pytest $(ARGS)
+
+test-all: $(INSTALLED) ## all tests
+	$(BIN)/pytest -m "slow or not slow" $(ARGS)
+
+check: $(INSTALLED) ## format, lint and types, nothing changed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove caches and builds; the next command installs again; outputs/ stays
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist $(INSTALLED)
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,20 @@
+"""candelabra: one stem, several lights. One shared text encoder, several task heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from candelabra.bundle import Bundle, load
+
+__version__ = "0.1.0"
+__all__ = ["Bundle", "__version__", "load"]
+
+
+def __getattr__(name: str) -> object:
+    """`candelabra.load` and `candelabra.Bundle`, imported on first use: they need torch."""
+    if name in ("Bundle", "load"):
+        from candelabra import bundle
+
+        return getattr(bundle, name)
+    raise AttributeError(f"module 'candelabra' has no attribute '{name}'")

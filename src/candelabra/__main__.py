@@ -1,0 +1,7 @@
+"""`python -m candelabra COMMAND ...`."""
+
+import sys
+
+from candelabra.cli import main
+
+sys.exit(main())

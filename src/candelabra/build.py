@@ -1,0 +1,188 @@
+"""Config -> objects. With the commands, the only importer of Hydra.
+
+A node's `_target_` names a class or function; what is known only later (widths, labels, task
+names) is given to it here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from candelabra.data.collate import EncodedSplit
+from candelabra.data.loading import TaskData, load_task
+from candelabra.data.schedule import JointSchedule
+from candelabra.data.tokens import TextTokenizer, tokenize_cached
+from candelabra.model.encoder import Backbone, Encoder
+from candelabra.model.freeze import Freezer
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pooling import ClsPooler, FunctionPooling
+from candelabra.training.module import MultiTaskModule, Objective
+from candelabra.training.run_folder import RunFolder
+
+Node = Mapping[str, Any]
+DATA_KEYS = ("columns", "labels", "limit", "validation", "split_seed", "on_bad_row")
+EncodedTasks = dict[str, dict[str, EncodedSplit]]
+
+
+def backbone(node: Node) -> Backbone:
+    """The encoder and its tokenizer, not loaded yet."""
+    return instantiate(node)
+
+
+def tasks_data(tasks: Mapping[str, Node], *, only: str | None = None) -> dict[str, TaskData]:
+    """Loads and validates every task's rows; of one split, where `only` names it."""
+    return {
+        name: load_task(
+            name,
+            source=instantiate(task["source"]),
+            only=only,
+            **{key: task[key] for key in DATA_KEYS if key in task},
+        )
+        for name, task in tasks.items()
+    }
+
+
+def encoded_tasks(
+    data: Mapping[str, TaskData], tokenizer: TextTokenizer, cache_dir: str | None
+) -> EncodedTasks:
+    """Tokenises every split of every task, or takes its tokens from the cache."""
+    folder = None if cache_dir is None else Path(cache_dir)
+    return {
+        name: {
+            split: EncodedSplit(
+                examples=examples,
+                texts=tokenize_cached(
+                    examples,
+                    tokenizer,
+                    fingerprint=task.fingerprint[split],
+                    cache_dir=folder,
+                ),
+                pad_id=tokenizer.pad_id,
+            )
+            for split, examples in task.splits.items()
+        }
+        for name, task in data.items()
+    }
+
+
+def schedule(cfg: Node, splits: EncodedTasks) -> JointSchedule:
+    """The schedule of the run; `trainer.limit_train_batches` shortens its epochs."""
+    balancing = cfg["balancing"]
+    settings = {
+        "shares": instantiate(balancing["shares"]),
+        "epoch": balancing["epoch"],
+        "batch_size": cfg["batch_size"],
+        "seed": cfg["seed"],
+    }
+    make = functools.partial(
+        instantiate(cfg["step"]),
+        {task: encoded["train"].lengths for task, encoded in splits.items()},
+        **settings,
+    )
+    limit, steps = cfg["trainer"]["limit_train_batches"], balancing["steps_per_epoch"]
+    if limit is None:
+        return make(steps_per_epoch=steps)
+    if isinstance(limit, float):
+        limit = max(1, round(limit * make(steps_per_epoch=steps).steps_per_epoch))
+    return make(steps_per_epoch=limit if steps is None else min(limit, steps))
+
+
+def pooling(node: Node, encoder: Encoder) -> nn.Module:
+    """A pooling function, or a module of the encoder's width."""
+    make = instantiate(node)
+    if not isinstance(make.func, type):
+        return FunctionPooling(make)
+    module = make(width=encoder.width)
+    if isinstance(module, ClsPooler) and encoder.pooler is not None:
+        module.dense.load_state_dict(encoder.pooler)
+    return module
+
+
+def model(cfg: Node, labels: Mapping[str, list[str]], encoder: Encoder) -> MultiTaskModel:
+    """Encoder, heads and poolings, frozen as the configuration says."""
+    tasks = cfg["tasks"]
+    built = MultiTaskModel(
+        encoder,
+        {
+            name: instantiate(task["head"])(width=encoder.width, labels=labels[name])
+            for name, task in tasks.items()
+        },
+        pooling=pooling(cfg["pooling"], encoder),
+        poolings={
+            name: pooling(task["pooling"], encoder)
+            for name, task in tasks.items()
+            if task.get("pooling") is not None
+        },
+        freezer=Freezer(instantiate(cfg["freeze"])) if "freeze" in cfg else None,
+    )
+    if built.freezer is not None:
+        built.freezer.apply(built, 0)
+    return built
+
+
+def objectives(tasks: Mapping[str, Node], labels: Mapping[str, list[str]]) -> dict[str, Objective]:
+    """What each task is trained and judged by."""
+    return {
+        name: Objective(
+            loss=instantiate(task["loss"]),
+            loss_weight=task.get("loss_weight", 1.0),
+            metrics=instantiate(task["metrics"])(labels=labels[name]),
+            main_metric=task["main_metric"],
+        )
+        for name, task in tasks.items()
+    }
+
+
+def module(
+    cfg: Node, built: MultiTaskModel, labels: Mapping[str, list[str]], total_steps: int
+) -> MultiTaskModule:
+    """The LightningModule of a training run."""
+    return MultiTaskModule(
+        built,
+        objectives(cfg["tasks"], labels),
+        weighting=instantiate(cfg["weighting"])(tasks=list(cfg["tasks"])),
+        optimizer=instantiate(cfg["optimizer"]),
+        scheduler=instantiate(cfg["scheduler"]),
+        total_steps=total_steps,
+        seed=cfg["seed"],
+    )
+
+
+def trainer(cfg: Node, *, precision: str, record: RunFolder) -> pl.Trainer:
+    """The Lightning trainer with the run's callbacks and loggers."""
+    callbacks = [instantiate(node) for node in cfg["callbacks"].values() if node is not None]
+    loggers = [_logger(node, cfg, record) for node in cfg["logger"].values() if node is not None]
+    return instantiate(
+        cfg["trainer"],
+        precision=precision,
+        callbacks=callbacks,
+        logger=loggers or False,
+        limit_train_batches=1.0,  # the schedule has shortened the epoch already
+        enable_progress_bar=any(isinstance(item, ProgressBar) for item in callbacks),
+        default_root_dir=str(record.path),
+    )
+
+
+def _logger(node: Node, cfg: Node, record: RunFolder) -> Logger:
+    made = instantiate(node)
+    if not isinstance(made, functools.partial):
+        return made
+    # A tracker wants to know the run that it belongs to.
+    return made(
+        save_dir=cfg["paths"]["output_dir"],
+        run_dir=record.path,
+        name=record.path.name,
+        id=record.run_id,
+        group=cfg["group"],
+        job_type="train",
+        tags=list(cfg["tags"]),
+    )

@@ -1,0 +1,84 @@
+"""The command line. Imports nothing heavy: help and a wrong override answer at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+
+from candelabra import __version__
+from candelabra.errors import UserError, nearest
+
+COMMANDS = {
+    "train": "train one encoder with the heads of all tasks (-m: a sweep)",
+    "evaluate": "a bundle's metrics on its tasks' data",
+    "predict": "a bundle's answers for a text or a file",
+}
+
+HELP = """candelabra: one shared text encoder, several task heads.
+
+usage: candelabra COMMAND [overrides]
+
+commands:
+{commands}
+
+  candelabra COMMAND --help     options of a command
+  candelabra --version
+
+Overrides are Hydra's: `group=option` picks a file of conf/, `key=value` sets a value.
+"""
+
+INTERRUPTED, TERMINATED, WRONG_INPUT = 130, 143, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns its exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        lines = (f"  {name:<10}{text}" for name, text in COMMANDS.items())
+        print(HELP.format(commands="\n".join(lines)))
+        return 0
+    if arguments[0] == "--version":
+        print(f"candelabra {__version__}")
+        return 0
+    command, overrides = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        options = ", ".join(COMMANDS)
+        return _fail(f"no command '{command}'{nearest(command, COMMANDS)} (commands: {options})")
+    return _run(command, overrides)
+
+
+def _run(command: str, overrides: list[str]) -> int:
+    # Hydra would otherwise print errors itself and exit; here they become one message.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    signal.signal(signal.SIGTERM, _terminated)
+    from candelabra.hydra_messages import explained
+
+    try:
+        with explained():
+            module = importlib.import_module(f"candelabra.commands.{command}")
+            if {"-h", "--help"} & set(overrides):
+                print(module.HELP)
+                return 0
+            return module.main(overrides)
+    except UserError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("candelabra: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _fail(message: str) -> int:
+    print(f"candelabra: error: {message}", file=sys.stderr)
+    return WRONG_INPUT
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    print("candelabra: terminated", file=sys.stderr)
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

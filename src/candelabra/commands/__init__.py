@@ -1,0 +1,1 @@
+"""One module a command: `HELP`, and `main(overrides) -> exit status`."""

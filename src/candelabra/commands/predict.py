@@ -1,0 +1,104 @@
+"""`candelabra predict`: a bundle's answers for a text or a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candelabra.commands.verbatim import compose, take
+from candelabra.config import at_least, register
+from candelabra.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from candelabra.bundle import Bundle
+
+HELP = """candelabra predict bundle=FOLDER text="..." | input=FILE output=FILE
+
+  bundle=FOLDER    a bundle, or a run folder that holds one
+  text="..."       one text; the answer is printed as JSON
+  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet
+  output=FILE      JSON lines, one for each text, in the order of the input
+  column=text      the column of the input that holds the text
+  batch_size=64  precision=auto  accelerator=auto  allow=[]
+"""
+
+CHUNK = 4096
+"""Texts that are sorted by length, answered and written together."""
+
+
+def main(overrides: list[str]) -> int:
+    """Answers one text on the terminal, or a file in a file."""
+    register()
+    given, rest = take(overrides, ("bundle", "text", "input", "output"))
+    cfg = compose("predict", rest)
+    _check(given)
+    at_least("batch_size", cfg.batch_size, 1)
+    texts = [given["text"]] if "text" in given else read_texts(Path(given["input"]), cfg.column)
+
+    from candelabra.bundle import load
+    from candelabra.training import hardware
+    from candelabra.training.quiet import quiet
+
+    quiet()
+    device = hardware.device_type(cfg.accelerator)
+    precision = hardware.precision(cfg.precision, device)
+    bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
+    if "text" in given:
+        (answer,) = bundle.predict(texts, precision=precision)
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return 0
+    answers = _answers(bundle, texts, batch_size=cfg.batch_size, precision=precision)
+    _write(Path(given["output"]), answers)
+    print(f"{len(texts)} answers: {given['output']}")
+    return 0
+
+
+def _check(given: dict[str, str]) -> None:
+    if "bundle" not in given:
+        raise ConfigError("predict needs bundle=FOLDER")
+    if ("text" in given) == ("input" in given):
+        raise ConfigError('predict needs either text="..." or input=FILE')
+    if ("input" in given) != ("output" in given):
+        raise ConfigError("input=FILE and output=FILE go together")
+    if not given.get("text", "x").strip():
+        raise ConfigError("text must not be empty")
+
+
+def read_texts(path: Path, column: str) -> list[str]:
+    """The texts of a file: a line each in .txt, else one column of the rows.
+
+    Raises:
+        DataError: The file or the column is missing, or a row has no text.
+    """
+    from candelabra.data.examples import to_examples
+    from candelabra.data.readers import read_lines, read_table
+
+    table = read_lines(path) if path.suffix == ".txt" else read_table(path)
+    role = "text" if path.suffix == ".txt" else column
+    examples, _ = to_examples(table, {"text": role}, (), "error")
+    return examples.texts[0]
+
+
+def _answers(
+    bundle: Bundle, texts: Sequence[str], *, batch_size: int, precision: str
+) -> Iterator[dict[str, Any]]:
+    from rich.progress import track
+
+    for begin in track(range(0, len(texts), CHUNK), description="predicting"):
+        part = texts[begin : begin + CHUNK]
+        yield from bundle.predict(part, batch_size=batch_size, precision=precision)
+
+
+def _write(path: Path, answers: Iterator[dict[str, Any]]) -> None:
+    """Line by line beside the target, then renamed: an old file is replaced only by a whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with draft.open("w", encoding="utf-8") as stream:
+            for answer in answers:
+                stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise DataError(f"output={path}: cannot be written: {error}") from error
+    draft.replace(path)

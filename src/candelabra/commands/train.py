@@ -1,0 +1,137 @@
+"""`candelabra train`: from the configuration to a trained bundle, in order."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from candelabra.config import conf_dir, plain, register, run_id_of, validate
+from candelabra.sweep import run_trial, show_sweep
+
+if TYPE_CHECKING:
+    from candelabra.training.run_folder import RunFolder
+
+HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
+
+  experiment=quickstart       both heads on the bundled sample (default)
+  experiment=imdb_mit_movie data_dir=FOLDER
+                              IMDb sentiment and MIT Movie NER; also imdb_only,
+                              mit_movie_only, seed_imdb
+  tasks=NAME                  a preset; +task@tasks.NAME=OPTION adds a task, ~tasks.NAME drops one
+  encoder=minilm  pooling=mean  freeze=none  balancing=proportional  step=joint
+  weighting=fixed  optimizer=adamw  scheduler=linear  trainer=auto  logger=default
+  callbacks=default           the groups, with their default options
+  head@tasks.NAME.head=mlp    another head
+  seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=1e-4  encoder.max_length=256
+  hydra.run.dir=FOLDER        the run folder itself
+  -m freeze=none,encoder pooling=mean,cls
+                              a sweep: all combinations, one table at the end
+  --cfg job                   print the configuration and stop
+  --config-dir FOLDER         a folder of your own yamls beside candelabra's
+
+A wrong option names its group and lists the choices: try `pooling=help`.
+"""
+
+
+def main(overrides: list[str]) -> int:
+    """Composes, checks and runs; or runs every trial of a sweep."""
+    register()
+    sys.argv = ["candelabra train", *overrides]
+    outcomes: list[dict[str, Any]] = []
+
+    def entry(cfg: DictConfig) -> float | None:
+        validate(cfg)
+        hydra_cfg = HydraConfig.get()
+        folder = Path(hydra_cfg.runtime.output_dir)
+        if hydra_cfg.mode is RunMode.MULTIRUN:
+            outcomes.append(run_trial(folder, list(hydra_cfg.overrides.task)))
+            return outcomes[-1]["metrics"].get("val/score")
+        return run(cfg, folder, list(hydra_cfg.overrides.task))["val/score"]
+
+    hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")(entry)()
+    return show_sweep(outcomes) if outcomes else 0
+
+
+def run(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+    """One training with its record; the folder says how it ended, whatever happens.
+
+    Args:
+        cfg: A configuration that passed `validate`.
+        folder: The run folder.
+        overrides: What the person typed, for the record.
+
+    Returns:
+        The metrics, as in `metrics.json`.
+    """
+    # Hydra's own logging is up; from here on imports take seconds.
+    from candelabra.training.run_folder import RunFolder
+
+    record = RunFolder(folder, run_id_of(folder))
+    record.start(plain(cfg), overrides)
+    try:
+        metrics = train(cfg, record)
+    except BaseException as error:
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        record.finish("interrupted" if interrupted else "failed", error=repr(error))
+        raise
+    record.finish("finished")
+    return metrics
+
+
+def train(cfg: DictConfig, record: RunFolder) -> dict[str, float]:
+    """Data, model, trainer, fit, test, bundle: the one path from configuration to result."""
+    import pytorch_lightning as pl
+
+    from candelabra import build, finishing, report
+    from candelabra.data.module import MultiTaskDataModule
+    from candelabra.training import callbacks, hardware
+    from candelabra.training.quiet import quiet
+
+    config = plain(cfg)
+    quiet()
+    device = hardware.device_type(cfg.trainer.accelerator)
+    precision = hardware.precision(cfg.trainer.precision, device)
+    pl.seed_everything(cfg.seed, verbose=False)
+
+    backbone = build.backbone(cfg.encoder)
+    data = build.tasks_data(cfg.tasks)
+    tokenizer = backbone.tokenizer()
+    splits = build.encoded_tasks(data, tokenizer, cfg.paths.cache_dir)
+    schedule = build.schedule(cfg, splits)
+    datamodule = MultiTaskDataModule(
+        splits,
+        schedule=schedule,
+        eval_batch_size=cfg.eval_batch_size,
+        num_workers=cfg.num_workers,
+    )
+    labels = {name: task.labels for name, task in data.items()}
+    model = build.model(cfg, labels, backbone.load())
+    total_steps = schedule.steps_per_epoch * cfg.trainer.max_epochs
+    module = build.module(cfg, model, labels, total_steps)
+    trainer = build.trainer(cfg, precision=precision, record=record)
+
+    report.show(report.tasks_table(data, schedule), report.model_table(model))
+    record.update(
+        device=device,
+        precision=precision,
+        fingerprints={name: task.fingerprint for name, task in data.items()},
+        skipped={name: task.skipped for name, task in data.items()},
+        steps_per_epoch=schedule.steps_per_epoch,
+    )
+    with callbacks.tracked(trainer, config, cfg.tasks):
+        started = time.perf_counter()
+        trainer.fit(module, datamodule=datamodule)
+        seconds = time.perf_counter() - started
+        record.update(**finishing.pace(module.steps_done, splits, schedule, seconds))
+        metrics = finishing.test_best(trainer, module, datamodule, record.path)
+        record.metrics(metrics)
+        finishing.bundle(config, model, tokenizer, labels, metrics).save(record.path / "bundle")
+    report.show(*report.result_tables(metrics), f"run folder: {record.path}")
+    return metrics

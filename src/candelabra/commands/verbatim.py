@@ -1,0 +1,39 @@
+"""Commands that take a person's words as typed, and the rest as Hydra overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from candelabra.config import conf_dir
+
+
+def take(overrides: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Splits off `key=value` of `keys`; their values never meet Hydra's grammar.
+
+    The grammar rejects apostrophes, commas and colons, and turns 1995 into a number.
+
+    Returns:
+        The verbatim values, and the other overrides.
+    """
+    given: dict[str, str] = {}
+    rest = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if equals and key in keys:
+            given[key] = value
+        else:
+            rest.append(override)
+    return given, rest
+
+
+def compose(command: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a command that has no run folder of its own."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        cfg = hydra_compose(config_name=command, overrides=list(overrides))
+    OmegaConf.resolve(cfg)
+    return cfg

@@ -1,0 +1,270 @@
+"""The configuration: schema, rules across fields, trusted names. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from candelabra.errors import ConfigError, DataError, nearest
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+TRUNCATIONS = ("head", "tail", "head_tail")
+
+
+@dataclass
+class TrainConfig:
+    """What `candelabra train` takes. A group's node is whatever its option's yaml holds."""
+
+    encoder: Any = None
+    pooling: Any = None
+    tasks: dict[str, Any] = field(default_factory=dict)
+    freeze: Any = None
+    balancing: Any = None
+    step: Any = None
+    weighting: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    trainer: Any = None
+    callbacks: Any = None
+    logger: Any = None
+    paths: Any = None
+    seed: int = 0
+    data_dir: str | None = None
+    batch_size: int = 32
+    eval_batch_size: int = 64
+    num_workers: int = 0
+    on_bad_row: str = "error"
+    resume: str | None = None
+    init_from: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EvaluateConfig:
+    """What `candelabra evaluate` takes beside `bundle=`."""
+
+    tasks: dict[str, Any] = field(default_factory=dict)
+    split: str = "test"
+    data_dir: str | None = None
+    eval_batch_size: int = 64
+    num_workers: int = 0
+    on_bad_row: str = "error"
+    accelerator: str = "auto"
+    precision: str = "auto"
+    cache_dir: str | None = None
+    allow: list[str] = field(default_factory=list)
+
+
+@dataclass
+class PredictConfig:
+    """What `candelabra predict` takes beside `bundle=`, `text=`, `input=` and `output=`."""
+
+    column: str = "text"
+    batch_size: int = 64
+    accelerator: str = "auto"
+    precision: str = "auto"
+    allow: list[str] = field(default_factory=list)
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+}
+
+TASK_KEYS = (
+    "source",
+    "columns",
+    "labels",
+    "limit",
+    "validation",
+    "split_seed",
+    "on_bad_row",
+    "head",
+    "pooling",
+    "loss",
+    "loss_weight",
+    "metrics",
+    "main_metric",
+)
+
+
+def conf_dir() -> Path:
+    """The folder of yamls: inside an installed package, or at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise ConfigError(f"no conf folder beside {here} or at the top of its checkout")
+
+
+def new_run_id() -> str:
+    """Unique, and sorted by the time of the start (UTC)."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_id_of(folder: Path) -> str:
+    """The id in a run folder's name; a new one for a folder that a person named."""
+    return folder.name if RUN_ID.fullmatch(folder.name) else new_run_id()
+
+
+def register() -> None:
+    """Makes the schemas and the `run_id` resolver known to Hydra."""
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        store.store(name=f"schema_{name}", node=schema)
+    OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
+
+
+@cache
+def trusted_targets() -> frozenset[str]:
+    """Every `_target_` that the shipped yamls use: all that a stored bundle may build from."""
+    pattern = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
+    return frozenset(
+        target
+        for file in conf_dir().rglob("*.yaml")
+        for target in pattern.findall(file.read_text())
+    )
+
+
+def validate(cfg: DictConfig) -> None:
+    """Checks what composition cannot: rules across fields, unknown keys, missing files.
+
+    Raises:
+        ConfigError: A rule is broken.
+        DataError: A source's files are missing.
+    """
+    _check_resolves(cfg)
+    unknown("the configuration", cfg, [item.name for item in fields(TrainConfig)])
+    for key in ("batch_size", "eval_batch_size"):
+        at_least(key, cfg[key], 1)
+    at_least("num_workers", cfg.num_workers, 0)
+    one_of("on_bad_row", cfg.on_bad_row, ("error", "skip"))
+    one_of("encoder.truncation", cfg.encoder.truncation, TRUNCATIONS)
+    at_least("encoder.max_length", cfg.encoder.max_length, 3)
+    at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
+    accumulate = cfg.trainer.accumulate_grad_batches
+    at_least("trainer.accumulate_grad_batches", accumulate, 1)
+    if not cfg.tasks:
+        raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
+    if cfg.batch_size < len(cfg.tasks) * accumulate:
+        raise ConfigError(
+            f"batch_size must be at least the tasks ({len(cfg.tasks)}) times "
+            f"trainer.accumulate_grad_batches ({accumulate}), got {cfg.batch_size}"
+        )
+    for name, task in cfg.tasks.items():
+        validate_task(str(name), task)
+    frozen = cfg.freeze.get("head")
+    if frozen is not None and frozen not in cfg.tasks:
+        raise ConfigError(
+            f"freeze.head must be one of the tasks {list(cfg.tasks)}, got {frozen!r}"
+            + nearest(frozen, cfg.tasks)
+        )
+
+
+def validate_task(name: str, task: Any) -> None:
+    """Checks one task's node, and that its source's files are there."""
+    from hydra.utils import instantiate
+
+    where = f"tasks.{name}"
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{where}: a task's name must match {NAME.pattern}")
+    if not isinstance(task, DictConfig):
+        raise ConfigError(f"{where} must be a task's settings, got {task!r}")
+    unknown(where, task, TASK_KEYS)
+    for key in ("source", "columns", "head", "loss", "metrics"):
+        if task.get(key) is None:
+            raise ConfigError(
+                f"{where} has no {key}. A task comes whole from `task@tasks.{name}=OPTION`; "
+                f"a value set under {where} alone (by an experiment, a preset or the command "
+                "line) leaves such a remnant"
+            )
+    weight = task.get("loss_weight", 1.0)
+    if not isinstance(weight, (int, float)) or weight <= 0:
+        raise ConfigError(f"{where}.loss_weight must be a number above 0, got {weight!r}")
+    one_of(f"{where}.on_bad_row", task.get("on_bad_row", "error"), ("error", "skip"))
+    try:
+        instantiate(task.source).check()
+    except DataError as error:
+        raise DataError(f"task '{name}': {error}") from error
+
+
+def unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    """Raises ConfigError for the first key of `given` that is not `known`."""
+    known = list(known)
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"{where} has no key '{key}'{nearest(key, known)} (keys: {', '.join(known)})"
+            )
+
+
+def _check_resolves(cfg: DictConfig) -> None:
+    """Every interpolation resolves and every `???` was given."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        given = " ".join(f"{key}=VALUE" for key in missing)
+        raise ConfigError(f"{missing[0]} must be given: add {given}")
+    try:
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, MissingMandatoryValue) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def at_least(key: str, value: Any, least: int) -> None:
+    """Raises ConfigError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{key} must be a whole number of at least {least}, got {value!r}")
+
+
+def one_of(key: str, value: Any, options: Iterable[str]) -> None:
+    """Raises ConfigError unless `value` is one of `options`."""
+    if value not in options:
+        raise ConfigError(
+            f"{key} must be one of {', '.join(options)}, got {value!r}{nearest(value, options)}"
+        )
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dicts and lists."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def check_targets(node: Any, *, allow: Iterable[str] = ()) -> None:
+    """Refuses a stored node that would build from any name but the trusted ones.
+
+    Args:
+        node: Plain dicts and lists, as read from a bundle or run folder.
+        allow: Further names that the person allows.
+
+    Raises:
+        ConfigError: An untrusted `_target_`, or an interpolation.
+    """
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if target is not None and target not in trusted_targets() and target not in set(allow):
+            raise ConfigError(
+                f"_target_ {target!r} is none of candelabra's own; "
+                f'if you trust it, add "allow=[{target}]"'
+            )
+        for value in node.values():
+            check_targets(value, allow=allow)
+    elif isinstance(node, list):
+        for value in node:
+            check_targets(value, allow=allow)
+    elif isinstance(node, str) and "${" in node:
+        raise ConfigError(f"a stored configuration holds plain values, found {node!r}")

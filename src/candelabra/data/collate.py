@@ -1,0 +1,88 @@
+"""Tokenised examples -> a padded `Batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from candelabra.data.tokens import TokenizedTexts
+from candelabra.records import IGNORED, Batch, Examples, Tokens
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """One split of a task, ready to be batched.
+
+    Attributes:
+        examples: The validated rows.
+        texts: Their tokens, one `TokenizedTexts` for each text column.
+        pad_id: The token id of padding.
+    """
+
+    examples: Examples
+    texts: tuple[TokenizedTexts, ...]
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example's longest text."""
+        return np.max([tokenized.lengths for tokenized in self.texts], axis=0)
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """What each example adds to the loss' divisor: 1, or its words that were not cut."""
+        tokenized = self.texts[0]
+        if tokenized.first is None or tokenized.word_starts is None:
+            return np.ones(len(self), dtype=np.int64)
+        return np.add.reduceat(
+            np.append(tokenized.first >= 0, False).astype(np.int64), tokenized.word_starts[:-1]
+        )
+
+    def batch(
+        self, indices: Sequence[int] | np.ndarray, *, num_units: int, counted: bool = True
+    ) -> Batch:
+        """The examples at `indices`, padded to the longest among them.
+
+        Args:
+            indices: Which examples.
+            num_units: The loss' divisor: units of this task in the whole optimizer step.
+            counted: False makes every label `IGNORED`: the examples only keep a rank's heads busy.
+        """
+        first_BW = None
+        if self.texts[0].first is not None:
+            first_BW = _pad([self.texts[0].words(i) for i in indices], fill=-1)
+            labels = _pad([self.examples.labels[i] for i in indices], fill=IGNORED)
+        else:
+            labels = torch.as_tensor(np.asarray([self.examples.labels[i] for i in indices]))
+        return Batch(
+            texts=tuple(
+                pad_tokens([tokenized.text(i) for i in indices], self.pad_id)
+                for tokenized in self.texts
+            ),
+            labels=labels if counted else torch.full_like(labels, IGNORED),
+            rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
+            num_units=num_units,
+            first_BW=first_BW,
+        )
+
+
+def pad_tokens(texts: Sequence[np.ndarray], pad_id: int) -> Tokens:
+    """Pads token ids to the longest of `texts`."""
+    ids_BL = _pad(texts, fill=pad_id)
+    lengths_B = torch.tensor([len(text) for text in texts])
+    mask_BL = (torch.arange(ids_BL.shape[1])[None] < lengths_B[:, None]).long()
+    return Tokens(ids_BL=ids_BL, mask_BL=mask_BL)
+
+
+def _pad(rows: Sequence[Sequence[int] | np.ndarray], *, fill: int) -> torch.Tensor:
+    padded = np.full((len(rows), max(len(row) for row in rows)), fill, dtype=np.int64)
+    for line, row in zip(padded, rows, strict=True):
+        line[: len(row)] = row
+    return torch.from_numpy(padded)

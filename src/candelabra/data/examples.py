@@ -1,0 +1,205 @@
+"""`Table` -> `Examples`: every row is checked here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from candelabra.data.labels import LabelIds
+from candelabra.data.table import BadRowError, Table, shown
+from candelabra.errors import DataError
+from candelabra.records import IGNORED, Examples
+
+OnBadRow = Literal["error", "skip"]
+Spans = list[tuple[int, int]]
+
+
+class Row(NamedTuple):
+    """One checked row: its texts, its label or tags, and where its words stand in the text."""
+
+    texts: tuple[str, ...]
+    label: int | list[int]
+    words: Spans | None = None
+
+
+Parser = Callable[..., Row]
+"""The cells of one row, in the order of the shape's roles -> the row; raises BadRowError."""
+
+
+def to_examples(
+    table: Table,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    on_bad_row: OnBadRow = "error",
+) -> tuple[Examples, dict[str, int]]:
+    """Checks every row of a split.
+
+    Args:
+        table: The rows as read.
+        columns: Role -> column: `{text, label}` for single texts, `{words, tags}` for pre-split
+            words. Without `label` or `tags` the labels are all `IGNORED`.
+        labels: The names of the labels or tags.
+        on_bad_row: `error` refuses the split if a row is bad, `skip` drops and counts such rows.
+
+    Returns:
+        The good rows, and the number of skipped rows for each rule.
+
+    Raises:
+        DataError: The columns fit no shape, a column is missing, or a row is bad; the message
+            gives file, row and rule of the first bad row, and counts them all.
+    """
+    if on_bad_row not in ("error", "skip"):
+        raise DataError(f"on_bad_row must be error or skip, found {on_bad_row!r}")
+    roles = _roles(columns)
+    parse = SHAPES[roles](labels)
+    cells = [table.column(columns[role], role=role) for role in roles]
+    rows, good, faults = [], [], {}
+    for row, values in enumerate(zip(*cells, strict=True)):
+        try:
+            if row in table.faults:
+                raise table.faults[row]
+            good.append(parse(*values))
+            rows.append(row)
+        except BadRowError as fault:
+            faults[row] = fault
+    counts = dict(Counter(fault.rule for fault in faults.values()).most_common())
+    if faults and on_bad_row == "error":
+        raise DataError(_complaint(table, faults, counts))
+    return _gather(good, rows), counts
+
+
+def _roles(columns: Mapping[str, str]) -> tuple[str, ...]:
+    for roles in SHAPES:
+        if set(roles) == set(columns):
+            return roles
+    shapes = " or ".join("{" + ", ".join(roles) + "}" for roles in SHAPES)
+    raise DataError(f"columns must name {shapes}, found {{{', '.join(columns)}}}")
+
+
+def _complaint(table: Table, faults: Mapping[int, BadRowError], counts: Mapping[str, int]) -> str:
+    first = min(faults)
+    message = f"{table.where}, {table.locate(first)}: {faults[first]}"
+    by_rule = ", ".join(f"{rule} {count}" for rule, count in counts.items())
+    return (
+        f"{message}. Bad rows: {len(faults)} of {len(table)} ({by_rule}); "
+        "on_bad_row=skip drops and counts them"
+    )
+
+
+def _gather(good: Sequence[Row], rows: list[int]) -> Examples:
+    texts, labels, words = zip(*good, strict=True) if good else ((), (), ())
+    tagged = bool(words) and words[0] is not None
+    return Examples(
+        texts=tuple(map(list, zip(*texts, strict=True))),
+        labels=list(labels),
+        words=list(words) if tagged else None,
+        rows=rows,
+    )
+
+
+def _single_text(labels: Sequence[str]) -> Parser:
+    label_id = LabelIds(labels)
+    return lambda text, label: Row((checked_text(text),), label_id(label))
+
+
+def _unlabelled_text(_: Sequence[str]) -> Parser:
+    return lambda text: Row((checked_text(text),), IGNORED)
+
+
+def _tagged_words(labels: Sequence[str]) -> Parser:
+    tag_id = LabelIds(labels, kind="tag")
+    before_inside = _allowed_before_inside(labels)
+
+    def parse(words: object, tags: object) -> Row:
+        text, spans = joined_words(words)
+        if not isinstance(tags, list):
+            raise BadRowError("wrong type", f"tags must be a list, found {shown(tags)}")
+        if len(tags) != len(spans):
+            raise BadRowError("unequal lengths", f"{len(spans)} words, {len(tags)} tags")
+        ids = [_tag(tag_id, tag, place=place, words=words) for place, tag in enumerate(tags)]
+        for place, (before, tag) in enumerate(zip([None, *ids], ids, strict=False)):
+            if tag in before_inside and before not in before_inside[tag]:
+                follows = "nothing" if before is None else repr(labels[before])
+                found = f"{labels[tag]!r} of word {place} follows {follows}"
+                raise BadRowError("stray I- tag", found)
+        return Row((text,), ids, spans)
+
+    return parse
+
+
+def _unlabelled_words(_: Sequence[str]) -> Parser:
+    def parse(words: object) -> Row:
+        text, spans = joined_words(words)
+        return Row((text,), [IGNORED] * len(spans), spans)
+
+    return parse
+
+
+def _tag(tag_id: LabelIds, tag: object, *, place: int, words: Any) -> int:
+    try:
+        return tag_id(tag)
+    except BadRowError as fault:
+        fault.found += f" (word {place}, {shown(words[place])})"
+        raise
+
+
+def _allowed_before_inside(labels: Sequence[str]) -> dict[int, set[int]]:
+    return {
+        inside: {i for i, other in enumerate(labels) if other in (f"B-{name[2:]}", name)}
+        for inside, name in enumerate(labels)
+        if name.startswith("I-")
+    }
+
+
+def checked_text(value: object, *, empty: str = "empty text") -> str:
+    """The text of a cell.
+
+    Args:
+        value: What stands in the cell.
+        empty: The rule that a text of nothing but white space breaks.
+
+    Raises:
+        BadRowError: It is no text, is empty, or was not UTF-8.
+    """
+    if not isinstance(value, str):
+        raise BadRowError("wrong type", f"text expected, found {shown(value)}")
+    if not value.strip():
+        raise BadRowError(empty, shown(value))
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        # Readers keep a byte that is not UTF-8 as U+DC00 plus that byte.
+        found = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"U+{code:04X}"
+        raise BadRowError("broken UTF-8", f"{found} at character {error.start}") from error
+    return value
+
+
+def joined_words(words: object) -> tuple[str, Spans]:
+    """Words joined by single spaces, and the (start, end) characters of each.
+
+    Raises:
+        BadRowError: It is no list of words, has none, or one of them is blank.
+    """
+    if not isinstance(words, list):
+        raise BadRowError("wrong type", f"a list of words expected, found {shown(words)}")
+    if not words:
+        raise BadRowError("no words", "an empty list")
+    spans, start = [], 0
+    for place, word in enumerate(words):
+        if not isinstance(word, str) or not word.strip():
+            rule = "blank word" if isinstance(word, str) else "wrong type"
+            raise BadRowError(rule, f"word {place} is {shown(word)}")
+        spans.append((start, start + len(word)))
+        start += len(word) + 1
+    return checked_text(" ".join(words)), spans
+
+
+SHAPES: dict[tuple[str, ...], Callable[[Sequence[str]], Parser]] = {
+    ("text", "label"): _single_text,
+    ("words", "tags"): _tagged_words,
+    ("text",): _unlabelled_text,
+    ("words",): _unlabelled_words,
+}
+"""Roles of a shape's columns, in the order its parser takes them -> label names -> the parser."""

@@ -1,0 +1,158 @@
+"""A task's source -> its validated splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from candelabra.data.examples import OnBadRow, to_examples
+from candelabra.data.labels import infer_labels, read_labels
+from candelabra.data.sources import SPLITS, Source
+from candelabra.data.splits import carve, strata_of
+from candelabra.data.table import Table
+from candelabra.errors import DataError
+from candelabra.records import Examples
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The examples of one task.
+
+    Attributes:
+        splits: `train`, `validation` and, where the source has one, `test`.
+        labels: Names, in the order of their ids.
+        skipped: For each split that was read, how many rows each rule dropped.
+        fingerprint: For each split, a sha256 of its examples and label names, in order.
+    """
+
+    splits: dict[str, Examples]
+    labels: list[str]
+    skipped: dict[str, dict[str, int]]
+    fingerprint: dict[str, str]
+
+
+def load_task(
+    name: str,
+    *,
+    source: Source,
+    columns: Mapping[str, str],
+    labels: Sequence[str] | str | Path | None = None,
+    limit: Mapping[str, int | None] | None = None,
+    validation: float | int = 0.1,
+    split_seed: int = 42,
+    on_bad_row: OnBadRow = "error",
+    only: str | None = None,
+) -> TaskData:
+    """Reads, checks and splits the data of a task.
+
+    Where there is no validation split, one is carved from train first; then the limits draw from
+    what is there. All draws are seeded and stratified.
+
+    Args:
+        name: The task, named in every error.
+        source: Where the rows come from.
+        columns: Role -> column, see `to_examples`.
+        labels: Names, or the path of a JSON list; None: inferred from the train split.
+        limit: Split -> the most examples to keep.
+        validation: What is carved from train, if anything: a fraction of its rows, or a count.
+        split_seed: Seed of the draws.
+        on_bad_row: `error` or `skip`.
+        only: The one split that is wanted; the others are not read where that changes nothing.
+
+    Raises:
+        DataError: A file, a row, or a setting is wrong, or a split is empty.
+    """
+    try:
+        tables = _read(source, only)
+        names = infer_labels(tables["train"], columns) if labels is None else read_labels(labels)
+        splits, skipped = _checked(tables, columns, names, on_bad_row)
+        if "validation" not in splits and only != "test":
+            splits = _with_validation(splits, names, part=validation, seed=split_seed)
+        limits = {split: size for split, size in (limit or {}).items() if only in (None, split)}
+        splits = _limited(splits, names, limit=limits, seed=split_seed)
+        if only is not None:
+            splits = {only: splits[only]}
+    except DataError as error:
+        raise DataError(f"task {name!r}: {error}") from error
+    prints = {split: fingerprint(examples, names) for split, examples in splits.items()}
+    return TaskData(splits, names, skipped, prints)
+
+
+def fingerprint(examples: Examples, labels: Sequence[str]) -> str:
+    """A sha256 of texts, labels, words and label names; the order of the rows counts."""
+    digest = hashlib.sha256()
+    for part in (list(labels), examples.labels, examples.words, *examples.texts):
+        # As JSON the end of each value is plain: ["ab", "c"] and ["a", "bc"] differ.
+        digest.update(json.dumps(part).encode())
+    return digest.hexdigest()
+
+
+def _read(source: Source, only: str | None) -> dict[str, Table]:
+    # A validation split may be carved from train, and then both are needed.
+    wanted = SPLITS if only is None else ("test",) if only == "test" else ("train", "validation")
+    tables = {split: table for split in wanted if (table := source.read(split)) is not None}
+    needed = "test" if only == "test" else "train"
+    if needed not in tables:
+        raise DataError(f"the source has no {needed} split")
+    return tables
+
+
+def _checked(
+    tables: Mapping[str, Table],
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    on_bad_row: OnBadRow,
+) -> tuple[dict[str, Examples], dict[str, dict[str, int]]]:
+    splits, skipped = {}, {}
+    for split, table in tables.items():
+        examples, counts = to_examples(table, columns, labels, on_bad_row)
+        if len(examples) == 0:
+            rules = ", ".join(f"{rule} {count}" for rule, count in counts.items())
+            raise DataError(
+                f"{table.where}: split {split!r} is empty: {len(table)} rows read, "
+                f"skipped: {rules or 'none'}"
+            )
+        splits[split] = examples
+        if counts:
+            skipped[split] = counts
+    return splits, skipped
+
+
+def _with_validation(
+    splits: Mapping[str, Examples], labels: Sequence[str], *, part: float | int, seed: int
+) -> dict[str, Examples]:
+    train = splits["train"]
+    is_number = isinstance(part, (int, float)) and not isinstance(part, bool)
+    size = (round(part * len(train)) if isinstance(part, float) else part) if is_number else 0
+    if not 0 < size < len(train):
+        raise DataError(
+            f"validation={part} of {len(train)} train rows leaves an empty split; "
+            "it must be a fraction between 0 and 1, or a count of rows"
+        )
+    rest, drawn = carve(strata_of(train, labels), size, seed)
+    return {**splits, "train": train.take(rest), "validation": train.take(drawn)}
+
+
+def _limited(
+    splits: Mapping[str, Examples],
+    labels: Sequence[str],
+    *,
+    limit: Mapping[str, int | None],
+    seed: int,
+) -> dict[str, Examples]:
+    for split, size in limit.items():
+        if split not in splits:
+            raise DataError(f"limit.{split}: no such split; there are {', '.join(splits)}")
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise DataError(f"limit.{split} must be a count of examples, found {size!r}")
+    limited = {}
+    for split in sorted(splits, key=SPLITS.index):
+        examples = splits[split]
+        size = limit.get(split)
+        if size is not None and size < len(examples):
+            examples = examples.take(carve(strata_of(examples, labels), size, seed)[1])
+        limited[split] = examples
+    return limited

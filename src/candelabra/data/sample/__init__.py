@@ -1,0 +1,121 @@
+"""The bundled sample: movie reviews with sentiment, and movie questions with BIO tags.
+
+It is made, not collected: phrases written by hand for this project and invented names (the `.toml`
+files beside this one) are joined at random by a fixed seed. The label of a review is what it says
+as a whole; most reviews also say something of the other side. Questions are lower-case words with
+the 12 entity types of the MIT Movie Corpus. Train, validation and test have separate names,
+phrases and templates; years, plain genres, plain adjectives and small words are in all three. The
+sample proves that a training works, and is no benchmark: its scores say nothing of real data.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from random import Random
+from typing import TypedDict
+
+from candelabra.data.sample.grammar import Grammar, load
+
+SIZES = {"train": 1600, "validation": 200, "test": 400}
+"""Rows of each split, for reviews and for questions."""
+
+_SEED = 20
+_ASPECTS = ("acting", "script", "music", "pace", "pictures", "ending", "laughs", "craft")
+_SIDES = {"POSITIVE": ("praise", "complaint"), "NEGATIVE": ("complaint", "praise")}
+_REVIEW_WORDS = range(15, 61)
+_QUESTION_WORDS = range(6, 26)
+
+
+class Reviews(TypedDict):
+    """Columns of the review task: a text and "POSITIVE" or "NEGATIVE" for each row."""
+
+    text: list[str]
+    label: list[str]
+
+
+class Questions(TypedDict):
+    """Columns of the question task: words and their BIO tags for each row."""
+
+    tokens: list[list[str]]
+    tags: list[list[str]]
+
+
+def reviews(split: str) -> Reviews:
+    """Movie reviews of 15 to 60 words, half of them positive.
+
+    Args:
+        split: "train", "validation" or "test".
+
+    Raises:
+        ValueError: If there is no such split.
+    """
+    rng = _generator("reviews", split)
+    names = load(f"world_{split}")
+    for pool in ("given", "surname", "film"):
+        names[pool] = [name.title() for name in names[pool]]
+    pools = load("shared") | names | load(f"reviews_{split}")
+    for side in ("praise", "complaint"):
+        pools[f"{side}_template"] = pools["template"] + pools[f"{side}_template"]
+    grammar = Grammar(pools | {"label": sorted(_SIDES)}, rng)
+    rows: dict[str, str] = {}
+    while len(rows) < SIZES[split]:
+        label = grammar.deal("label")
+        text = _review(grammar, label, rng)
+        while text in rows or len(text.split()) not in _REVIEW_WORDS:
+            text = _review(grammar, label, rng)
+        rows[text] = label
+    return {"text": list(rows), "label": list(rows.values())}
+
+
+def questions(split: str) -> Questions:
+    """Movie questions and descriptions of 6 to 25 words, with BIO tags of 12 entity types.
+
+    Args:
+        split: "train", "validation" or "test".
+
+    Raises:
+        ValueError: If there is no such split.
+    """
+    rng = _generator("questions", split)
+    grammar = Grammar(load("shared") | load(f"world_{split}") | load(f"questions_{split}"), rng)
+    rows: dict[tuple[str, ...], list[str]] = {}
+    while len(rows) < SIZES[split]:
+        tokens, tags = _question(grammar)
+        if len(tokens) in _QUESTION_WORDS:
+            rows[tuple(tokens)] = tags
+    return {"tokens": [list(tokens) for tokens in rows], "tags": list(rows.values())}
+
+
+def _generator(kind: str, split: str) -> Random:
+    if split not in SIZES:
+        raise ValueError(f"split must be one of {', '.join(SIZES)}; found {split!r}")
+    # A text as seed is hashed by SHA-512 inside `random`, so PYTHONHASHSEED has no say.
+    return Random(f"{_SEED} {kind} {split}")
+
+
+def _review(grammar: Grammar, label: str, rng: Random) -> str:
+    """One review whose label's side is `pro` in its template, and the other side `con`."""
+    pro, con = _SIDES[label]
+    aspects = iter(rng.sample(_ASPECTS, len(_ASPECTS)))
+    sides = {"pro": pro, "con": con, "praise": "praise", "complaint": "complaint"}
+
+    def choose(slot: re.Match[str]) -> str:
+        pool = next(aspects) if slot[2] == "aspect" else slot[2]
+        return f"{{{sides[slot[1]]}_{pool}}}"
+
+    template = re.sub(r"\{(\w+):(\w+)\}", choose, grammar.deal(f"{pro}_template"))
+    text = grammar.fill(template)
+    return re.sub(r"(?:^|(?<=[.?!] ))[a-z]", lambda letter: letter[0].upper(), text)
+
+
+def _question(grammar: Grammar) -> tuple[list[str], list[str]]:
+    """The words of one question and their BIO tags."""
+    tokens: list[str] = []
+    tags: list[str] = []
+    pieces = grammar.segments(grammar.deal("template"))
+    for kind, group in groupby(pieces, key=lambda piece: piece[1]):
+        words = "".join(text for text, _ in group).split()
+        tokens += words
+        tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(words))]
+    return tokens, tags

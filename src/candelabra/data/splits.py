@@ -1,0 +1,70 @@
+"""Draws from a split: seeded, stratified, without overlap."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from random import Random
+
+from candelabra.records import IGNORED, Examples
+
+
+def carve(strata: Sequence[Hashable], size: int, seed: int) -> tuple[list[int], list[int]]:
+    """Draws `size` rows so that each stratum keeps its proportion.
+
+    Each stratum gives its exact share, rounded down, and the largest remainders give one more
+    row; ties are drawn. Any stratum may be as small as one row.
+
+    Args:
+        strata: The stratum of each row.
+        size: Rows to draw.
+        seed: The same seed and strata give the same draw, on any machine and Python version.
+
+    Returns:
+        The rows left and the rows drawn: sorted, disjoint, together all rows.
+
+    Raises:
+        ValueError: `size` is negative or more than there are rows.
+    """
+    if not 0 <= size <= len(strata):
+        raise ValueError(f"size must be 0 to {len(strata)} (the rows there are), found {size}")
+    random = Random(seed)
+    # Of Random's methods only random() promises the same numbers in every Python version.
+    keys = [random.random() for _ in strata]
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for row in sorted(range(len(strata)), key=keys.__getitem__):
+        members[strata[row]].append(row)
+    quotas = _quotas([len(rows) for rows in members.values()], size)
+    drawn = {row for rows, n in zip(members.values(), quotas, strict=True) for row in rows[:n]}
+    rest = [row for row in range(len(strata)) if row not in drawn]
+    return rest, sorted(drawn)
+
+
+def _quotas(sizes: Sequence[int], total: int) -> list[int]:
+    """Largest-remainder parts of `total`; ties go to the first."""
+    num_rows = max(1, sum(sizes))
+    quotas = [size * total // num_rows for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: -(sizes[i] * total % num_rows))
+    for i in by_remainder[: total - sum(quotas)]:
+        quotas[i] += 1
+    return quotas
+
+
+def strata_of(examples: Examples, labels: Sequence[str]) -> list[str]:
+    """The stratum of each row.
+
+    Returns:
+        The label's name; for tags the entity type of the row that fewest rows have, so that rare
+        types are not left to chance, and `O` for a row without entities.
+    """
+    name_of = {**dict(enumerate(labels)), IGNORED: ""}
+    rows = [label if isinstance(label, list) else [label] for label in examples.labels]
+    if examples.words is None:
+        return [name_of[label] for [label] in rows]
+    kinds = [{_entity_type(name_of[tag]) for tag in set(tags)} - {"O"} for tags in rows]
+    num_rows = Counter(kind for row in kinds for kind in row)
+    return [min(row, key=lambda kind: (num_rows[kind], kind), default="O") for row in kinds]
+
+
+def _entity_type(tag: str) -> str:
+    return tag[2:] if tag.startswith(("B-", "I-")) else tag

@@ -1,0 +1,230 @@
+"""Text -> token ids; words -> the position of each word's first piece. Done once, then cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from candelabra.records import Examples
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+CACHE_FORMAT = 1
+"""Part of every cache key: raised when the stored arrays change their meaning."""
+CHUNK = 1000
+WordSpans = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Many tokenised texts as two flat arrays, so that they load by memory map.
+
+    Attributes:
+        ids: Token ids of all texts, one text after the other, special tokens included.
+        starts: Where each text starts in `ids`; one more entry closes the last text.
+        first: For each word of each text, the position of its first piece; -1 where cut.
+        word_starts: Where each text's words start in `first`.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    first: np.ndarray | None = None
+    word_starts: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each text."""
+        return np.diff(self.starts)
+
+    def text(self, index: int) -> np.ndarray:
+        """Token ids of one text."""
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+    def words(self, index: int) -> np.ndarray:
+        """First-piece positions of one text's words."""
+        assert self.first is not None
+        assert self.word_starts is not None
+        return self.first[self.word_starts[index] : self.word_starts[index + 1]]
+
+
+# Truncation: (tokens in the text, tokens that fit) -> positions kept, in order.
+
+
+def head(length: int, budget: int) -> np.ndarray:
+    """Keeps the beginning."""
+    return np.arange(min(length, budget))
+
+
+def tail(length: int, budget: int) -> np.ndarray:
+    """Keeps the end."""
+    return np.arange(max(0, length - budget), length)
+
+
+def head_tail(length: int, budget: int) -> np.ndarray:
+    """Keeps the first quarter and fills up from the end (Sun et al. 2019: 128 + 382 of 510)."""
+    if length <= budget:
+        return np.arange(length)
+    front = round(budget / 4)
+    return np.concatenate([np.arange(front), np.arange(length - (budget - front), length)])
+
+
+TRUNCATIONS: dict[str, Callable[[int, int], np.ndarray]] = {
+    "head": head,
+    "tail": tail,
+    "head_tail": head_tail,
+}
+
+
+class TextTokenizer:
+    """A fast Hugging Face tokenizer with our truncation and word alignment.
+
+    A pre-split row is tokenised as its words joined by spaces, exactly as the same text typed in
+    by a person is at prediction; words find their pieces by character offsets.
+
+    Args:
+        tokenizer: A fast tokenizer (offsets are needed).
+        max_length: Most tokens in a text, special tokens included.
+        truncation: `head`, `tail` or `head_tail`.
+
+    Raises:
+        ValueError: An unknown truncation, a slow tokenizer, or no room for a single token.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, truncation: str = "head"
+    ) -> None:
+        if truncation not in TRUNCATIONS:
+            raise ValueError(f"truncation must be one of {list(TRUNCATIONS)}, got {truncation!r}")
+        if not getattr(tokenizer, "is_fast", False):
+            raise ValueError(
+                f"a fast tokenizer is needed for character offsets, got {type(tokenizer).__name__}"
+            )
+        if tokenizer.pad_token_id is None:
+            raise ValueError("the tokenizer has no padding token, which batches need")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.truncation = truncation
+        self.pad_id: int = tokenizer.pad_token_id
+        self._prefix, self._suffix = _special_tokens(tokenizer)
+        self._budget = max_length - len(self._prefix) - len(self._suffix)
+        if self._budget < 1:
+            raise ValueError(f"encoder.max_length must leave room for a token, got {max_length}")
+
+    def __call__(
+        self, texts: Sequence[str], words: Sequence[WordSpans] | None = None
+    ) -> TokenizedTexts:
+        """Tokenises `texts`; with `words`, also finds each word's first piece."""
+        ids, lengths, first, counts = [], [], [], []
+        for row, (pieces, ends) in enumerate(self._pieces(texts, offsets=words is not None)):
+            kept = TRUNCATIONS[self.truncation](len(pieces), self._budget)
+            ids.append(np.concatenate([self._prefix, pieces[kept], self._suffix]))
+            lengths.append(len(ids[-1]))
+            if words is not None and ends is not None:
+                position = np.full(len(pieces) + 1, -1)
+                position[kept] = np.arange(len(kept)) + len(self._prefix)
+                first.append(position[_first_pieces(words[row], ends)])
+                counts.append(len(words[row]))
+        return TokenizedTexts(
+            ids=np.concatenate(ids).astype(np.int32),
+            starts=np.concatenate([[0], np.cumsum(lengths)]),
+            first=None if words is None else np.concatenate(first).astype(np.int32),
+            word_starts=None if words is None else np.concatenate([[0], np.cumsum(counts)]),
+        )
+
+    def _pieces(
+        self, texts: Sequence[str], *, offsets: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Each text's token ids without special tokens and, on demand, (start, end) characters."""
+        for begin in range(0, len(texts), CHUNK):
+            encoded = self.tokenizer(
+                list(texts[begin : begin + CHUNK]),
+                add_special_tokens=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                return_offsets_mapping=offsets,
+                verbose=False,
+            )
+            spans = encoded.get("offset_mapping", [None] * len(encoded["input_ids"]))
+            for ids, span in zip(encoded["input_ids"], spans, strict=True):
+                ends = None if span is None else np.asarray(span, dtype=np.int64).reshape(-1, 2)
+                yield np.asarray(ids, dtype=np.int64), ends
+
+    def fingerprint(self) -> str:
+        """Changes whenever the same text could get other ids."""
+        settings = [CACHE_FORMAT, self.max_length, self.truncation]
+        state = self.tokenizer.backend_tokenizer.to_str() + json.dumps(settings)
+        return hashlib.sha256(state.encode()).hexdigest()
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
+    """The special tokens that stand before and after a single text."""
+    probe = tokenizer("a", return_special_tokens_mask=True)
+    special = np.asarray(probe["special_tokens_mask"])
+    ids = np.asarray(probe["input_ids"])
+    inner = np.flatnonzero(special == 0)
+    return ids[: inner[0]], ids[inner[-1] + 1 :]
+
+
+def _first_pieces(words: WordSpans, spans: np.ndarray) -> np.ndarray:
+    """Index of each word's first piece; the last index + 1 where the tokenizer left none."""
+    bounds = np.asarray(words, dtype=np.int64).reshape(-1, 2)
+    index = np.searchsorted(spans[:, 1], bounds[:, 0], side="right")
+    # One more row, starting beyond every word, stands for "no piece".
+    starts = np.append(spans[:, 0], np.iinfo(np.int64).max)
+    return np.where(starts[index] < bounds[:, 1], index, len(spans))
+
+
+def tokenize_cached(
+    examples: Examples, tokenizer: TextTokenizer, *, fingerprint: str, cache_dir: Path | None
+) -> tuple[TokenizedTexts, ...]:
+    """One `TokenizedTexts` per text column, from the cache where it holds them.
+
+    Args:
+        examples: The rows to tokenise.
+        tokenizer: The run's tokenizer.
+        fingerprint: Identifies the examples' content.
+        cache_dir: Where arrays are kept; None keeps nothing.
+    """
+    key = hashlib.sha256(f"{fingerprint} {tokenizer.fingerprint()}".encode()).hexdigest()[:32]
+    return tuple(
+        _load_or_make(
+            partial(tokenizer, column, examples.words),
+            None if cache_dir is None else cache_dir / f"{key}-{index}.safetensors",
+        )
+        for index, column in enumerate(examples.texts)
+    )
+
+
+def _load_or_make(make: Callable[[], TokenizedTexts], path: Path | None) -> TokenizedTexts:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file, save_file
+
+    if path is not None and path.exists():
+        try:
+            return TokenizedTexts(**load_file(path))
+        except (SafetensorError, TypeError) as error:
+            log.warning("token cache %s is damaged (%s); made anew", path, error)
+    tokenized = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the rename is atomic; by process, so that runs do not collide.
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        arrays = {name: array for name, array in vars(tokenized).items() if array is not None}
+        save_file(arrays, draft)
+        draft.replace(path)
+    return tokenized

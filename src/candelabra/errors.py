@@ -1,0 +1,30 @@
+"""Errors that are a person's to mend: shown as one message, without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """What was given cannot be used. The message names the thing, the rule and what was found."""
+
+
+class ConfigError(UserError):
+    """A wrong override, option or value."""
+
+
+class DataError(UserError):
+    """A missing, broken or unusable source."""
+
+
+class BundleError(UserError):
+    """A missing, truncated or hostile bundle."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the most similar option, or nothing."""
+    close = difflib.get_close_matches(
+        str(name), [str(option) for option in options], n=1, cutoff=0.5
+    )
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,1 @@
+"""Scores: torchmetrics objects whose sums add up over batches and processes."""

@@ -1,0 +1,1 @@
+"""The encoder, what pools it, what freezes it, and the heads on it."""

@@ -1,0 +1,95 @@
+"""The best tag sequence that is valid BIO: constrained decoding without training.
+
+Shapes: B examples, W words, C tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from candelabra.records import IGNORED
+
+
+def parse_tag(label: str) -> tuple[str, str]:
+    """The prefix (`O`, `B` or `I`) and the entity type ("" for `O`) of a BIO tag.
+
+    Raises:
+        ValueError: `label` is neither `O` nor `B-` or `I-` and a type. A type neither starts nor
+            ends with a hyphen, which seqeval's two modes would read differently.
+
+    Example:
+        >>> parse_tag("B-Actor")
+        ('B', 'Actor')
+    """
+    if label == "O":
+        return "O", ""
+    prefix, hyphen, entity = label.partition("-")
+    if prefix not in ("B", "I") or not hyphen or not entity or entity != entity.strip("-"):
+        raise ValueError(f"a BIO tag is 'O', or 'B-' or 'I-' and an entity type; found {label!r}")
+    return prefix, entity
+
+
+def bio_constraints(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Which tags may start a text, and which may follow which.
+
+    Forbidden are: to start with I-X; O -> I-X; B-X or I-X -> I-Y for another type Y.
+
+    Args:
+        labels: The C tags in the order of their ids.
+
+    Returns:
+        Two boolean tensors, True where allowed: the first tag (C), and the step from the tag of
+        the row to the tag of the column (C, C).
+
+    Raises:
+        ValueError: A label is no BIO tag, or none may start a text.
+    """
+    tags = [parse_tag(label) for label in labels]
+    start_C = torch.tensor([prefix != "I" for prefix, _ in tags], dtype=torch.bool)
+    if not start_C.any():
+        raise ValueError(
+            f"BIO labels need an 'O' or a 'B-' tag to start with; found {list(labels)}"
+        )
+    allowed = [[prefix != "I" or before == entity for prefix, entity in tags] for _, before in tags]
+    return start_C, torch.tensor(allowed, dtype=torch.bool)
+
+
+@torch.no_grad()
+def viterbi(scores_BWC: Tensor, mask_BW: Tensor, start_C: Tensor, transition_CC: Tensor) -> Tensor:
+    """The allowed tag sequence with the largest summed log-probability (Viterbi 1967).
+
+    Where every word's best tag makes an allowed sequence, that is the answer.
+
+    Args:
+        scores_BWC: Logits or log-probabilities: both give the same answer.
+        mask_BW: True where a word is, False where padding is, always at the end. A row may be
+            all padding.
+        start_C: Which tags may come first (`bio_constraints`).
+        transition_CC: Which tag (column) may follow which (row).
+
+    Returns:
+        Tag ids (B, W); `IGNORED` (-100) at padding.
+    """
+    num_words = scores_BWC.shape[1]
+    if num_words == 0:
+        return torch.full_like(mask_BW, IGNORED, dtype=torch.long)
+    # A constant per word moves all paths alike, as log-softmax does; this one makes the path of
+    # the words' best tags sum to exactly 0, so that rounding never ties it with another.
+    scores_BWC = scores_BWC.float() - scores_BWC.float().amax(-1, keepdim=True)
+    steps_CC = torch.zeros_like(transition_CC, dtype=torch.float32)
+    steps_CC = steps_CC.masked_fill(~transition_CC, float("-inf"))
+    best_BC = scores_BWC[:, 0].masked_fill(~start_C, float("-inf"))
+    stay_C = torch.arange(len(start_C), device=scores_BWC.device)
+    origins: list[Tensor] = []
+    for word in range(1, num_words):
+        arriving_BC, origin_BC = (best_BC.unsqueeze(2) + steps_CC).max(1)
+        real_B1 = mask_BW[:, word].bool().unsqueeze(1)
+        best_BC = torch.where(real_B1, arriving_BC + scores_BWC[:, word], best_BC)
+        origins.append(torch.where(real_B1, origin_BC, stay_C))
+    tags = [best_BC.argmax(1)]
+    for origin_BC in reversed(origins):
+        tags.append(origin_BC.gather(1, tags[-1].unsqueeze(1)).squeeze(1))
+    return torch.stack(tags[::-1], 1).masked_fill(~mask_BW.bool(), IGNORED)

@@ -1,0 +1,1 @@
+"""Several task losses become one: a file for each family of schemes."""

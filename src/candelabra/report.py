@@ -1,0 +1,142 @@
+"""The tables a person reads at the start and at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from candelabra.data.loading import TaskData
+    from candelabra.data.schedule import JointSchedule
+    from candelabra.model.multitask import MultiTaskModel
+
+SPLITS = ("val", "test")
+
+
+def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
+    """Headline metrics: a row for each task's metric, a column for each split."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("task")
+    table.add_column("metric")
+    splits = [split for split in SPLITS if any(key.startswith(f"{split}/") for key in metrics)]
+    for split in splits:
+        table.add_column("validation" if split == "val" else split, justify="right")
+    for task, metric in _rows(metrics, depth=3):
+        values = [metrics.get(f"{split}/{task}/{metric}") for split in splits]
+        table.add_row(task, metric, *map(_number, values))
+    scores = [metrics.get(f"{split}/score") for split in splits]
+    table.add_section()
+    table.add_row("all", "score", *map(_number, scores), style="bold")
+    return table
+
+
+def types_tables(metrics: Mapping[str, float], split: str) -> list[Table]:
+    """For each task with entity types: precision, recall, F1 and support of each type."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for key, value in metrics.items():
+        parts = key.split("/", 3)
+        if len(parts) == 4 and parts[0] == split:
+            found.setdefault(parts[1], {}).setdefault(parts[3], {})[parts[2]] = value
+    tables = []
+    for task, types in found.items():
+        table = Table(title=f"{task}: entity types, {split}", title_justify="left")
+        columns = ("precision", "recall", "f1", "support")
+        table.add_column("type")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for name, row in sorted(types.items(), key=lambda item: -item[1].get("support", 0)):
+            values = [_number(row.get(column)) for column in columns[:-1]]
+            table.add_row(name, *values, f"{row.get('support', 0):.0f}")
+        tables.append(table)
+    return tables
+
+
+def result_tables(metrics: Mapping[str, float]) -> list[Table]:
+    """What the end of a run shows."""
+    split = "test" if any(key.startswith("test/") for key in metrics) else "val"
+    return [*types_tables(metrics, split), metrics_table(metrics, title="results")]
+
+
+def tasks_table(data: Mapping[str, TaskData], schedule: JointSchedule) -> Table:
+    """What each task has, and what a step and an epoch take of it."""
+    table = Table(title=f"data: {schedule.steps_per_epoch} steps an epoch", title_justify="left")
+    table.add_column("task")
+    columns = ("train", "validation", "test", "labels", "share", "in a step", "drawn", "repeated")
+    for column in (*columns, "left out", "skipped"):
+        table.add_column(column, justify="right")
+    drawn = schedule.drawn()
+    for name, task in data.items():
+        sizes = [len(task.splits[split]) if split in task.splits else "-" for split in columns[:3]]
+        counts = (drawn[name].drawn, drawn[name].repeated, drawn[name].left_out)
+        skipped = sum(n for rules in task.skipped.values() for n in rules.values())
+        cells = (*sizes, len(task.labels), f"{schedule.shares[name]:.3f}")
+        row = (*cells, schedule.sub_batch[name], *counts, skipped)
+        table.add_row(name, *map(str, row))
+    return table
+
+
+def model_table(model: MultiTaskModel) -> Table:
+    """Which parts learn, and how many parameters they have."""
+    table = Table(title="model", title_justify="left")
+    table.add_column("part")
+    for column in ("parameters", "learning"):
+        table.add_column(column, justify="right")
+    parts = {"encoder": model.encoder, "pooling": model.pooling}
+    parts |= {f"pooling of {task}": module for task, module in model.poolings.items()}
+    parts |= {f"head of {task}": module for task, module in model.heads.items()}
+    for name, module in [*parts.items(), ("all", model)]:
+        sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+        total, learning = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
+        if total:
+            table.add_row(name, f"{total:,}", f"{learning:,}")
+    return table
+
+
+def sweep_table(runs: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+    """One row a run, the best `val/score` first; failed runs stand at the end with their error."""
+    table = Table(title=title, title_justify="left")
+    for column in ("val/score", "test/score"):
+        table.add_column(column, justify="right")
+    for column in ("overrides", "status", "folder"):
+        table.add_column(column, overflow="fold")
+    for run in ranked(runs):
+        metrics = run["metrics"]
+        status = run["status"] if "error" not in run else f"{run['status']}: {run['error']}"
+        table.add_row(
+            _number(metrics.get("val/score")),
+            _number(metrics.get("test/score")),
+            " ".join(run["overrides"]),
+            status,
+            run["folder"],
+        )
+    return table
+
+
+def ranked(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """By falling `val/score`; runs without one last."""
+    return sorted(runs, key=lambda run: -run["metrics"].get("val/score", float("-inf")))
+
+
+def show(*tables: Table | str) -> None:
+    """Prints tables and lines to the terminal, or at full width to a file."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    for table in tables:
+        console.print(table, soft_wrap=isinstance(table, str), highlight=False)
+
+
+def _rows(metrics: Mapping[str, float], *, depth: int) -> list[tuple[str, str]]:
+    rows = []
+    for key in metrics:
+        parts = key.split("/")
+        if len(parts) == depth and parts[0] in SPLITS and (parts[1], parts[2]) not in rows:
+            rows.append((parts[1], parts[2]))
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

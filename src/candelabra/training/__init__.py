@@ -1,0 +1,1 @@
+"""Training with Lightning: the module, optimizer groups, callbacks, checkpoints, tracking."""

@@ -1,0 +1,22 @@
+"""Silences what libraries say that no reader can act on."""
+
+from __future__ import annotations
+
+import warnings
+
+IRRELEVANT = (
+    r".*treespec, LeafSpec.*",  # Lightning's own use of torch
+    r".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds run.json
+    r".*smaller than the logging interval.*",  # short runs log their epochs' ends
+    r".*does not have many workers.*",  # texts are tokenised already; workers would only copy
+)
+
+
+def quiet() -> None:
+    """Hides progress bars of transformers, and warnings that need no action."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    for message in IRRELEVANT:
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,97 @@
+"""A run's folder: its configuration, identity, metrics and predictions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from candelabra.files import write_json, write_text
+
+PACKAGES = (
+    "candelabra",
+    "torch",
+    "pytorch-lightning",
+    "transformers",
+    "sentence-transformers",
+    "datasets",
+    "torchmetrics",
+    "hydra-core",
+    "wandb",
+)
+
+
+@dataclass
+class RunFolder:
+    """Writes what identifies and what came of a run; each file whole or not at all.
+
+    Args:
+        path: The folder.
+        run_id: The run's id, kept by every resume.
+    """
+
+    path: Path
+    run_id: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, config: Mapping[str, Any], overrides: list[str]) -> None:
+        """Writes `config.yaml` (resolved) and `run.json` with the status `running`."""
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        self.update(
+            run_id=self.run_id,
+            status="running",
+            started=_now(),
+            overrides=overrides,
+            seed=config["seed"],
+            git_commit=_git_commit(),
+            python=platform.python_version(),
+            machine=platform.machine(),
+            versions={name: _version(name) for name in PACKAGES},
+        )
+
+    def update(self, **facts: Any) -> None:
+        """Adds facts to `run.json`."""
+        self.record.update(facts)
+        write_json(self.path / "run.json", self.record)
+
+    def finish(self, status: str, *, error: str | None = None) -> None:
+        """Closes `run.json` with `finished`, `failed` or `interrupted`."""
+        self.update(status=status, ended=_now(), **({} if error is None else {"error": error}))
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """Writes `metrics.json`, one flat object of numbers."""
+        write_json(self.path / "metrics.json", dict(values))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code, where it runs from a checkout with git at hand."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,237 @@
+"""W&B: offline unless asked otherwise, and never the reason that a training dies."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import (  # type: ignore[attr-defined]
+    DummyExperiment,
+    rank_zero_experiment,
+)
+from pytorch_lightning.utilities import rank_zero_only
+from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
+from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
+
+_log = logging.getLogger(__name__)
+
+Mode = Literal["offline", "online"]
+
+GLOBAL_STEP = "trainer/global_step"
+"""Optimizer steps done: what every metric is drawn against unless its task has an own axis."""
+
+_LOST_SERVICE = (
+    OSError,
+    HandleAbandonedError,
+    MailboxClosedError,
+    WandbServiceConnectionError,
+)
+_FAILURES = (wandb.Error, ServerResponseError, *_LOST_SERVICE)
+_FINISH_TIMEOUT_SECONDS = 300.0
+
+
+def examples_axis(task: str) -> str:
+    """The metric that counts the examples which `task` has seen."""
+    return f"{task}/examples"
+
+
+def axis_of(metric: str, tasks: Collection[str]) -> str:
+    """The step metric that `metric` is drawn against.
+
+    Args:
+        metric: A name such as `train/sentiment/loss`.
+        tasks: The tasks whose examples are counted.
+
+    Returns:
+        `<task>/examples` for `train/<task>/...` of such a task, else the global step.
+    """
+    split, _, rest = metric.partition("/")
+    task = rest.partition("/")[0]
+    return examples_axis(task) if split == "train" and task in tasks else GLOBAL_STEP
+
+
+class WandbTracker(WandbLogger):
+    """Lightning's W&B logger, made safe for long runs and for several runs in one process.
+
+    The files of all runs lie under `save_dir/wandb`, which `wandb leet` opens, and
+    `run_dir/wandb` links to this run's. Nothing is started before the first use. After the first
+    failure of W&B it warns once and does nothing more: the CSV in the run folder has every metric.
+
+    Args:
+        save_dir: The folder of all runs.
+        run_dir: This run's folder.
+        name: The run's name.
+        id: The run's id; a resumed run keeps it.
+        project: W&B's project.
+        group: Which runs belong together, such as a sweep's.
+        job_type: What the run does.
+        tags: Words to find the run by.
+        mode: `offline` needs no account and no network. `online` falls back to it where nobody is
+            logged in, or where W&B does not answer; it never prompts.
+        connect_timeout_seconds: How long `online` waits for an answer.
+
+    Raises:
+        ValueError: If `mode` is neither.
+    """
+
+    _experiment: wandb.Run | None
+
+    def __init__(
+        self,
+        *,
+        save_dir: str | Path,
+        run_dir: str | Path,
+        name: str,
+        id: str,
+        project: str = "candelabra",
+        group: str | None = None,
+        job_type: str = "train",
+        tags: Sequence[str] = (),
+        mode: Mode = "offline",
+        connect_timeout_seconds: float = 30.0,
+    ) -> None:
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}; found {mode!r}")
+        super().__init__(
+            name=name,
+            id=id,
+            project=project,
+            save_dir=Path(save_dir).absolute(),
+            group=group,
+            job_type=job_type,
+            tags=list(tags),
+        )
+        self._run_dir = Path(run_dir).absolute()
+        self._mode: Mode = mode
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._tasks: set[str] = set()
+        self._counted_tasks: set[str] = set()
+        self._defined: set[str] = set()
+        self._stopped = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run, started by the first use; does nothing after a failure or `finish`."""
+        self._attempt(lambda run: None)
+        return DummyExperiment() if self._stopped else self._experiment
+
+    def define_axes(self, tasks: Iterable[str]) -> None:
+        """Draws `train/<task>/*` against `<task>/examples`, from the row on that logs it."""
+        self._tasks.update(tasks)
+
+    @rank_zero_only
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Stores the resolved configuration, a plain dict without secrets."""
+        self._attempt(lambda run: run.config.update(dict(config), allow_val_change=True))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Stores what Lightning knows of the module's settings."""
+        self._attempt(lambda run: super(WandbTracker, self).log_hyperparams(params))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Adds one row, with the global step as a metric of its own."""
+        row = dict(metrics) if step is None else {**metrics, GLOBAL_STEP: step}
+        self._attempt(lambda run: self._log_row(run, row))
+
+    @rank_zero_only
+    def finish(self, exit_code: int) -> None:
+        """Ends the run as finished (0) or failed (any other code); later calls do nothing."""
+        if self._experiment is not None:
+            self._attempt(lambda run: run.finish(exit_code=exit_code))
+        self._stopped = True
+
+    def _log_row(self, run: wandb.Run, row: dict[str, float]) -> None:
+        self._counted_tasks.update(task for task in self._tasks if examples_axis(task) in row)
+        axes = {GLOBAL_STEP, *map(examples_axis, self._counted_tasks)}
+        # One definition a metric: W&B takes any one of several patterns that match.
+        for metric in row.keys() - axes - self._defined:
+            run.define_metric(metric, step_metric=axis_of(metric, self._counted_tasks))
+            self._defined.add(metric)
+        run.log(row)
+
+    def _attempt(self, action: Callable[[wandb.Run], object]) -> None:
+        if self._stopped:
+            return
+        try:
+            if self._experiment is None:
+                self._experiment = self._start()
+            action(self._experiment)
+        except _FAILURES as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._stopped = True
+        _log.warning(
+            "W&B tracking of run %s stopped, the run itself goes on: %s: %s",
+            self._id,
+            type(error).__name__,
+            error,
+        )
+        if isinstance(error, _LOST_SERVICE):
+            # Forgets the dead service, so that a sweep's next run starts a new one.
+            with contextlib.suppress(*_FAILURES):
+                wandb.teardown()
+
+    def _start(self) -> wandb.Run:
+        Path(self._wandb_init["dir"]).mkdir(parents=True, exist_ok=True)
+        # W&B reports its own errors to its makers over the network otherwise, even offline.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        # Its own log keeps its tracebacks; ours gets one line.
+        logging.getLogger("wandb").propagate = False
+        run = self._start_online() if self._mode == "online" else None
+        run = run or self._init("offline")
+        self._link(Path(run.dir).parent)
+        return run
+
+    def _start_online(self) -> wandb.Run | None:
+        """The run, or None, with a warning, where W&B cannot be used."""
+        try:
+            if wandb.login(prompt=False, verify=False):
+                run = self._init("online")
+                _log.info("W&B: %s", run.url)
+                return run
+            reason = "nobody is logged in; `wandb login` does it"
+        except wandb.Error as error:
+            reason = str(error)
+            # The service holds on to the id of a run that could not start.
+            with contextlib.suppress(*_FAILURES):
+                wandb.teardown()
+        _log.warning("W&B stays offline, `wandb sync` uploads the run later: %s", reason)
+        return None
+
+    def _init(self, mode: Mode) -> wandb.Run:
+        settings = wandb.Settings(
+            silent=True,
+            console="off",  # run.log has the output
+            disable_code=True,
+            disable_git=True,  # run.json has the commit; a patch could hold secrets
+            init_timeout=self._connect_timeout_seconds,
+            finish_timeout=_FINISH_TIMEOUT_SECONDS,
+        )
+        resume = "allow" if mode == "online" else None  # offline, W&B has nothing to resume from
+        given = {key: value for key, value in self._wandb_init.items() if key != "anonymous"}
+        # create_new: another run of this process is neither returned nor ended.
+        own = {"mode": mode, "resume": resume, "reinit": "create_new", "settings": settings}
+        return wandb.init(**{**given, **own})
+
+    def _link(self, folder: Path) -> None:
+        link = self._run_dir / "wandb"
+        try:
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._run_dir) as temporary:
+                new = Path(temporary, "wandb")
+                new.symlink_to(os.path.relpath(folder.resolve(), self._run_dir.resolve()))
+                new.replace(link)
+        except OSError as error:
+            _log.warning("no link %s to W&B's files in %s: %s", link, folder, error)

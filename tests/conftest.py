@@ -1,0 +1,37 @@
+"""Fixtures that several test files share. Nothing heavy is imported until one is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from toys import Splits
+
+    from candelabra.data.tokens import TextTokenizer
+    from candelabra.model.multitask import MultiTaskModel
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> TextTokenizer:
+    """The bundled tokenizer, with room for 32 tokens."""
+    from candelabra.model.encoder import Tiny
+
+    return Tiny(max_length=32).tokenizer()
+
+
+@pytest.fixture(scope="session")
+def toys(tokenizer: TextTokenizer) -> Splits:
+    """`mood`, a classification of 40 texts a split, and `who`, a tagging of 24."""
+    from toys import toy_splits
+
+    return toy_splits(tokenizer)
+
+
+@pytest.fixture
+def model() -> MultiTaskModel:
+    """A tiny model with a head for each toy task, without dropout."""
+    from toys import toy_model
+
+    return toy_model()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import encode, sentences, tagged, toy_sentences, toy_tags
+
+from candelabra.data.collate import EncodedSplit, pad_tokens
+from candelabra.data.tokens import TextTokenizer, TokenizedTexts
+from candelabra.records import IGNORED
+
+rows_of_24 = st.lists(st.integers(0, 23), min_size=1, max_size=9)
+
+
+@pytest.fixture(scope="module")
+def texts(tokenizer: TextTokenizer) -> EncodedSplit:
+    return encode(toy_sentences(24, 0), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def words(tokenizer: TextTokenizer) -> EncodedSplit:
+    """Room for 6 tokens: most rows lose words."""
+    short = TextTokenizer(tokenizer.tokenizer, max_length=6)
+    return encode(toy_tags(24, 0), short)
+
+
+@given(st.lists(st.lists(st.integers(1, 99), min_size=1), min_size=1, max_size=6))
+def test_padding_reaches_the_longest(texts: list[list[int]]) -> None:
+    tokens = pad_tokens([np.array(text) for text in texts], 0)
+    assert tokens.ids_BL.shape == tokens.mask_BL.shape == (len(texts), max(map(len, texts)))
+    assert tokens.mask_BL.sum(1).tolist() == [len(text) for text in texts]
+    for text, ids, mask in zip(texts, tokens.ids_BL.tolist(), tokens.mask_BL.tolist(), strict=True):
+        assert ids == text + [0] * (len(ids) - len(text))
+        assert mask == sorted(mask, reverse=True)
+
+
+def test_padding_takes_the_tokenizers_id() -> None:
+    assert pad_tokens([np.array([5]), np.array([6, 7])], 1).ids_BL.tolist() == [[5, 1], [6, 7]]
+
+
+@given(rows_of_24)
+def test_single_texts(texts: EncodedSplit, rows: list[int]) -> None:
+    batch = texts.batch(rows, num_units=7)
+    assert batch.rows_B.tolist() == rows
+    assert batch.labels.tolist() == [texts.examples.labels[row] for row in rows]
+    assert batch.targets.tolist() == batch.labels.tolist()
+    assert (batch.num_units, batch.first_BW) == (7, None)
+    (tokens,) = batch.texts
+    for row, ids, mask in zip(rows, tokens.ids_BL, tokens.mask_BL, strict=True):
+        assert ids[mask.bool()].tolist() == texts.texts[0].text(row).tolist()
+    assert texts.units.tolist() == [1] * 24
+
+
+@given(rows_of_24)
+def test_tagged_words(words: EncodedSplit, rows: list[int]) -> None:
+    batch = words.batch(rows, num_units=7)
+    assert batch.first_BW is not None
+    assert batch.rows_B.tolist() == rows
+    assert batch.labels.shape == batch.first_BW.shape
+    for row, labels, first, targets in zip(
+        rows, batch.labels.tolist(), batch.first_BW.tolist(), batch.targets.tolist(), strict=True
+    ):
+        gold, pieces = words.examples.labels[row], words.texts[0].words(row).tolist()
+        padding = len(labels) - len(gold)
+        assert labels == gold + [IGNORED] * padding
+        assert first == pieces + [-1] * padding
+        seen = [tag if piece >= 0 else IGNORED for tag, piece in zip(gold, pieces, strict=True)]
+        assert targets == seen + [IGNORED] * padding
+    assert words.units[rows].sum() == (batch.targets != IGNORED).sum()
+
+
+def test_units_are_the_words_that_were_not_cut(words: EncodedSplit) -> None:
+    counts = [sum(piece >= 0 for piece in words.texts[0].words(row)) for row in range(24)]
+    assert words.units.tolist() == counts
+    assert max(counts) == 4
+    assert sum(counts) < sum(map(len, words.examples.labels))
+
+
+def test_a_row_whose_words_were_all_dropped_has_no_units(tokenizer: TextTokenizer) -> None:
+    gone = (["\u200b"], [1])
+    split = encode(tagged([gone, (["a", "film"], [1, 1]), gone, gone]), tokenizer)
+    assert split.units.tolist() == [0, 2, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["texts", "words"])
+def test_an_uncounted_row_has_no_labels(name: str, request: pytest.FixtureRequest) -> None:
+    split = request.getfixturevalue(name)
+    counted = split.batch([3, 4], num_units=5)
+    idle = split.batch([3, 4], num_units=5, counted=False)
+    assert (idle.labels == IGNORED).all()
+    assert (idle.targets == IGNORED).all()
+    assert idle.labels.dtype == counted.labels.dtype == torch.int64
+    assert idle.labels.shape == counted.labels.shape
+    assert torch.equal(idle.texts[0].ids_BL, counted.texts[0].ids_BL)
+    assert idle.num_units == 5
+
+
+def test_the_longest_of_several_texts_counts() -> None:
+    def column(*lengths: int) -> TokenizedTexts:
+        return TokenizedTexts(np.zeros(sum(lengths)), np.cumsum([0, *lengths]))
+
+    split = EncodedSplit(sentences(["a", "b"], [0, 1]), (column(3, 4), column(5, 2)), 0)
+    assert split.lengths.tolist() == [5, 4]
+    batch = split.batch([0, 1], num_units=2)
+    assert [tokens.ids_BL.shape for tokens in batch.texts] == [(2, 4), (2, 5)]
+
+
+def test_any_kind_of_indices(texts: EncodedSplit) -> None:
+    batch = texts.batch(np.array([5, 2]), num_units=2)
+    assert batch.rows_B.dtype is torch.int64
+    assert torch.equal(batch.texts[0].ids_BL, texts.batch([5, 2], num_units=2).texts[0].ids_BL)

@@ -1,0 +1,158 @@
+"""Every rule, tried on a small broken file: the message names file, row and rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from candelabra.data.examples import OnBadRow, joined_words, to_examples
+from candelabra.data.readers import read_table
+from candelabra.data.table import Table
+from candelabra.errors import DataError
+from candelabra.records import IGNORED, Examples
+
+TEXT = {"text": "text", "label": "label"}
+WORDS = {"words": "tokens", "tags": "tags"}
+TAGS = ["O", "B-Actor", "I-Actor", "B-Year", "I-Year"]
+GOOD_TEXT = {"text": "fine", "label": "pos"}
+GOOD_WORDS = {"tokens": ["max", "payne"], "tags": ["B-Actor", "I-Actor"]}
+
+
+def read(path: Path, rows: list[dict[str, Any]]) -> Table:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_table(path)
+
+
+def check(table: Table, on_bad_row: OnBadRow = "error") -> tuple[Examples, dict[str, int]]:
+    tagged = "tokens" in table.columns
+    return to_examples(
+        table, WORDS if tagged else TEXT, TAGS if tagged else ["neg", "pos"], on_bad_row
+    )
+
+
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("unknown label", {"text": "a", "label": "poz"}, "'poz' is none of the 2 labels; .*'pos'"),
+    ("label out of range", {"text": "a", "label": 2}, "2; the 2 labels are numbered 0 to 1"),
+    ("label out of range", {"text": "a", "label": -1}, "-1;"),
+    ("wrong type", {"text": "a", "label": None}, "None where a name or a number of a label"),
+    ("wrong type", {"text": "a", "label": 0.5}, "0.5"),
+    ("wrong type", {"text": None, "label": 0}, "text expected, found None"),
+    ("wrong type", {"text": 1995, "label": 0}, "text expected, found 1995"),
+    ("empty text", {"text": "", "label": 0}, "''"),
+    ("empty text", {"text": " \n", "label": 0}, r"' \\n'"),
+    ("broken UTF-8", {"text": "a\ud800", "label": 0}, r"U\+D800 at character 1"),
+    (
+        "unknown tag",
+        {"tokens": ["a", "max"], "tags": ["O", "B-Actr"]},
+        r"'B-Actr' is none of the 5 tags \(word 1, 'max'\); did you mean 'B-Actor'",
+    ),
+    ("tag out of range", {"tokens": ["a"], "tags": [5]}, r"5; .* 0 to 4 \(word 0, 'a'\)"),
+    ("wrong type", {"tokens": ["a"], "tags": [None]}, r"None .* \(word 0, 'a'\)"),
+    ("stray I- tag", {"tokens": ["a"], "tags": ["I-Year"]}, "'I-Year' of word 0 follows nothing"),
+    ("stray I- tag", {"tokens": ["a", "b"], "tags": ["O", "I-Year"]}, "word 1 follows 'O'"),
+    ("stray I- tag", {"tokens": ["a", "b"], "tags": ["B-Actor", "I-Year"]}, "follows 'B-Actor'"),
+    ("stray I- tag", {"tokens": ["a", "b", "c"], "tags": [1, 2, 4]}, "follows 'I-Actor'"),
+    ("unequal lengths", {"tokens": ["a", "b"], "tags": ["O"]}, "2 words, 1 tags"),
+    ("no words", {"tokens": [], "tags": []}, "an empty list"),
+    ("blank word", {"tokens": ["a", " "], "tags": ["O", "O"]}, "word 1 is ' '"),
+    ("wrong type", {"tokens": ["a", 3], "tags": ["O", "O"]}, "word 1 is 3"),
+    ("wrong type", {"tokens": "a b", "tags": ["O", "O"]}, "a list of words expected, found 'a b'"),
+    ("wrong type", {"tokens": ["a"], "tags": "O"}, "tags must be a list, found 'O'"),
+]
+
+
+@pytest.mark.parametrize(("rule", "row", "found"), BAD)
+def test_error_names_file_row_line_rule_and_found(
+    rule: str, row: dict[str, Any], found: str, tmp_path: Path
+) -> None:
+    good = GOOD_WORDS if "tokens" in row else GOOD_TEXT
+    table = read(tmp_path / "x.jsonl", [good, row, good])
+    place = rf"x\.jsonl, row 1 \(line 2\): {rule}: .*{found}"
+    with pytest.raises(DataError, match=rf"{place}.*Bad rows: 1 of 3 \({rule} 1\)"):
+        check(table)
+
+
+@pytest.mark.parametrize(("rule", "row", "found"), BAD)
+def test_skip_drops_and_counts(rule: str, row: dict[str, Any], found: str, tmp_path: Path) -> None:
+    good = GOOD_WORDS if "tokens" in row else GOOD_TEXT
+    examples, skipped = check(read(tmp_path / "x.jsonl", [good, row, good]), "skip")
+    assert examples.rows == [0, 2]
+    assert skipped == {rule: 1}
+
+
+def test_one_message_counts_all_bad_rows_by_rule(tmp_path: Path) -> None:
+    rows = [GOOD_TEXT, {"text": "", "label": "pos"}, {"text": "a", "label": "x"}, {"label": "pos"}]
+    file = tmp_path / "x.jsonl"
+    read(file, [*rows, rows[2]])
+    file.write_text(file.read_text() + "{broken\n")
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): empty text") as caught:
+        check(read_table(file))
+    message = str(caught.value)
+    assert "5 of 6 (unknown label 2, empty text 1, wrong type 1, broken JSON 1)" in message
+    assert "\n" not in message
+
+
+def test_missing_column_names_file_columns_and_nearest(tmp_path: Path) -> None:
+    table = read(tmp_path / "x.jsonl", [{"txt": "a", "label": 0}])
+    with pytest.raises(DataError, match=r"x\.jsonl: missing column 'text' .*'txt', 'label'; did"):
+        check(table)
+
+
+@pytest.mark.parametrize("roles", [{"txt", "label"}, {"text", "tags"}, {"label"}, set()])
+def test_columns_that_fit_no_shape(roles: set[str]) -> None:
+    with pytest.raises(DataError, match=r"columns must name \{text, label\} or \{words, tags\}"):
+        to_examples(Table({}, "f"), dict.fromkeys(roles, "x"), [])
+
+
+def test_on_bad_row_is_error_or_skip() -> None:
+    with pytest.raises(DataError, match="on_bad_row must be error or skip, found 'drop'"):
+        to_examples(Table({}, "f"), TEXT, [], "drop")  # type: ignore[arg-type]
+
+
+def test_roles_may_come_in_any_order() -> None:
+    table = Table({"x": ["fine"], "y": [1]}, "f")
+    examples, _ = to_examples(table, {"label": "y", "text": "x"}, ["neg", "pos"])
+    assert (examples.texts, examples.labels, examples.words) == ((["fine"],), [1], None)
+
+
+def test_unlabelled_rows_are_ignored_by_every_loss() -> None:
+    texts, _ = to_examples(Table({"x": ["fine"]}, "f"), {"text": "x"}, [])
+    assert (texts.texts, texts.labels) == ((["fine"],), [IGNORED])
+    words, _ = to_examples(Table({"x": [["a", "b"]]}, "f"), {"words": "x"}, [])
+    assert (words.texts, words.labels) == ((["a b"],), [[IGNORED, IGNORED]])
+    assert words.words == [[(0, 1), (2, 3)]]
+
+
+def test_all_rows_skipped_gives_no_examples() -> None:
+    examples, skipped = to_examples(Table({"x": [1]}, "f"), {"text": "x"}, [], "skip")
+    assert (len(examples), skipped) == (0, {"wrong type": 1})
+
+
+def test_tags_without_bio_prefix_are_fine() -> None:
+    table = Table({"tokens": [["dogs", "bark"]], "tags": [["NOUN", "VERB"]]}, "f")
+    examples, _ = to_examples(table, WORDS, ["NOUN", "VERB"])
+    assert examples.labels == [[0, 1]]
+
+
+def test_ids_not_in_bio_pairs_are_understood() -> None:
+    table = Table({"tokens": [["a", "b"]], "tags": [[1, 3]]}, "f")
+    labels = ["O", "B-Genre", "B-Year", "I-Genre", "I-Year"]
+    assert to_examples(table, WORDS, labels)[0].labels == [[1, 3]]
+    table = Table({"tokens": [["a", "b"]], "tags": [[1, 4]]}, "f")
+    with pytest.raises(DataError, match="stray I- tag: 'I-Year' of word 1 follows 'B-Genre'"):
+        to_examples(table, WORDS, labels)
+
+
+WORD = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
+
+
+@given(st.lists(WORD, min_size=1))
+def test_spans_cut_the_words_out_of_the_text(words: list[str]) -> None:
+    text, spans = joined_words(words)
+    assert [text[start:end] for start, end in spans] == words
+    assert text == " ".join(words)

