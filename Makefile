@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUTPUTS ?= outputs
-BENCH ?= benchmarks/hf_trainer.py
+BENCH ?= benchmarks/compare_speed.py
 
 # W&B's commands stay on this machine.
 export WANDB_ERROR_REPORTING ?= false
@@ -50,7 +50,7 @@ dashboard: $(INSTALLED) ## browse the runs of outputs/ in W&B's terminal dashboa
 notebooks: $(INSTALLED) ## run every notebook from top to bottom
 	$(BIN)/jupyter execute notebooks/*.ipynb
 
-bench: $(INSTALLED) ## run a benchmark; BENCH=benchmarks/FILE.py ARGS="..."
+bench: $(INSTALLED) ## speed against the Hugging Face Trainer; ARGS="--data FOLDER" (BENCH=benchmarks/FILE.py)
 	$(BIN)/python $(BENCH) $(ARGS)
 
 test: $(INSTALLED) ## the tests, without the slow ones

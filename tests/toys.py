@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from candelabra.data.balancing import proportional
 from candelabra.data.collate import EncodedSplit
@@ -135,11 +136,20 @@ def toy_module(model: MultiTaskModel | None = None, **kwargs: Any) -> MultiTaskM
     return MultiTaskModule(model or toy_model(), objectives, **{**given, **kwargs})
 
 
-def toy_data(splits: Splits, *, num_workers: int = 0, **kwargs: Any) -> MultiTaskDataModule:
+def sgd(model: MultiTaskModel, weighting: torch.nn.Module) -> torch.optim.Optimizer:
+    """Plain gradient steps: AdamW would hide a factor of the loss."""
+    return torch.optim.SGD([*model.parameters(), *weighting.parameters()], lr=0.1)
+
+
+def toy_data(
+    splits: Splits, *, eval_batch_size: int = 16, num_workers: int = 0, **kwargs: Any
+) -> MultiTaskDataModule:
     """The loaders of the toy tasks."""
-    schedule = toy_schedule(splits, **kwargs)
     return MultiTaskDataModule(
-        splits, schedule=schedule, eval_batch_size=16, num_workers=num_workers
+        splits,
+        schedule=toy_schedule(splits, **kwargs),
+        eval_batch_size=eval_batch_size,
+        num_workers=num_workers,
     )
 
 
@@ -150,3 +160,52 @@ def toy_trainer(**kwargs: Any) -> pl.Trainer:
     return pl.Trainer(
         **{**dict.fromkeys(quiet, False), **given, "use_distributed_sampler": False, **kwargs}
     )
+
+
+class Watch(pl.Callback):
+    """Keeps what each step logs."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.rates: list[float] = []
+        self.norms: list[float] = []
+        self.modes: list[tuple[bool, bool]] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, MultiTaskModule)
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.modes.append((pl_module.model.training, pl_module.model.encoder.training))
+
+    def on_before_zero_grad(self, trainer: pl.Trainer, *_: object) -> None:
+        grads = [p.grad for p in trainer.lightning_module.parameters() if p.grad is not None]
+        if grads:
+            self.norms.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        self.losses.append(float(trainer.callback_metrics["train/loss"]))
+
+
+def fit(
+    toys: Splits,
+    module: MultiTaskModule | None = None,
+    *,
+    data: Mapping[str, Any] | None = None,
+    ckpt_path: str | None = None,
+    **kwargs: Any,
+) -> MultiTaskModule:
+    """Trains on the CPU; `kwargs` go to the trainer, `data` to the schedule."""
+    module = module or toy_module()
+    trainer = toy_trainer(**kwargs)
+    trainer.fit(module, datamodule=toy_data(toys, **(data or {})), ckpt_path=ckpt_path)
+    return module
+
+
+def weights(module: MultiTaskModule) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.model.state_dict().items()}
+
+
+def difference(one: MultiTaskModule, other: MultiTaskModule) -> float:
+    pairs = zip(weights(one).values(), weights(other).values(), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs)

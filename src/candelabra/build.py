@@ -1,4 +1,4 @@
-"""Config -> objects. With the commands, the only importer of Hydra.
+"""Config -> objects. Beside the command line, the only importer of Hydra.
 
 A node's `_target_` names a class or function; what is known only later (widths, labels, task
 names) is given to it here.
@@ -15,16 +15,15 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
-from torch import nn
 
 from candelabra.data.collate import EncodedSplit
 from candelabra.data.loading import TaskData, load_task
 from candelabra.data.schedule import JointSchedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
+from candelabra.errors import ConfigError
 from candelabra.model.encoder import Backbone, Encoder
 from candelabra.model.freeze import Freezer
-from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import ClsPooler, FunctionPooling
+from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
 from candelabra.training.module import MultiTaskModule, Objective
 from candelabra.training.run_folder import RunFolder
 
@@ -96,37 +95,27 @@ def schedule(cfg: Node, splits: EncodedTasks) -> JointSchedule:
     return make(steps_per_epoch=limit if steps is None else min(limit, steps))
 
 
-def pooling(node: Node, encoder: Encoder) -> nn.Module:
-    """A pooling function, or a module of the encoder's width."""
-    make = instantiate(node)
-    if not isinstance(make.func, type):
-        return FunctionPooling(make)
-    module = make(width=encoder.width)
-    if isinstance(module, ClsPooler) and encoder.pooler is not None:
-        module.dense.load_state_dict(encoder.pooler)
-    return module
-
-
 def model(cfg: Node, labels: Mapping[str, list[str]], encoder: Encoder) -> MultiTaskModel:
     """Encoder, heads and poolings, frozen as the configuration says."""
-    tasks = cfg["tasks"]
-    built = MultiTaskModel(
+    freezer = Freezer(instantiate(cfg["freeze"]))
+    built = assemble(
         encoder,
-        {
-            name: instantiate(task["head"])(width=encoder.width, labels=labels[name])
-            for name, task in tasks.items()
-        },
-        pooling=pooling(cfg["pooling"], encoder),
-        poolings={
-            name: pooling(task["pooling"], encoder)
-            for name, task in tasks.items()
-            if task.get("pooling") is not None
-        },
-        freezer=Freezer(instantiate(cfg["freeze"])) if "freeze" in cfg else None,
+        pooling=cfg["pooling"],
+        tasks=cfg["tasks"],
+        labels=labels,
+        make=_partial,
+        freezer=freezer,
     )
-    if built.freezer is not None:
-        built.freezer.apply(built, 0)
+    start_from_pooler(built)
+    freezer.apply(built, 0)
     return built
+
+
+def _partial(node: Node) -> functools.partial[Any]:
+    made = instantiate(node)
+    if not isinstance(made, functools.partial):
+        raise ConfigError(f"the option with _target_ {node['_target_']} needs `_partial_: true`")
+    return made
 
 
 def objectives(tasks: Mapping[str, Node], labels: Mapping[str, list[str]]) -> dict[str, Objective]:

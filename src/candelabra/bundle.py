@@ -12,35 +12,32 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from candelabra import __version__
-from candelabra.config import check_targets
 from candelabra.data.collate import EncodedSplit
 from candelabra.data.tokens import TextTokenizer
-from candelabra.errors import BundleError, UserError
+from candelabra.errors import BundleError, ConfigError, UserError
 from candelabra.files import write_json
-from candelabra.model.encoder import Pretrained
-from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import FunctionPooling
+from candelabra.model.encoder import Encoder, Pretrained
+from candelabra.model.multitask import MultiTaskModel, assemble
 from candelabra.records import Examples
+from candelabra.trusted import NAME, check_targets, checked_folder, read_json
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 FORMAT = 1
-FILES = ("config.json", "labels.json", "heads.safetensors", "encoder/config.json")
 WORD = re.compile(r"\w+|[^\w\s]")
 """How a typed text is cut into words for tagging: punctuation stands alone."""
 
@@ -106,7 +103,8 @@ class Bundle:
         answers: list[dict[str, Any]] = [{"text": text} for text in texts]
         if not texts:
             return answers
-        words = [[match.span() for match in WORD.finditer(text)] for text in texts]
+        # A text without words gets one without a piece, which is no part of any span.
+        words = [[match.span() for match in WORD.finditer(text)] or [(0, 0)] for text in texts]
         examples = Examples((texts,), [[] for _ in texts], words, list(range(len(texts))))
         split = EncodedSplit(examples, (self.tokenizer(texts, words),), self.tokenizer.pad_id)
         order = np.argsort(-split.lengths, kind="stable")
@@ -145,42 +143,57 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
         BundleError: A file is missing, damaged, or points out of the folder; or the bundle asks
             for code that is not candelabra's own and not allowed.
     """
-    root = _checked(Path(folder))
-    config, labels = _json(root / "config.json"), _json(root / "labels.json")
+    root = checked_folder(Path(folder))
+    config, labels = read_json(root / "config.json"), read_json(root / "labels.json")
     if config.get("format") != FORMAT:
         found = config.get("format")
         raise BundleError(f"{root / 'config.json'}: format must be {FORMAT}, found {found!r}")
     try:
         check_targets(config, allow=allow)
+        _check_tasks(config["tasks"], labels)
         backbone = Pretrained(
             name=str(root / "encoder"),
             max_length=config["max_length"],
             truncation=config["truncation"],
+            local=True,
         )
-        tokenizer, encoder = backbone.tokenizer(), backbone.load()
-        model = MultiTaskModel(
+        with _silent_transformers():
+            tokenizer, encoder = backbone.tokenizer(), backbone.load()
+        _check_encoder(encoder, root / "encoder" / "model.safetensors")
+        model = assemble(
             encoder,
-            {
-                name: make(task["head"], allow)(width=encoder.width, labels=labels[name])
-                for name, task in config["tasks"].items()
-            },
-            pooling=_pooling(config["pooling"], allow, encoder.width),
-            poolings={
-                name: _pooling(task["pooling"], allow, encoder.width)
-                for name, task in config["tasks"].items()
-                if task.get("pooling") is not None
-            },
+            pooling=config["pooling"],
+            tasks=config["tasks"],
+            labels=labels,
+            make=functools.partial(make, allow=allow),
         )
         _load_weights(model, root / "heads.safetensors")
     except KeyError as error:
         raise BundleError(f"{root}: config.json or labels.json lacks {error}") from error
-    except UserError as error:
+    except (UserError, AttributeError, TypeError, ValueError) as error:
+        # Values of other types than we write are as bad as missing ones.
         raise BundleError(f"{root}: {error}") from error
-    metrics = _json(root / "metrics.json") if (root / "metrics.json").is_file() else {}
+    metrics = read_json(root / "metrics.json") if (root / "metrics.json").is_file() else {}
     return Bundle(model.to(device).eval(), tokenizer, config, labels, metrics)
 
 
-def make(node: Mapping[str, Any], allow: Sequence[str]) -> functools.partial[Any]:
+@contextmanager
+def _silent_transformers() -> Iterator[None]:
+    """Without the progress bar, and the report that the pooler, which is not used, is missing."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def make(node: Mapping[str, Any], *, allow: Sequence[str]) -> functools.partial[Any]:
     """What a stored node names, with its settings; only trusted or allowed names."""
     check_targets(node, allow=allow)
     path, _, name = str(node["_target_"]).rpartition(".")
@@ -191,9 +204,12 @@ def make(node: Mapping[str, Any], allow: Sequence[str]) -> functools.partial[Any
     return functools.partial(target, **{k: v for k, v in node.items() if not k.startswith("_")})
 
 
-def _pooling(node: Mapping[str, Any], allow: Sequence[str], width: int) -> nn.Module:
-    found = make(node, allow)
-    return found(width=width) if isinstance(found.func, type) else FunctionPooling(found)
+def _check_encoder(encoder: Encoder, file: Path) -> None:
+    """What a file lacks transformers fills with random numbers, and tells only its log."""
+    with safe_open(file, "pt") as tensors:
+        missing = encoder.backbone.state_dict().keys() - set(tensors.keys())
+    if missing:
+        raise BundleError(f"{file}: lacks {sorted(missing)}")
 
 
 def _load_weights(model: MultiTaskModel, file: Path) -> None:
@@ -206,31 +222,13 @@ def _load_weights(model: MultiTaskModel, file: Path) -> None:
         raise BundleError(f"{file}: lacks {missing}, and has beyond need {unexpected}")
 
 
-def _checked(folder: Path) -> Path:
-    """The bundle's folder, after a look at its files."""
-    if not (folder / "config.json").is_file() and (folder / "bundle").is_dir():
-        folder = folder / "bundle"
-    if not folder.is_dir():
-        raise BundleError(f"bundle={folder}: no such folder")
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise BundleError(f"bundle={folder}: no bundle, it has no file {name}")
-    root = folder.resolve()
-    for path in _links(folder):
-        if not path.resolve().is_relative_to(root):
-            raise BundleError(f"{path}: a link out of the bundle")
-    return folder
-
-
-def _links(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_symlink())
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{file}: no JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise BundleError(f"{file}: must hold a JSON object, found {type(found).__name__}")
-    return found
+def _check_tasks(tasks: Any, labels: Mapping[str, Any]) -> None:
+    """Names become keys and file names, so they are words; labels are lists of texts."""
+    if not isinstance(tasks, Mapping) or not tasks:
+        raise ConfigError(f"tasks must be an object of tasks, found {tasks!r}")
+    for name in tasks:
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"a task's name must match {NAME.pattern}, found {name!r}")
+        found = labels[name]
+        if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+            raise ConfigError(f"labels of {name} must be a list of names, found {found!r}")

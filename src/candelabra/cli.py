@@ -57,7 +57,7 @@ def _run(command: str, overrides: list[str]) -> int:
     from candelabra.hydra_messages import explained
 
     try:
-        with explained():
+        with explained(overrides):
             module = importlib.import_module(f"candelabra.commands.{command}")
             if {"-h", "--help"} & set(overrides):
                 print(module.HELP)

@@ -1,13 +1,13 @@
-"""The configuration: schema, rules across fields, trusted names. Imports nothing heavy."""
+"""The configuration: schema and rules across fields. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,27 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from candelabra.errors import ConfigError, DataError, nearest
+from candelabra.trusted import NAME
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 TRUNCATIONS = ("head", "tail", "head_tail")
+MASKED = "<from the environment>"
+ANSWER_KEYS = ("text",)
+"""What an answer holds beside the tasks' own: no task can have such a name."""
+GROUPS = (
+    "encoder",
+    "pooling",
+    "freeze",
+    "balancing",
+    "step",
+    "weighting",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "paths",
+)
 
 
 @dataclass
@@ -45,8 +62,6 @@ class TrainConfig:
     eval_batch_size: int = 64
     num_workers: int = 0
     on_bad_row: str = "error"
-    resume: str | None = None
-    init_from: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
 
@@ -101,15 +116,6 @@ TASK_KEYS = (
 )
 
 
-def conf_dir() -> Path:
-    """The folder of yamls: inside an installed package, or at the top of a checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "conf", here.parents[1] / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise ConfigError(f"no conf folder beside {here} or at the top of its checkout")
-
-
 def new_run_id() -> str:
     """Unique, and sorted by the time of the start (UTC)."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -128,17 +134,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
 
 
-@cache
-def trusted_targets() -> frozenset[str]:
-    """Every `_target_` that the shipped yamls use: all that a stored bundle may build from."""
-    pattern = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
-    return frozenset(
-        target
-        for file in conf_dir().rglob("*.yaml")
-        for target in pattern.findall(file.read_text())
-    )
-
-
 def validate(cfg: DictConfig) -> None:
     """Checks what composition cannot: rules across fields, unknown keys, missing files.
 
@@ -147,7 +142,7 @@ def validate(cfg: DictConfig) -> None:
         DataError: A source's files are missing.
     """
     _check_resolves(cfg)
-    unknown("the configuration", cfg, [item.name for item in fields(TrainConfig)])
+    _check_keys(cfg)
     for key in ("batch_size", "eval_batch_size"):
         at_least(key, cfg[key], 1)
     at_least("num_workers", cfg.num_workers, 0)
@@ -157,6 +152,7 @@ def validate(cfg: DictConfig) -> None:
     at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
     accumulate = cfg.trainer.accumulate_grad_batches
     at_least("trainer.accumulate_grad_batches", accumulate, 1)
+    _check_limits(cfg)
     if not cfg.tasks:
         raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
     if cfg.batch_size < len(cfg.tasks) * accumulate:
@@ -174,6 +170,31 @@ def validate(cfg: DictConfig) -> None:
         )
 
 
+def _check_keys(cfg: DictConfig) -> None:
+    names = [item.name for item in fields(TrainConfig)]
+    unknown("the configuration", cfg, names)
+    for name in names:
+        if name not in cfg:
+            raise ConfigError(f"{name} must not be dropped (~{name}); set it to another value")
+    for group in GROUPS:
+        if not isinstance(cfg[group], DictConfig):
+            raise ConfigError(f"{group} must be an option of its group, got {cfg[group]!r}")
+
+
+def _check_limits(cfg: DictConfig) -> None:
+    if cfg.balancing.steps_per_epoch is not None:
+        at_least("balancing.steps_per_epoch", cfg.balancing.steps_per_epoch, 1)
+    limit = cfg.trainer.limit_train_batches
+    if isinstance(limit, float):
+        if not 0 < limit <= 1:
+            raise ConfigError(
+                "trainer.limit_train_batches must be a part above 0 and up to 1.0, or a whole "
+                f"number of steps; got {limit}"
+            )
+    elif limit is not None:
+        at_least("trainer.limit_train_batches", limit, 1)
+
+
 def validate_task(name: str, task: Any) -> None:
     """Checks one task's node, and that its source's files are there."""
     from hydra.utils import instantiate
@@ -181,6 +202,8 @@ def validate_task(name: str, task: Any) -> None:
     where = f"tasks.{name}"
     if not NAME.fullmatch(name):
         raise ConfigError(f"{where}: a task's name must match {NAME.pattern}")
+    if name in ANSWER_KEYS:
+        raise ConfigError(f"{where}: '{name}' is a key of every answer; give the task another name")
     if not isinstance(task, DictConfig):
         raise ConfigError(f"{where} must be a task's settings, got {task!r}")
     unknown(where, task, TASK_KEYS)
@@ -192,7 +215,7 @@ def validate_task(name: str, task: Any) -> None:
                 "line) leaves such a remnant"
             )
     weight = task.get("loss_weight", 1.0)
-    if not isinstance(weight, (int, float)) or weight <= 0:
+    if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
         raise ConfigError(f"{where}.loss_weight must be a number above 0, got {weight!r}")
     one_of(f"{where}.on_bad_row", task.get("on_bad_row", "error"), ("error", "skip"))
     try:
@@ -238,33 +261,20 @@ def one_of(key: str, value: Any, options: Iterable[str]) -> None:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dicts and lists."""
-    container = OmegaConf.to_container(cfg, resolve=True)
+    """The resolved configuration as plain dicts and lists, fit to be stored.
+
+    What comes from the environment (`oc.env`) may be a secret and is masked.
+    """
+    masked = OmegaConf.create(_masked(OmegaConf.to_container(cfg, resolve=False)))
+    container = OmegaConf.to_container(masked, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
-def check_targets(node: Any, *, allow: Iterable[str] = ()) -> None:
-    """Refuses a stored node that would build from any name but the trusted ones.
-
-    Args:
-        node: Plain dicts and lists, as read from a bundle or run folder.
-        allow: Further names that the person allows.
-
-    Raises:
-        ConfigError: An untrusted `_target_`, or an interpolation.
-    """
-    if isinstance(node, Mapping):
-        target = node.get("_target_")
-        if target is not None and target not in trusted_targets() and target not in set(allow):
-            raise ConfigError(
-                f"_target_ {target!r} is none of candelabra's own; "
-                f'if you trust it, add "allow=[{target}]"'
-            )
-        for value in node.values():
-            check_targets(value, allow=allow)
-    elif isinstance(node, list):
-        for value in node:
-            check_targets(value, allow=allow)
-    elif isinstance(node, str) and "${" in node:
-        raise ConfigError(f"a stored configuration holds plain values, found {node!r}")
+def _masked(node: Any) -> Any:
+    """Before anything is resolved, so that what refers to a masked value is masked too."""
+    if isinstance(node, dict):
+        return {key: _masked(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_masked(value) for value in node]
+    return MASKED if isinstance(node, str) and "${oc.env" in node else node

@@ -18,6 +18,10 @@ class DataError(UserError):
     """A missing, broken or unusable source."""
 
 
+class MissingSplitError(DataError):
+    """A source without the split that is asked for."""
+
+
 class BundleError(UserError):
     """A missing, truncated or hostile bundle."""
 

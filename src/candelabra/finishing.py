@@ -16,7 +16,7 @@ from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.schedule import JointSchedule
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.training.module import MultiTaskModule
+from candelabra.training.module import MultiTaskModule, scores_of
 from candelabra.training.predictions import PredictionWriter
 
 SCORE = "val/score"
@@ -57,11 +57,7 @@ def test_best(
         `val/...` of those weights and `test/...`.
     """
     best = best_checkpoint(trainer)
-    scores = {
-        key: float(value)
-        for key, value in trainer.callback_metrics.items()
-        if key.startswith("val/")
-    }
+    scores = scores_of(trainer, "val")
     if best is not None:
         checkpoint = torch.load(best, map_location="cpu", weights_only=True)
         module.load_state_dict(checkpoint["state_dict"])
@@ -70,8 +66,8 @@ def test_best(
     if not tested:
         return scores
     trainer.callbacks.append(PredictionWriter(folder / "predictions", tested))  # type: ignore[attr-defined]
-    (found,) = trainer.test(module, datamodule=data, verbose=False)
-    return {**scores, **found}
+    trainer.test(module, datamodule=data, verbose=False)
+    return {**scores, **scores_of(trainer, "test")}
 
 
 def best_checkpoint(trainer: pl.Trainer) -> Path | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import (
@@ -17,22 +19,49 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from candelabra.errors import ConfigError, UserError, nearest
+from candelabra.trusted import conf_dir
+
+_log = logging.getLogger(__name__)
+
+PLAIN_VALUE_ERRORS = ("Config group override", "Only one of --run")
+"""How messages of Hydra begin that are no HydraException."""
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turns what Hydra and yaml raise into ConfigError; other errors pass."""
+def building() -> Iterator[None]:
+    """Turns what an object says against its settings into ConfigError.
+
+    To be put around the construction of what a configuration names, and nothing else.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        # Should it be a mistake of ours, run.log has where.
+        _log.info("the configuration cannot be built", exc_info=error)
+        raise ConfigError(f"the configuration cannot be built: {_first_line(error)}") from error
+
+
+@contextmanager
+def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Turns what Hydra and yaml raise into ConfigError; other errors pass.
+
+    Args:
+        overrides: What was typed, for the one error in which Hydra does not repeat it.
+    """
     try:
         yield
     except InstantiationException as error:
         _raise_cause(error)
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(_instantiation(error)) from error
     except MissingConfigException as error:
         raise ConfigError(_missing_option(error)) from error
     except OverrideParseException as error:
         raise ConfigError(
-            f"override '{error.override}' is not understood: {_first_line(error)}. "
-            "Put values with commas, colons or spaces in quotes: 'key=\"a, b\"'"
+            f"override '{error.override}' is not understood: it must be key=value; quotes go "
+            "around a value with commas, colons, quotes or spaces, and around the whole once more "
+            "for the shell: 'key=\"a, b\"'"
         ) from error
     except (ConfigCompositionException, OmegaConfBaseException) as error:
         raise ConfigError(_composition(error)) from error
@@ -40,6 +69,11 @@ def explained() -> Iterator[None]:
         raise ConfigError(_first_line(error)) from error
     except YAMLError as error:
         raise ConfigError(f"a yaml file cannot be read: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        if not str(error).startswith(PLAIN_VALUE_ERRORS):
+            raise
+        of_group = str(error).startswith(PLAIN_VALUE_ERRORS[0])
+        raise ConfigError((of_group and _no_option(overrides)) or str(error)) from error
 
 
 def _raise_cause(error: BaseException) -> None:
@@ -53,6 +87,35 @@ def _raise_cause(error: BaseException) -> None:
         cause = cause.__cause__
 
 
+def quoted(value: str) -> str:
+    """A value for Hydra's grammar, whatever stands in it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _instantiation(error: InstantiationException) -> str:
+    """All of the message but Hydra's advice to set an environment variable."""
+    text = re.sub(r"\s*full_key: (\S+)", r" (\1)", " ".join(str(error).split()))
+    text = re.sub(r", set env var HYDRA_FULL_ERROR=1 to see chained exception\.?", "", text)
+    cause = error.__cause__
+    known = cause is None or str(cause) in text
+    return text if known else f"{text}: {' '.join(str(cause).split())}"
+
+
+def _no_option(overrides: Sequence[str]) -> str:
+    """Names the group that was given null or a number."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        group = key.lstrip("+").partition("@")[0]
+        options = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+        if group and options and value not in options:
+            return f"{group} takes the name of an option, got '{value}' ({_listed(options)})"
+    return ""
+
+
+def _listed(options: Sequence[str]) -> str:
+    return f"options: {', '.join(options)}"
+
+
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(":") if lines else type(error).__name__
@@ -64,31 +127,39 @@ def _missing_option(error: MissingConfigException) -> str:
         return _first_line(error)
     group, _, option = missing.rpartition("/")
     options = sorted(name for name in error.options if name != "base")
-    listed = ", ".join(options)
-    return f"{group} has no option '{option}'{nearest(option, options)} (options: {listed})"
+    return f"{group} has no option '{option}'{nearest(option, options)} ({_listed(options)})"
 
 
 def _composition(error: Exception) -> str:
-    """An unknown key or group; `error` or its cause names it in the first lines."""
+    """An unknown key, a wrong type or a wrong group; `error` or its cause names it."""
     text = str(error)
     cause = error.__cause__
     details = f"{text}\n{cause}" if cause is not None else text
-    key = re.search(r"Key '([^']+)' is not in struct", details)
+    full = re.search(r"full_key: (\S+)", details)
+    key = re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')", details)
     if key:
-        full = re.search(r"full_key: (\S+)", details)
         name = full.group(1) if full else key.group(1)
         return f"no key '{name}'{_nearest_key(cause or error, key.group(1))}"
     bad_value = re.search(r"Value '(.*)' of type '(.*)' could not be converted to (\w+)", details)
-    full = re.search(r"full_key: (\S+)", details)
     if bad_value and full:
         return f"{full.group(1)} must be of type {bad_value.group(3)}, got '{bad_value.group(1)}'"
+    twice = re.search(r"Multiple values for (\S+)\. To override", text)
+    if twice:
+        return f"{twice.group(1)} is given already; without the + an override replaces it"
     group = re.search(r"Could not override '([^']+)'", text)
     if group:
-        return (
-            f"nothing to override at '{group.group(1)}'; +{group.group(1)}=... adds it "
-            "(a group must be one of conf/, a task must be mounted)"
-        )
+        return _nothing_there(group.group(1), text)
+    if cause is not None and full:
+        return f"{full.group(1)}: {_first_line(cause)}"
     return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
+
+
+def _nothing_there(group: str, text: str) -> str:
+    hint = re.search(r"Did you mean .*\?", text)
+    return (
+        f"nothing to override at '{group}'; {hint.group() + ' ' if hint else ''}"
+        f"+{group}=... adds it (a group must be one of conf/, a task must be mounted)"
+    )
 
 
 def _nearest_key(error: BaseException, key: str) -> str:

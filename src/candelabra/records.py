@@ -50,8 +50,12 @@ class _OnDevice:
     """Moves every tensor of a dataclass, also inside tuples of such dataclasses."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same record on `device`; Lightning calls this."""
-        return self._each("to", device, non_blocking=non_blocking)
+        """The same record on `device`; Lightning calls this, and asks bare tensors only to hurry.
+
+        A copy to a GPU from page-locked memory need not be waited for.
+        """
+        to_gpu = str(device).startswith("cuda")
+        return self._each("to", device, non_blocking=non_blocking or to_gpu)
 
     def pin_memory(self) -> Self:
         """The same record in page-locked memory; the DataLoader calls this."""
@@ -90,6 +94,7 @@ class Batch(_OnDevice):
         rows_B: Index of each example in its split.
         num_units: What the loss is divided by: the examples, or labelled words, of this task in
             the whole optimizer step, over all ranks and micro-batches.
+        num_examples: The examples of this task in the whole optimizer step.
         first_BW: For tagging, the position of each word's first piece; -1 where the word was cut
             by truncation, or is padding.
     """
@@ -98,6 +103,7 @@ class Batch(_OnDevice):
     labels: Tensor
     rows_B: Tensor
     num_units: int
+    num_examples: int
     first_BW: Tensor | None = None
 
     @property

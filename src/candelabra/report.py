@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from candelabra.data.loading import TaskData
     from candelabra.data.schedule import JointSchedule
     from candelabra.model.multitask import MultiTaskModel
 
-SPLITS = ("val", "test")
+SPLITS = ("train", "val", "test")
 
 
 def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
@@ -49,7 +51,7 @@ def types_tables(metrics: Mapping[str, float], split: str) -> list[Table]:
             table.add_column(column, justify="right")
         for name, row in sorted(types.items(), key=lambda item: -item[1].get("support", 0)):
             values = [_number(row.get(column)) for column in columns[:-1]]
-            table.add_row(name, *values, f"{row.get('support', 0):.0f}")
+            table.add_row(Text(name), *values, f"{row.get('support', 0):.0f}")
         tables.append(table)
     return tables
 
@@ -108,23 +110,27 @@ def sweep_table(runs: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         table.add_row(
             _number(metrics.get("val/score")),
             _number(metrics.get("test/score")),
-            " ".join(run["overrides"]),
-            status,
-            run["folder"],
+            # As Text: an override or a message may hold brackets, which rich reads as markup.
+            *map(Text, (" ".join(run["overrides"]), status, run["folder"])),
         )
     return table
 
 
 def ranked(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """By falling `val/score`; runs without one last."""
-    return sorted(runs, key=lambda run: -run["metrics"].get("val/score", float("-inf")))
+
+    def fall(run: Mapping[str, Any]) -> float:
+        score = run["metrics"].get("val/score", math.nan)
+        return math.inf if math.isnan(score) else -score
+
+    return sorted(runs, key=fall)
 
 
 def show(*tables: Table | str) -> None:
     """Prints tables and lines to the terminal, or at full width to a file."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=140)
+        console = Console(markup=False, emoji=False, width=140)
     for table in tables:
         console.print(table, soft_wrap=isinstance(table, str), highlight=False)
 

@@ -12,25 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from candelabra.files import write_text
+from candelabra.hydra_messages import quoted
 
 Outcome = dict[str, Any]
 
 
-def run_trial(folder: Path, overrides: list[str]) -> Outcome:
+def run_trial(folder: Path, overrides: list[str], *, config_dirs: Sequence[str] = ()) -> Outcome:
     """Trains one combination in a process of its own, unless its folder holds it finished.
 
     Args:
         folder: The trial's run folder.
         overrides: Hydra overrides of the trial.
+        config_dirs: Folders of yamls beside candelabra's own.
 
     Returns:
         `overrides`, `status`, `metrics`, `folder` and, for a failed trial, `error`.
     """
+    given = list(overrides)
+    if not any(override.startswith("group=") for override in overrides):
+        given.append(f"group={quoted(folder.parent.name)}")
     before = _outcome(folder, overrides)
-    if before["status"] == "finished" and before["recorded"] == overrides:
+    if before["status"] == "finished" and _read(folder / "run.json")["overrides"] == given:
         return before
-    command = [sys.executable, "-m", "candelabra", "train", *overrides]
-    settings = [f"hydra.run.dir={json.dumps(str(folder))}", f"group={folder.parent.name}"]
+    command = [sys.executable, "-m", "candelabra", "train", *given]
+    settings = [f"hydra.run.dir={quoted(str(folder))}"]
+    settings += [word for path in config_dirs for word in ("--config-dir", path)]
     status = subprocess.run([*command, *settings], check=False).returncode
     outcome = _outcome(folder, overrides)
     if status != 0:
@@ -40,12 +46,16 @@ def run_trial(folder: Path, overrides: list[str]) -> Outcome:
     return outcome
 
 
+def failed(folder: Path, overrides: list[str], error: str) -> Outcome:
+    """The outcome of a trial that could not start."""
+    outcome = _outcome(folder, overrides)
+    return {**outcome, "status": "failed", "metrics": {}, "error": error}
+
+
 def _outcome(folder: Path, overrides: list[str]) -> Outcome:
     record, metrics = _read(folder / "run.json"), _read(folder / "metrics.json")
-    recorded = [item for item in record.get("overrides", []) if not _added(item)]
     outcome: Outcome = {
         "overrides": overrides,
-        "recorded": recorded,
         "status": record.get("status", "not started"),
         "metrics": metrics if record.get("status") == "finished" else {},
         "folder": str(folder),
@@ -53,10 +63,6 @@ def _outcome(folder: Path, overrides: list[str]) -> Outcome:
     if record.get("error"):
         outcome["error"] = record["error"]
     return outcome
-
-
-def _added(override: str) -> bool:
-    return override.startswith(("hydra.run.dir=", "group="))
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -71,9 +77,10 @@ def show_sweep(outcomes: Sequence[Outcome]) -> int:
     report.show(report.sweep_table(outcomes, title=f"sweep {folder}"))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["val/score", "test/score", "status", "overrides", "folder"])
+    writer.writerow(["val/score", "test/score", "status", "overrides", "folder", "error"])
     for run in report.ranked(outcomes):
         scores = [run["metrics"].get(key, "") for key in ("val/score", "test/score")]
-        writer.writerow([*scores, run["status"], " ".join(run["overrides"]), run["folder"]])
+        words = (run["status"], " ".join(run["overrides"]), run["folder"], run.get("error", ""))
+        writer.writerow([*scores, *words])
     write_text(folder / "sweep.csv", text.getvalue())
     return int(any(run["status"] != "finished" for run in outcomes))

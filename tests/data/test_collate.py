@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import encode, sentences, tagged, toy_sentences, toy_tags
 
 from candelabra.data.collate import EncodedSplit, pad_tokens
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.records import IGNORED
+from toys import encode, sentences, tagged, toy_sentences, toy_tags
 
 rows_of_24 = st.lists(st.integers(0, 23), min_size=1, max_size=9)
 

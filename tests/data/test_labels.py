@@ -95,7 +95,7 @@ def test_columns_without_labels_give_none_to_infer() -> None:
 def test_text_is_a_name_and_a_number_a_position() -> None:
     label_id = LabelIds(["NEGATIVE", "POSITIVE"])
     assert [label_id(cell) for cell in ("POSITIVE", 1, np.int64(0), "NEGATIVE")] == [1, 1, 0, 0]
-    for cell in ("1", "positive"):
+    for cell in ("one", "positive"):
         with pytest.raises(BadRowError, match=r"unknown label: .* none of the 2 labels"):
             label_id(cell)
 
@@ -121,3 +121,10 @@ def test_out_of_range(cell: int) -> None:
         BadRowError, match=f"label out of range: {cell}; the 2 labels are numbered 0 to"
     ):
         LabelIds(["a", "b"])(cell)
+
+
+def test_a_numeral_in_a_text_file_is_a_position() -> None:
+    ids = LabelIds(["NEGATIVE", "POSITIVE"])
+    assert [ids("0"), ids("1"), ids("POSITIVE")] == [0, 1, 1]
+    with pytest.raises(BadRowError, match="out of range"):
+        ids("2")

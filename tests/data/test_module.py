@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from toys import Splits, encode, tagged, toy_data, toy_module, toy_schedule, toy_trainer
 
 from candelabra.data.collate import EncodedSplit
 from candelabra.data.module import EvalDataset, StepBatch, StepDataset, StepSampler
 from candelabra.data.schedule import JointSchedule
 from candelabra.data.tokens import TextTokenizer
 from candelabra.records import IGNORED, Batch
+from toys import Splits, encode, tagged, toy_data, toy_module, toy_schedule, toy_trainer
 
 LAYOUTS = [(1, 1), (2, 1), (1, 4), (2, 2), (8, 1), (3, 2)]
 layouts = pytest.mark.parametrize(("world_size", "accumulate"), LAYOUTS)

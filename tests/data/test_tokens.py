@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import BUNDLED, sentences, tagged
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from candelabra.data.examples import joined_words
@@ -22,6 +21,7 @@ from candelabra.data.tokens import (
     tokenize_cached,
 )
 from candelabra.model.encoder import package_folder
+from toys import BUNDLED, sentences, tagged
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
 BERT = AutoTokenizer.from_pretrained(FOLDER)
@@ -31,12 +31,10 @@ WIDE = TextTokenizer(BERT, max_length=LONG)
 lengths = st.integers(0, 600)
 budgets = st.integers(1, 600)
 # Letters of many scripts, accents, punctuation, digits, emoji: what a words column may hold.
+characters = st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"])
 words_of_any_script = st.lists(
-    st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=9)
-    .filter(str.strip),
-    min_size=1,
-    max_size=12,
-)  # fmt: skip
+    st.text(characters, min_size=1, max_size=9).filter(str.strip), min_size=1, max_size=12
+)
 plain_words = st.lists(
     st.sampled_from(["film", "unbelievable", "don't", "1995", "Amélie", "electroencephalography"]),
     min_size=1,
@@ -191,8 +189,7 @@ def test_more_texts_than_a_chunk() -> None:
 def same(one: TokenizedTexts, other: TokenizedTexts) -> bool:
     pairs = [(getattr(one, name), getattr(other, name)) for name in vars(one)]
     return all(
-        (a is None and b is None) or (a.dtype == b.dtype and np.array_equal(a, b))
-        for a, b in pairs
+        (a is None and b is None) or (a.dtype == b.dtype and np.array_equal(a, b)) for a, b in pairs
     )
 
 

@@ -26,6 +26,7 @@ class _Encoder(nn.Module):
         super().__init__()
         self.embeddings = _Layer()
         self.layers = nn.ModuleList(_Layer() for _ in range(3))
+        self.stem = [self.embeddings]
 
     def forward(self, hidden: Tensor) -> Tensor:
         hidden = self.embeddings(hidden)

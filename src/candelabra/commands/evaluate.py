@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import EvaluateConfig, at_least, one_of, plain, register, unknown
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, DataError, MissingSplitError
+from candelabra.trusted import checked_folder
+
+if TYPE_CHECKING:
+    from candelabra.data.loading import TaskData
 
 HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a trained model.
 
@@ -20,6 +25,8 @@ HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a trained mo
   data_dir=FOLDER  in place of the folder that the bundle was trained from
   +task@tasks.NAME=OPTION
                    other data for the bundle's task NAME; the task's head and labels stay
+  --config-dir FOLDER
+                   a folder of your own yamls beside candelabra's
   eval_batch_size=64  precision=auto  accelerator=auto  allow=[]
 """
 
@@ -34,6 +41,7 @@ def main(overrides: list[str]) -> int:
     cfg = compose("evaluate", rest)
     if "bundle" not in given:
         raise ConfigError("evaluate needs bundle=FOLDER")
+    checked_folder(Path(given["bundle"]))
     unknown("the configuration", cfg, EvaluateConfig.__dataclass_fields__)
     one_of("split", cfg.split, SPLITS)
     at_least("eval_batch_size", cfg.eval_batch_size, 1)
@@ -68,7 +76,7 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
     from candelabra.data.module import MultiTaskDataModule
     from candelabra.files import write_json
     from candelabra.training import hardware
-    from candelabra.training.module import MultiTaskModule
+    from candelabra.training.module import MultiTaskModule, scores_of
     from candelabra.training.predictions import PredictionWriter
     from candelabra.training.quiet import quiet
 
@@ -76,7 +84,7 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
     device = hardware.device_type(cfg.accelerator)
     bundle = load(folder, allow=list(cfg.allow))
     tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
-    data = build.tasks_data(tasks, only=cfg.split)
+    data = data_of(tasks, cfg.split)
     splits = build.encoded_tasks(data, bundle.tokenizer, cfg.cache_dir)
     datamodule = MultiTaskDataModule(
         {task: {"test": found[cfg.split]} for task, found in splits.items()},
@@ -95,12 +103,28 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
         logger=False,
         enable_model_summary=False,
     )
-    (found,) = trainer.test(module, datamodule=datamodule, verbose=False)
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    tested = scores_of(trainer, "test")
     name = "val" if cfg.split == "validation" else cfg.split
-    metrics = {key.replace("test/", f"{name}/", 1): value for key, value in found.items()}
+    metrics = {key.replace("test/", f"{name}/", 1): value for key, value in tested.items()}
     if output is not None:
         write_json(output / "metrics.json", metrics)
     return metrics
+
+
+def data_of(tasks: Mapping[str, Any], split: str) -> dict[str, TaskData]:
+    """The split of every task that has it; the others are named and left out."""
+    from candelabra import build
+
+    data: dict[str, TaskData] = {}
+    for name, task in tasks.items():
+        try:
+            data |= build.tasks_data({name: task}, only=split)
+        except MissingSplitError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not data:
+        raise DataError(f"no task has a {split} split")
+    return data
 
 
 def tasks_of(

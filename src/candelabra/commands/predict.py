@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.commands.verbatim import compose, take
-from candelabra.config import at_least, register
+from candelabra.config import PredictConfig, at_least, register, unknown
 from candelabra.errors import ConfigError, DataError
+from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
     from candelabra.bundle import Bundle
@@ -34,6 +36,8 @@ def main(overrides: list[str]) -> int:
     given, rest = take(overrides, ("bundle", "text", "input", "output"))
     cfg = compose("predict", rest)
     _check(given)
+    unknown("the configuration", cfg, PredictConfig.__dataclass_fields__)
+    checked_folder(Path(given["bundle"]))
     at_least("batch_size", cfg.batch_size, 1)
     texts = [given["text"]] if "text" in given else read_texts(Path(given["input"]), cfg.column)
 
@@ -93,12 +97,17 @@ def _answers(
 
 def _write(path: Path, answers: Iterator[dict[str, Any]]) -> None:
     """Line by line beside the target, then renamed: an old file is replaced only by a whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise DataError(f"output={path}: cannot be written: it is a folder")
     draft = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("w", encoding="utf-8") as stream:
             for answer in answers:
                 stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        draft.replace(path)
     except OSError as error:
-        raise DataError(f"output={path}: cannot be written: {error}") from error
-    draft.replace(path)
+        raise DataError(f"output={path}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from candelabra.config import conf_dir, plain, register, run_id_of, validate
-from candelabra.sweep import run_trial, show_sweep
+from candelabra.commands.flags import split_flags
+from candelabra.config import plain, register, run_id_of, validate
+from candelabra.errors import UserError
+from candelabra.hydra_messages import building, explained
+from candelabra.sweep import Outcome, failed, run_trial, show_sweep
+from candelabra.trusted import conf_dir
 
 if TYPE_CHECKING:
     from candelabra.training.run_folder import RunFolder
@@ -43,20 +47,50 @@ A wrong option names its group and lists the choices: try `pooling=help`.
 def main(overrides: list[str]) -> int:
     """Composes, checks and runs; or runs every trial of a sweep."""
     register()
-    sys.argv = ["candelabra train", *overrides]
-    outcomes: list[dict[str, Any]] = []
+    words, flags = split_flags(overrides)
+    # Hydra's parser takes overrides on one side of the flags only.
+    sys.argv = ["candelabra train", *words, *flags]
+    outcomes: list[Outcome] = []
+    errors: list[UserError] = []
 
     def entry(cfg: DictConfig) -> float | None:
-        validate(cfg)
         hydra_cfg = HydraConfig.get()
         folder = Path(hydra_cfg.runtime.output_dir)
+        # Unresolved: an override may name an environment variable.
+        given = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+        assert isinstance(given, list)
         if hydra_cfg.mode is RunMode.MULTIRUN:
-            outcomes.append(run_trial(folder, list(hydra_cfg.overrides.task)))
+            outcomes.append(trial(cfg, folder, given))
             return outcomes[-1]["metrics"].get("val/score")
-        return run(cfg, folder, list(hydra_cfg.overrides.task))["val/score"]
+        try:
+            with explained():
+                validate(cfg)
+                return run(cfg, folder, given).get("val/score")
+        except UserError as error:
+            # Raised from in here, Hydra would print a line of its own about it.
+            errors.append(error)
+            return None
 
     hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")(entry)()
+    if errors:
+        raise errors[0]
     return show_sweep(outcomes) if outcomes else 0
+
+
+def trial(cfg: DictConfig, folder: Path, overrides: list[str]) -> Outcome:
+    """One combination of a sweep, in a process of its own; a wrong one is a failed trial."""
+    try:
+        with explained():
+            validate(cfg)
+    except UserError as error:
+        return failed(folder, overrides, str(error))
+    return run_trial(folder, overrides, config_dirs=config_dirs())
+
+
+def config_dirs() -> list[str]:
+    """The folders of yamls that the person gave beside candelabra's own."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [source.path for source in sources if source.provider == "command-line"]
 
 
 def run(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
@@ -80,6 +114,9 @@ def run(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]
     except BaseException as error:
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
         record.finish("interrupted" if interrupted else "failed", error=repr(error))
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning makes a plain exit with status 1 of it.
+            raise KeyboardInterrupt from error
         raise
     record.finish("finished")
     return metrics
@@ -100,22 +137,24 @@ def train(cfg: DictConfig, record: RunFolder) -> dict[str, float]:
     precision = hardware.precision(cfg.trainer.precision, device)
     pl.seed_everything(cfg.seed, verbose=False)
 
-    backbone = build.backbone(cfg.encoder)
-    data = build.tasks_data(cfg.tasks)
-    tokenizer = backbone.tokenizer()
-    splits = build.encoded_tasks(data, tokenizer, cfg.paths.cache_dir)
-    schedule = build.schedule(cfg, splits)
-    datamodule = MultiTaskDataModule(
-        splits,
-        schedule=schedule,
-        eval_batch_size=cfg.eval_batch_size,
-        num_workers=cfg.num_workers,
-    )
-    labels = {name: task.labels for name, task in data.items()}
-    model = build.model(cfg, labels, backbone.load())
-    total_steps = schedule.steps_per_epoch * cfg.trainer.max_epochs
-    module = build.module(cfg, model, labels, total_steps)
-    trainer = build.trainer(cfg, precision=precision, record=record)
+    with building():
+        backbone = build.backbone(cfg.encoder)
+        data = build.tasks_data(cfg.tasks)
+        tokenizer = backbone.tokenizer()
+        splits = build.encoded_tasks(data, tokenizer, cfg.paths.cache_dir)
+        schedule = build.schedule(cfg, splits)
+        datamodule = MultiTaskDataModule(
+            splits,
+            schedule=schedule,
+            eval_batch_size=cfg.eval_batch_size,
+            num_workers=cfg.num_workers,
+        )
+        labels = {name: task.labels for name, task in data.items()}
+        model = build.model(cfg, labels, backbone.load())
+        total_steps = schedule.steps_per_epoch * cfg.trainer.max_epochs
+        module = build.module(cfg, model, labels, total_steps)
+        module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
+        trainer = build.trainer(cfg, precision=precision, record=record)
 
     report.show(report.tasks_table(data, schedule), report.model_table(model))
     record.update(

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from candelabra.config import conf_dir
+from candelabra.commands.flags import split_config_dir
+from candelabra.hydra_messages import quoted
+from candelabra.trusted import conf_dir
 
 
 def take(overrides: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -29,11 +31,19 @@ def take(overrides: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str],
 
 
 def compose(command: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a command that has no run folder of its own."""
+    """The configuration of a command that has no run folder of its own.
+
+    Args:
+        command: The command, which is also its yaml's name.
+        overrides: Hydra overrides, and `--config-dir FOLDER` for further yamls.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    words, folder = split_config_dir(overrides)
+    if folder is not None:
+        words.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
     with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        cfg = hydra_compose(config_name=command, overrides=list(overrides))
+        cfg = hydra_compose(config_name=command, overrides=words)
     OmegaConf.resolve(cfg)
     return cfg

@@ -46,13 +46,19 @@ class EncodedSplit:
         )
 
     def batch(
-        self, indices: Sequence[int] | np.ndarray, *, num_units: int, counted: bool = True
+        self,
+        indices: Sequence[int] | np.ndarray,
+        *,
+        num_units: int,
+        num_examples: int | None = None,
+        counted: bool = True,
     ) -> Batch:
         """The examples at `indices`, padded to the longest among them.
 
         Args:
             indices: Which examples.
             num_units: The loss' divisor: units of this task in the whole optimizer step.
+            num_examples: Examples of this task in the whole optimizer step; None: these.
             counted: False makes every label `IGNORED`: the examples only keep a rank's heads busy.
         """
         first_BW = None
@@ -69,6 +75,7 @@ class EncodedSplit:
             labels=labels if counted else torch.full_like(labels, IGNORED),
             rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
             num_units=num_units,
+            num_examples=len(indices) if num_examples is None else num_examples,
             first_BW=first_BW,
         )
 

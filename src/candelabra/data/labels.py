@@ -103,7 +103,8 @@ class LabelIds:
     """Turns a cell into a label id.
 
     Text is a name. An integer is a position in `labels`, unless all names are numerals: then it
-    is a name too, so that ratings 1 to 5 are not read as positions 1 to 5.
+    is a name too, so that ratings 1 to 5 are not read as positions 1 to 5. A numeral that is no
+    name is an integer: csv and CoNLL files hold nothing but text.
 
     Args:
         labels: The names, in the order of their ids.
@@ -123,6 +124,8 @@ class LabelIds:
         if not isinstance(value, str):
             found = f"{shown(value)} where a name or a number of a {self.kind} is expected"
             raise BadRowError("wrong type", found)
+        if value not in self.ids and value.isdecimal():
+            return self._numbered(int(value))
         if value not in self.ids:
             found = f"{shown(value)} is none of the {len(self.ids)} {self.kind}s"
             raise BadRowError(f"unknown {self.kind}", found, name=value, options=self.ids)

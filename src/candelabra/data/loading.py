@@ -13,7 +13,7 @@ from candelabra.data.labels import infer_labels, read_labels
 from candelabra.data.sources import SPLITS, Source
 from candelabra.data.splits import carve, strata_of
 from candelabra.data.table import Table
-from candelabra.errors import DataError
+from candelabra.errors import DataError, MissingSplitError
 from candelabra.records import Examples
 
 
@@ -66,6 +66,8 @@ def load_task(
         DataError: A file, a row, or a setting is wrong, or a split is empty.
     """
     try:
+        if not set(columns) & {"label", "tags"}:
+            raise DataError(f"columns must name label or tags, found {', '.join(columns)}")
         tables = _read(source, only)
         names = infer_labels(tables["train"], columns) if labels is None else read_labels(labels)
         splits, skipped = _checked(tables, columns, names, on_bad_row)
@@ -76,7 +78,7 @@ def load_task(
         if only is not None:
             splits = {only: splits[only]}
     except DataError as error:
-        raise DataError(f"task {name!r}: {error}") from error
+        raise type(error)(f"task {name!r}: {error}") from error
     prints = {split: fingerprint(examples, names) for split, examples in splits.items()}
     return TaskData(splits, names, skipped, prints)
 
@@ -96,7 +98,7 @@ def _read(source: Source, only: str | None) -> dict[str, Table]:
     tables = {split: table for split in wanted if (table := source.read(split)) is not None}
     needed = "test" if only == "test" else "train"
     if needed not in tables:
-        raise DataError(f"the source has no {needed} split")
+        raise MissingSplitError(f"the source has no {needed} split")
     return tables
 
 

@@ -44,11 +44,12 @@ class StepDataset(Dataset[StepBatch]):
 
     def _sub_batch(self, task: str, rows: np.ndarray, part: np.ndarray) -> Batch:
         split = self.splits[task]
-        num_units = int(split.units[rows].sum())
+        # All words of a step may have been cut: then its loss is 0, whatever divides it.
+        num_units = max(1, int(split.units[rows].sum()))
         # A short last sub-batch may not reach every rank; an uncounted row keeps its head in step.
         if len(part) == 0:
-            return split.batch(rows[:1], num_units=num_units, counted=False)
-        return split.batch(part, num_units=num_units)
+            return split.batch(rows[:1], num_units=num_units, num_examples=len(rows), counted=False)
+        return split.batch(part, num_units=num_units, num_examples=len(rows))
 
 
 class StepSampler(Sampler[int]):

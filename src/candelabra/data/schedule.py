@@ -17,7 +17,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -50,7 +49,8 @@ class JointSchedule:
         steps_per_epoch: For the rule `steps` the length of an epoch; for the others an upper limit.
 
     Raises:
-        ValueError: An unknown rule, `steps` without a number, or more tasks than `batch_size`.
+        ValueError: An unknown rule, `steps` without a number, an epoch without a step, or more
+            tasks than `batch_size`.
     """
 
     def __init__(
@@ -69,8 +69,7 @@ class JointSchedule:
         self.sub_batch = split_batch(self.shares, batch_size)
         self.seed = seed
         self.steps_per_epoch = self._steps(epoch, steps_per_epoch)
-        # Two epochs are in use at most: a worker may still fetch while the next one starts.
-        self._order = lru_cache(maxsize=2 * len(self.sizes))(self._epoch_order)
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
 
     def _steps(self, rule: str, limit: int | None) -> int:
         passes = {task: -(-size // self.sub_batch[task]) for task, size in self.sizes.items()}
@@ -86,7 +85,10 @@ class JointSchedule:
         steps = rules[rule]
         if steps is None:
             raise ValueError("balancing.epoch=steps needs balancing.steps_per_epoch, got none")
-        return steps if limit is None else min(steps, limit)
+        steps = steps if limit is None else min(steps, limit)
+        if steps < 1:
+            raise ValueError(f"the steps of an epoch must be 1 or more, got {steps}")
+        return steps
 
     def drawn(self) -> dict[str, Drawn]:
         """How much of each task one epoch draws, repeats and leaves out."""
@@ -109,17 +111,28 @@ class JointSchedule:
         overshoot = count - self.sizes[task]
         return self.sizes[task] if 0 <= overshoot < self.sub_batch[task] else count
 
+    def _order(self, task: str, epoch: int) -> np.ndarray:
+        if (task, epoch) not in self._orders:
+            # Two epochs are in use at most: a worker may still fetch while the next one starts.
+            if len(self._orders) == 2 * len(self.sizes):
+                del self._orders[next(iter(self._orders))]
+            self._orders[task, epoch] = self._epoch_order(task, epoch)
+        return self._orders[task, epoch]
+
     def _epoch_order(self, task: str, epoch: int) -> np.ndarray:
         """All draws of one task in one epoch, step after step."""
         size, count, sub_batch = self.sizes[task], self._draws(task), self.sub_batch[task]
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(task.encode())])
         passes = [rng.permutation(size) for _ in range(-(-count // size))]
         draws = np.concatenate(passes)[:count]
-        full = count - count % sub_batch
-        pool = POOL_BATCHES * sub_batch
-        pools = [draws[begin : min(begin + pool, full)] for begin in range(0, full, pool)]
-        grouped = [_neighbours(part, self.lengths[task], sub_batch, rng) for part in pools]
-        return np.concatenate([*grouped, draws[full:]])
+        for begin in range(0, count, size):
+            # Whole batches of one pass only: sorted together, two passes would meet in a batch.
+            first = -(-begin // sub_batch) * sub_batch
+            last = min(begin + size, count) // sub_batch * sub_batch
+            for start in range(first, last, POOL_BATCHES * sub_batch):
+                pool = slice(start, min(start + POOL_BATCHES * sub_batch, last))
+                draws[pool] = _neighbours(draws[pool], self.lengths[task], sub_batch, rng)
+        return draws
 
 
 def part_of(rows: np.ndarray, *, index: int, num_parts: int) -> np.ndarray:

@@ -29,7 +29,7 @@ WordSpans = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """Many tokenised texts as two flat arrays, so that they load by memory map.
+    """Many tokenised texts as flat arrays, which load in milliseconds.
 
     Attributes:
         ids: Token ids of all texts, one text after the other, special tokens included.
@@ -212,7 +212,7 @@ def tokenize_cached(
 
 def _load_or_make(make: Callable[[], TokenizedTexts], path: Path | None) -> TokenizedTexts:
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file
 
     if path is not None and path.exists():
         try:
@@ -221,10 +221,22 @@ def _load_or_make(make: Callable[[], TokenizedTexts], path: Path | None) -> Toke
             log.warning("token cache %s is damaged (%s); made anew", path, error)
     tokenized = make()
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the rename is atomic; by process, so that runs do not collide.
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
-        arrays = {name: array for name, array in vars(tokenized).items() if array is not None}
+        try:
+            _save(tokenized, path)
+        except (OSError, SafetensorError) as error:
+            log.warning("token cache %s cannot be written (%s); going on without", path, error)
+    return tokenized
+
+
+def _save(tokenized: TokenizedTexts, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the rename is atomic; by process, so that runs do not collide.
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    arrays = {name: array for name, array in vars(tokenized).items() if array is not None}
+    try:
         save_file(arrays, draft)
         draft.replace(path)
-    return tokenized
+    finally:
+        draft.unlink(missing_ok=True)

@@ -63,6 +63,16 @@ class Encoder(nn.Module):
         return self.backbone.get_submodule("embeddings")
 
     @property
+    def stem(self) -> list[nn.Module]:
+        """What lies below the layers: the embeddings, and positions that the layers share."""
+        shared = [
+            module
+            for name, module in self.backbone.named_modules()
+            if name.endswith("encoder.relative_attention_bias") or name == "rotary_emb"
+        ]
+        return [self.embeddings, *shared]
+
+    @property
     def layers(self) -> Sequence[nn.Module]:
         """The transformer layers, lowest first."""
         for path in LAYER_LISTS:
@@ -107,10 +117,11 @@ class Pretrained:
     Attributes:
         name: A Hub id, a folder, or `package:NAME/FOLDER` inside an installed package.
         revision: The Hub revision; pin it, or a later upload changes the results.
-        sha256: What `model.safetensors` must hash to; None checks nothing.
+        sha256: What `model.safetensors` of a package or folder must hash to; None checks nothing.
         max_length: Most tokens in a text, special tokens included.
         truncation: Which part of a longer text is kept: `head`, `tail` or `head_tail`.
         attention: transformers' name of an attention, or `auto`: the fastest by the device.
+        local: The name is a folder; without it, a name that is no folder is sought on the Hub.
     """
 
     name: str
@@ -119,6 +130,7 @@ class Pretrained:
     sha256: str | None = None
     truncation: str = "head"
     attention: str = "auto"
+    local: bool = False
 
     def tokenizer(self) -> TextTokenizer:
         """The backbone's tokenizer.
@@ -128,7 +140,7 @@ class Pretrained:
         """
         from transformers import AutoConfig, AutoTokenizer
 
-        source, revision = self._located()
+        source, revision = self._located(verified=False)
         with _explained(self.name):
             tokenizer = AutoTokenizer.from_pretrained(
                 source, revision=revision, trust_remote_code=False
@@ -141,11 +153,12 @@ class Pretrained:
         """The encoder with its weights, in float32.
 
         Raises:
-            ConfigError: The weights' checksum differs, or there are no safetensors.
+            ConfigError: The weights' checksum differs or cannot be verified, or there are no
+                safetensors.
         """
         from transformers import AutoModel
 
-        source, revision = self._located()
+        source, revision = self._located(verified=True)
         with _explained(self.name):
             backbone = AutoModel.from_pretrained(
                 source,
@@ -157,15 +170,22 @@ class Pretrained:
             )
         return Encoder(backbone, attention=self.attention)
 
-    def _located(self) -> tuple[str, str | None]:
+    def _located(self, *, verified: bool) -> tuple[str, str | None]:
         """Where transformers finds it, and the revision to ask for."""
         if self.name.startswith(PACKAGE):
             folder = package_folder(self.name.removeprefix(PACKAGE))
         elif Path(self.name).is_dir():
             folder = Path(self.name)
+        elif self.local:
+            raise ConfigError(f"encoder.name={self.name}: no such folder")
+        elif self.sha256 is not None:
+            raise ConfigError(
+                f"encoder.sha256 verifies packages and folders only, {self.name} is neither; "
+                "pin encoder.revision instead"
+            )
         else:
             return self.name, self.revision
-        if self.sha256 is not None:
+        if verified and self.sha256 is not None:
             verify(folder / "model.safetensors", self.sha256)
         return str(folder), None
 
@@ -177,7 +197,8 @@ def package_folder(path: str) -> Path:
         ConfigError: The package is not installed, or has no such folder.
     """
     name, _, inside = path.partition("/")
-    spec = importlib.util.find_spec(name)
+    # A dotted name would import its parent.
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
     roots = [] if spec is None else list(spec.submodule_search_locations or [])
     for root in roots:
         if (Path(root) / inside).is_dir():

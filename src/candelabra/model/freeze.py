@@ -20,7 +20,7 @@ class Freezable(Protocol):
 
     @property
     def encoder(self) -> Any:
-        """An `nn.Module` with `embeddings`, a module, and `layers`, a sequence of modules."""
+        """An `nn.Module` with a module `embeddings` and the lists `stem` and `layers`."""
 
     @property
     def heads(self) -> nn.ModuleDict:
@@ -50,7 +50,7 @@ def embeddings(model: Freezable, step: int) -> list[nn.Module]:
 
 
 def lower_layers(model: Freezable, step: int, *, num_layers: int) -> list[nn.Module]:
-    """The embedding layer and the lowest layers of the encoder are frozen (Lee et al. 2019).
+    """The stem (embeddings) and the lowest layers of the encoder are frozen (Lee et al. 2019).
 
     Args:
         model: The model.
@@ -66,7 +66,7 @@ def lower_layers(model: Freezable, step: int, *, num_layers: int) -> list[nn.Mod
             f"freeze.num_layers must lie between 0 and {len(layers)}, the number of layers of "
             f"this encoder; found {num_layers}"
         )
-    return [model.encoder.embeddings, *layers[:num_layers]]
+    return [*model.encoder.stem, *layers[:num_layers]]
 
 
 def head(model: Freezable, step: int, *, head: str) -> list[nn.Module]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 from candelabra.data.tokens import WordSpans
 from candelabra.model.encoder import first_pieces
 from candelabra.model.viterbi import bio_constraints, viterbi
-from candelabra.records import Encoded, Examples
+from candelabra.records import Batch, Encoded, Examples
 
 Pooling = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits, targets) -> the sum over the counted units."""
 
 
 class Head(nn.Module, ABC):
@@ -47,6 +50,10 @@ class Head(nn.Module, ABC):
             pooling: (hidden_BLD, mask_BL) -> sentence_BD.
             first_BW: Position of each word's first piece, -1 where there is none.
         """
+
+    def loss(self, function: Loss, logits: Tensor, batch: Batch) -> Tensor:
+        """The task's loss over a batch; a head whose own parameters enter it overrides this."""
+        return function(logits, batch.targets)
 
     @abstractmethod
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
@@ -167,7 +174,8 @@ class TaggingHead(Head):
     def _best(self, scores_BWC: Tensor, first_BW: Tensor | None) -> Tensor:
         assert first_BW is not None
         cut_BW = first_BW < 0
-        outside_C = torch.full_like(scores_BWC[0, 0], torch.finfo(scores_BWC.dtype).min / 1e6)
+        lowest = torch.finfo(scores_BWC.dtype).min / 1e6
+        outside_C = scores_BWC.new_full((len(self.labels),), lowest)
         outside_C[self.outside] = 0.0
         scores_BWC = torch.where(cut_BW[..., None], outside_C, scores_BWC)
         every_BW = torch.ones_like(cut_BW)
@@ -210,8 +218,7 @@ def spans(
     found = []
     for kind, first, last in get_entities(list(tags)):
         start, end = words[first][0], words[last][1]
-        span = {"text": text[start:end], "type": kind, "start": start, "end": end}
-        if scores is not None:
-            span["score"] = sum(scores[first : last + 1]) / (last + 1 - first)
+        mean = {} if scores is None else {"score": fmean(scores[first : last + 1])}
+        span = {"text": text[start:end], "type": kind, **mean, "start": start, "end": end}
         found.append(span)
     return found

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
+from candelabra.errors import ConfigError
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze import Freezer
 from candelabra.model.heads import Head
+from candelabra.model.pooling import ClsPooler, FunctionPooling
 from candelabra.records import Batch, Encoded, Tokens
 
 
@@ -33,6 +37,9 @@ class MultiTaskModel(nn.Module):
         freezer: Freezer | None = None,
     ) -> None:
         super().__init__()
+        for task in heads:
+            if hasattr(nn.ModuleDict, task):
+                raise ConfigError(f"tasks.{task}: torch keeps this name for itself; take another")
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
         self.pooling = pooling
@@ -72,3 +79,55 @@ class MultiTaskModel(nn.Module):
         if self.freezer is not None:
             self.freezer.hold(self)
         return self
+
+
+Node = Mapping[str, Any]
+
+
+def assemble(
+    encoder: Encoder,
+    *,
+    pooling: Node,
+    tasks: Mapping[str, Node],
+    labels: Mapping[str, list[str]],
+    make: Callable[[Node], partial[Any]],
+    freezer: Freezer | None = None,
+) -> MultiTaskModel:
+    """A model from the nodes of a configuration, or of a bundle.
+
+    Args:
+        encoder: The shared encoder.
+        pooling: The node of the run's pooling.
+        tasks: For each task a node with `head` and, where it pools in another way, `pooling`.
+        labels: The label names of each task.
+        make: Node -> what it names, with its settings bound.
+        freezer: Owner of `requires_grad`.
+    """
+
+    def pool(node: Node) -> nn.Module:
+        made = make(node)
+        # A class has parameters and wants the width; a function has none.
+        return made(width=encoder.width) if isinstance(made.func, type) else FunctionPooling(made)
+
+    return MultiTaskModel(
+        encoder,
+        {
+            name: make(task["head"])(width=encoder.width, labels=labels[name])
+            for name, task in tasks.items()
+        },
+        pooling=pool(pooling),
+        poolings={
+            name: pool(task["pooling"])
+            for name, task in tasks.items()
+            if task.get("pooling") is not None
+        },
+        freezer=freezer,
+    )
+
+
+def start_from_pooler(model: MultiTaskModel) -> None:
+    """Gives every `cls_pooler` the weights of the checkpoint's own pooler, where it has one."""
+    if model.encoder.pooler is not None:
+        for pooling in (model.pooling, *model.poolings.values()):
+            if isinstance(pooling, ClsPooler):
+                pooling.dense.load_state_dict(model.encoder.pooler)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from candelabra.errors import ConfigError
+from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.objective.weighting.base import Weighting
 from candelabra.records import Batch
+from candelabra.training.axes import examples_axis
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class MultiTaskModule(pl.LightningModule):
         model: MultiTaskModel,
         objectives: Mapping[str, Objective],
         *,
-        weighting: nn.Module | None = None,
+        weighting: Weighting | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         total_steps: int = 0,
@@ -68,6 +70,7 @@ class MultiTaskModule(pl.LightningModule):
         self.total_steps = total_steps
         self.seed = seed
         self.steps_done = 0
+        self.examples_seen = dict.fromkeys(self.objectives, 0)
         self._judged: set[str] = set()
         # Registered, so that they move to the device with the module.
         self.metrics = nn.ModuleDict({task: o.metrics for task, o in self.objectives.items()})
@@ -90,13 +93,24 @@ class MultiTaskModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the norm in torch: Lightning refuses to with a fused optimizer under bf16."""
-        if gradient_clip_val:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        """Clips the norm in torch: Lightning refuses to with a fused optimizer under bf16.
+
+        The weighting's own parameters take no part: they would shrink the model's step.
+        """
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm not in (None, "norm"):
+            raise ConfigError(
+                f"trainer.gradient_clip_algorithm must be norm, got {gradient_clip_algorithm}"
+            )
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # float16: a fused optimizer would only divide the scale out in its own step.
+            scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def on_fit_start(self) -> None:
-        """Freezes, and switches dropout on: `from_pretrained` leaves a model in eval mode."""
+        """Switches dropout on where nothing is frozen: `from_pretrained` leaves it off."""
         self.model.train()
 
     def on_train_batch_start(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
@@ -118,6 +132,12 @@ class MultiTaskModule(pl.LightningModule):
         self.log_dict(
             {f"train/{task}/loss": loss.detach() for task, loss in losses.items()}, batch_size=1
         )
+        if self.weighting.lr is not None:
+            weights = self.weighting.weights()
+            self.log_dict({f"train/{t}/weight": weights[t] for t in batches}, batch_size=1)
+        for task, batch in batches.items():
+            seen = self.examples_seen[task] + batch.num_examples
+            self.log(examples_axis(task), float(seen), batch_size=1)
         return total
 
     def _loss(self, task: str, logits: Tensor, batch: Batch) -> Tensor:
@@ -127,10 +147,14 @@ class MultiTaskModule(pl.LightningModule):
         taken back, since `num_units` counts the whole optimizer step already.
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        return self.objectives[task].loss(logits, batch.targets) * (parts / batch.num_units)
+        loss = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
+        return loss * (parts / batch.num_units)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts optimizer steps; the schedule is asked for the next ones."""
+        if self.trainer.global_step > self.steps_done:
+            for task, sub_batch in batch.items():
+                self.examples_seen[task] += sub_batch.num_examples
         self.steps_done = self.trainer.global_step
 
     def validation_step(self, batches: Mapping[str, Batch], batch_idx: int) -> dict[str, Tensor]:
@@ -154,26 +178,42 @@ class MultiTaskModule(pl.LightningModule):
 
     def _log_metrics(self, split: str) -> None:
         main = []
+        judged = self._judged_anywhere()
         for task, objective in self.objectives.items():
-            if task not in self._judged:
+            if task not in judged:
                 continue
             found = objective.metrics.compute()
             main.append(torch.as_tensor(found[objective.main_metric]).float())
-            self.log_dict({f"{split}/{task}/{key}": float(v) for key, v in found.items()})
+            values = {f"{split}/{task}/{key}": float(v) for key, v in found.items()}
+            # Those of single entity types go into the final tables, not into dozens of charts.
+            self.log_dict({key: v for key, v in values.items() if key.count("/") == 2})
+            self.log_dict({key: v for key, v in values.items() if key.count("/") > 2}, logger=False)
             objective.metrics.reset()
         self._judged.clear()
         if main:
             self.log(f"{split}/score", torch.stack(main).mean(), prog_bar=True)
 
+    def _judged_anywhere(self) -> set[str]:
+        """Tasks with examples on any rank: all ranks have to sum the same metrics."""
+        here = [int(task in self._judged) for task in self.objectives]
+        counts = self.all_gather(torch.tensor(here, device=self.device))
+        found = torch.as_tensor(counts).reshape(-1, len(here)).any(0).tolist()
+        return {task for task, seen in zip(self.objectives, found, strict=True) if seen}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the progress and the latest scores beside the weights."""
-        checkpoint["steps_done"] = self.steps_done
-        checkpoint["scores"] = {
-            key: float(value)
-            for key, value in self.trainer.callback_metrics.items()
-            if key.startswith("val/")
-        }
+        # A checkpoint callback saves before `on_train_batch_end` has counted here.
+        checkpoint["steps_done"] = self.trainer.global_step
+        checkpoint["examples_seen"] = self.examples_seen
+        checkpoint["scores"] = scores_of(self.trainer, "val")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the progress up again."""
         self.steps_done = checkpoint["steps_done"]
+        self.examples_seen = checkpoint["examples_seen"]
+
+
+def scores_of(trainer: pl.Trainer, split: str) -> dict[str, float]:
+    """All of a split's latest metrics; `trainer.test` leaves out those of single entity types."""
+    found = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return {key: value for key, value in found.items() if key.startswith(f"{split}/")}

@@ -47,7 +47,10 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         level = layer_of(name, depth)
-        rate = lr * layer_decay ** (depth - level) if level is not None else head_lr or lr
+        if level is None:
+            rate = lr if head_lr is None else head_lr
+        else:
+            rate = lr * layer_decay ** (depth - level)
         decay = weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     found: list[Group] = [

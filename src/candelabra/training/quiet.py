@@ -8,6 +8,7 @@ IRRELEVANT = (
     r".*treespec, LeafSpec.*",  # Lightning's own use of torch
     r".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds run.json
     r".*smaller than the logging interval.*",  # short runs log their epochs' ends
+    r".*module\(s\) in eval mode at the start of training.*",  # what is frozen has to be
     r".*does not have many workers.*",  # texts are tokenised already; workers would only copy
 )
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,12 +21,11 @@ from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
+from candelabra.training.axes import GLOBAL_STEP, axis_of, examples_axis
+
 _log = logging.getLogger(__name__)
 
 Mode = Literal["offline", "online"]
-
-GLOBAL_STEP = "trainer/global_step"
-"""Optimizer steps done: what every metric is drawn against unless its task has an own axis."""
 
 _LOST_SERVICE = (
     OSError,
@@ -36,26 +35,6 @@ _LOST_SERVICE = (
 )
 _FAILURES = (wandb.Error, ServerResponseError, *_LOST_SERVICE)
 _FINISH_TIMEOUT_SECONDS = 300.0
-
-
-def examples_axis(task: str) -> str:
-    """The metric that counts the examples which `task` has seen."""
-    return f"{task}/examples"
-
-
-def axis_of(metric: str, tasks: Collection[str]) -> str:
-    """The step metric that `metric` is drawn against.
-
-    Args:
-        metric: A name such as `train/sentiment/loss`.
-        tasks: The tasks whose examples are counted.
-
-    Returns:
-        `<task>/examples` for `train/<task>/...` of such a task, else the global step.
-    """
-    split, _, rest = metric.partition("/")
-    task = rest.partition("/")[0]
-    return examples_axis(task) if split == "train" and task in tasks else GLOBAL_STEP
 
 
 class WandbTracker(WandbLogger):

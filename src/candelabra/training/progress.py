@@ -1,0 +1,28 @@
+"""The progress bar."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's rich bar, which would fetch the loss from the device after every step.
+
+    It is fetched when it is logged: every `trainer.log_every_n_steps` steps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latest: dict[str, int | str | float | dict[str, float]] = {}
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """The latest metrics, without the loggers' run numbers."""
+        every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        due = trainer.global_step % every == 0
+        if due or not trainer.training or not self._latest:
+            self._latest = super().get_metrics(trainer, pl_module)
+            self._latest.pop("v_num", None)
+        return self._latest

@@ -1,0 +1,61 @@
+"""A small model with random weights, and what spoils its bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from candelabra.bundle import Bundle
+from candelabra.model.encoder import Tiny
+from candelabra.model.heads import ClassificationHead, TaggingHead
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pooling import FunctionPooling
+from candelabra.trusted import conf_dir
+
+LABELS = {"mood": ["NEGATIVE", "POSITIVE"], "who": ["O", "B-Actor", "I-Actor", "B-Year"]}
+MOOD = {"_target_": "candelabra.model.heads.ClassificationHead", "_partial_": True, "dropout": 0.1}
+WHO = {"_target_": "candelabra.model.heads.TaggingHead", "_partial_": True, "constrained": True}
+
+
+def pooling_node(name: str) -> dict[str, Any]:
+    lines = (conf_dir() / "pooling" / f"{name}.yaml").read_text().splitlines()
+    (target,) = (line.split(": ")[1] for line in lines if line.startswith("_target_"))
+    return {"_target_": target, "_partial_": True}
+
+
+def pooling_module(name: str, width: int) -> torch.nn.Module:
+    import candelabra.model.pooling as module
+
+    target = getattr(module, pooling_node(name)["_target_"].rpartition(".")[2])
+    return target(width=width) if isinstance(target, type) else FunctionPooling(partial(target))
+
+
+def made(
+    pooling: str = "mean", own_pooling: str | None = None, *, truncation: str = "head"
+) -> Bundle:
+    """A model with random weights that are nobody's default, and what goes with it."""
+    tiny = Tiny(max_length=32, width=16, truncation=truncation)
+    encoder = tiny.load()
+    heads = {"mood": ClassificationHead(16, LABELS["mood"]), "who": TaggingHead(16, LABELS["who"])}
+    poolings = {} if own_pooling is None else {"mood": pooling_module(own_pooling, 16)}
+    model = MultiTaskModel(encoder, heads, pooling=pooling_module(pooling, 16), poolings=poolings)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for parameter in model.parameters():
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.3)
+    tasks: dict[str, Any] = {"mood": {"head": MOOD}, "who": {"head": WHO}}
+    if own_pooling is not None:
+        tasks["mood"]["pooling"] = pooling_node(own_pooling)
+    config = {"pooling": pooling_node(pooling), "tasks": tasks}
+    return Bundle(model.eval(), tiny.tokenizer(), config, LABELS, {"val/score": 0.5})
+
+
+def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    found = json.loads(file.read_text())
+    change(found)
+    file.write_text(json.dumps(found))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from command_line import Done, Run, called
+from stand_ins import write_data
+
+
+def evaluated(run: Run, *arguments: str) -> Done:
+    return called("evaluate", f"bundle={run.bundle}", "output=out", *arguments)
+
+
+def written(folder: Path) -> dict[str, float]:
+    found = json.loads((folder / "out" / "metrics.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(("split", "prefix"), [("test", "test/"), ("validation", "val/")])
+def test_equals_the_runs_own_metrics(split: str, prefix: str, run: Run, tmp_path: Path) -> None:
+    done = evaluated(run, f"split={split}")
+    assert (done.status, done.err) == (0, "")
+    own = {key: value for key, value in run.json("metrics.json").items() if key.startswith(prefix)}
+    assert written(tmp_path) == pytest.approx(own, abs=1e-9)
+    assert len(own) > 10
+    assert f"{own[f'{prefix}score']:.4f}" in done.out
+
+
+def test_predictions_equal_the_runs_own(run: Run, tmp_path: Path) -> None:
+    assert evaluated(run).status == 0
+    for task in ("sentiment", "movie"):
+        rows = []
+        for folder in (run.folder, tmp_path / "out"):
+            lines = (folder / "predictions" / f"{task}.jsonl").read_text().splitlines()
+            rows.append([json.loads(line) for line in lines])
+        assert [row["row"] for row in rows[0]] == [row["row"] for row in rows[1]]
+        assert [row["label"] for row in rows[0]] == [row["label"] for row in rows[1]]
+
+
+def test_batch_size_has_no_influence(run: Run, tmp_path: Path) -> None:
+    assert evaluated(run, "precision=32-true").status == 0
+    large = written(tmp_path)
+    assert evaluated(run, "precision=32-true", "eval_batch_size=7").status == 0
+    assert written(tmp_path) == pytest.approx(large, abs=1e-6)
+
+
+def test_train_split(run: Run, tmp_path: Path) -> None:
+    assert evaluated(run, "split=train").status == 0
+    assert all(key.startswith("train/") for key in written(tmp_path))
+
+
+def test_other_data_for_a_task(run: Run, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    done = evaluated(run, "+task@tasks.sentiment=imdb", f"data_dir={data}")
+    assert (done.status, done.err) == (0, "")
+    found, own = written(tmp_path), run.json("metrics.json")
+    assert found["test/movie/f1"] == own["test/movie/f1"]
+    lines = (tmp_path / "out" / "predictions" / "sentiment.jsonl").read_text().splitlines()
+    assert len(lines) == pq.read_metadata(data / "imdb" / "test.parquet").num_rows
+
+
+def test_data_of_ones_own(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "task").mkdir(parents=True)
+    (tmp_path / "mine" / "task" / "films.yaml").write_text(
+        "defaults: [base/classification@_here_, _self_]\n"
+        "source:\n"
+        "  _target_: candelabra.data.sources.Files\n"
+        f"  train: {tmp_path / 'films.parquet'}\n"
+        f"  test: {tmp_path / 'films.parquet'}\n"
+        "columns: {text: review, label: mood}\n"
+    )
+    table = pa.table({"review": ["good", "bad"], "mood": ["POSITIVE", "NEGATIVE"]})
+    pq.write_table(table, tmp_path / "films.parquet")
+    done = evaluated(run, "--config-dir", "mine", "+task@tasks.sentiment=films")
+    assert (done.status, done.err) == (0, "")
+    assert written(tmp_path)["test/sentiment/accuracy"] in (0, 0.5, 1)
+
+
+def test_nothing_is_written_unasked(run: Run, tmp_path: Path) -> None:
+    done = called("evaluate", f"bundle={run.folder}", "cache_dir=null")
+    assert (done.status, done.err) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+REFUSED = {
+    "task that the bundle lacks": (
+        ["+task@tasks.sentimnt=imdb", "data_dir=data"],
+        ["tasks has no key 'sentimnt'", "did you mean 'sentiment'?"],
+    ),
+    "other labels": (
+        ["+task@tasks.sentiment=banking77", "data_dir=data"],
+        ["task 'sentiment'", "unknown label", "activate_my_card"],
+    ),
+    "missing data": (
+        ["+task@tasks.sentiment=imdb", "data_dir=nope"],
+        ["task 'sentiment'", "data_dir=nope: no such folder"],
+    ),
+    "split": (["split=tset"], ["split must be one of train, validation, test", "'test'?"]),
+    "batch size": (["eval_batch_size=0"], ["eval_batch_size", "at least 1, got 0"]),
+    "unknown key": (["bach_size=1"], ["no key 'bach_size'"]),
+    "added key": (["+foo=1"], ["no key 'foo'"]),
+    "unknown option": (["+task@tasks.movie=imbd"], ["task has no option 'imbd'", "'imdb'?"]),
+    "flag": (["-m"], ["the one flag here is --config-dir FOLDER"]),
+    "config dir": (["--config-dir", "nope"], ["no such folder"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_input_is_one_message(case: str, run: Run, tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    arguments, parts = REFUSED[case]
+    done = evaluated(run, *arguments)
+    assert done.status == 2
+    for part in parts:
+        assert part in done.message
+    assert not (tmp_path / "out").exists()
+
+
+def test_bundle_is_needed() -> None:
+    assert called("evaluate").message == "evaluate needs bundle=FOLDER"
+    assert called("evaluate", "bundle=nope").message == "bundle=nope: no such folder"

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from candelabra.model import freeze
+from candelabra.model.freeze import Freezer, Scheme
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pooling import AttentionPooling, FunctionPooling, cls, mean
+from candelabra.records import Batch
+from toys import Splits, tiny, toy_model
+
+
+@pytest.fixture
+def batches(toys: Splits) -> dict[str, Batch]:
+    rows = list(range(5))
+    return {task: each["train"].batch(rows, num_units=9) for task, each in toys.items()}
+
+
+def count_passes(model: MultiTaskModel) -> list[tuple[int, ...]]:
+    """The shapes of the texts that the encoder sees from now on."""
+    seen: list[tuple[int, ...]] = []
+    model.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0].ids_BL.shape))
+    return seen
+
+
+def test_in_training_each_task_has_its_pass(
+    model: MultiTaskModel, batches: dict[str, Batch]
+) -> None:
+    seen = count_passes(model)
+    logits = model.train()(batches)
+    assert seen == [tuple(batch.texts[0].ids_BL.shape) for batch in batches.values()]
+    assert len(set(seen)) == 2, "both at their own length"
+    assert logits["mood"].shape == (5, 2)
+    assert batches["who"].first_BW is not None
+    assert logits["who"].shape == (*batches["who"].first_BW.shape, 4)
+
+
+def test_one_pass_serves_all_heads(model: MultiTaskModel, batches: dict[str, Batch]) -> None:
+    seen = count_passes(model.eval())
+    batch = batches["who"]
+    served = model.serve(batch.texts[0], batch.first_BW)
+    assert len(seen) == 1
+    assert list(served) == ["mood", "who"]
+
+
+def test_serving_equals_training_passes(model: MultiTaskModel, batches: dict[str, Batch]) -> None:
+    batch = batches["who"]
+    with torch.no_grad():
+        served = model.eval().serve(batch.texts[0], batch.first_BW)
+        apart = model({"mood": batch, "who": batch})
+    assert all(torch.equal(served[task], apart[task]) for task in served)
+
+
+def test_a_step_may_hold_one_task(model: MultiTaskModel, batches: dict[str, Batch]) -> None:
+    seen = count_passes(model)
+    assert list(model({"mood": batches["mood"]})) == ["mood"]
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "still", "moving"),
+    [
+        (freeze.encoder, ["encoder"], ["heads.mood", "heads.who", "pooling"]),
+        (freeze.embeddings, ["encoder.backbone.embeddings"], ["encoder.backbone.encoder", "heads"]),
+        (lambda model, step: [model.heads["mood"]], ["heads.mood"], ["encoder", "heads.who"]),
+    ],
+    ids=["encoder", "embeddings", "head"],
+)
+def test_frozen_parts_stay_in_eval_mode(
+    scheme: Scheme, still: list[str], moving: list[str]
+) -> None:
+    model = toy_model(freezer=Freezer(scheme), pooling=AttentionPooling(16))
+    assert model.freezer is not None
+    model.freezer.apply(model, 0)
+    for _ in range(2):
+        assert model.train() is model
+        for names, training in ((still, False), (moving, True)):
+            for name in names:
+                part = model.get_submodule(name)
+                assert all(module.training is training for module in part.modules()), name
+                assert all(p.requires_grad is training for p in part.parameters()), name
+        model.eval()
+        assert not any(module.training for module in model.modules())
+
+
+def test_a_frozen_encoder_has_no_dropout_and_no_gradient(batches: dict[str, Batch]) -> None:
+    model = toy_model(tiny(dropout=0.5), freezer=Freezer(freeze.encoder))
+    assert model.freezer is not None
+    model.freezer.apply(model, 0)
+    one, other = (model.train()(batches) for _ in range(2))
+    assert torch.equal(one["mood"], other["mood"])
+    sum(logits.sum() for logits in one.values()).backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+    assert all(p.grad is not None for p in model.heads.parameters())
+
+
+def test_a_task_may_pool_in_its_own_way(batches: dict[str, Batch]) -> None:
+    batch = batches["mood"]
+    by_name: dict[str, nn.Module] = {"mean": FunctionPooling(mean), "cls": FunctionPooling(cls)}
+    found = {}
+    for name, pooling in by_name.items():
+        for override in (None, *by_name):
+            poolings = {} if override is None else {"mood": by_name[override]}
+            model = toy_model(pooling=pooling, poolings=poolings).eval()
+            found[name, override] = model({"mood": batch})["mood"]
+            encoded = model.encoder(batch.texts[0])
+            sentence_BD = by_name[override or name](encoded.hidden_BLD, encoded.mask_BL)
+            expected = model.heads["mood"].classifier(sentence_BD)  # type: ignore[union-attr,operator]
+            torch.testing.assert_close(found[name, override], expected)
+    assert torch.equal(found["mean", "cls"], found["cls", None])
+    assert not torch.equal(found["mean", "cls"], found["mean", None])
+
+
+def test_parts_are_stored_once(model: MultiTaskModel) -> None:
+    prefixes = {name.partition(".")[0] for name in model.state_dict()}
+    assert prefixes == {"encoder", "heads"}
+    tensors = [tensor.data_ptr() for tensor in model.state_dict().values()]
+    assert len(set(tensors)) == len(tensors)
+
+
+def test_the_heads_are_named_by_task(model: MultiTaskModel) -> None:
+    assert model.head("mood").labels == ["negative", "positive"]
+    with pytest.raises(KeyError):
+        model.head("weather")

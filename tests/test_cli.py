@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from candelabra import __version__
+from candelabra.cli import COMMANDS
+from command_line import called, python, started
+
+HEAVY = ("torch", "transformers", "pytorch_lightning", "datasets", "wandb", "torchmetrics")
+
+SMALL = ["encoder=tiny", "logger=csv", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def wrong(*overrides: str) -> str:
+    """The one message about a training that cannot start."""
+    done = called("train", *overrides)
+    assert done.status == 2
+    assert done.out == ""
+    return done.message
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_help_lists_the_commands(arguments: tuple[str, ...]) -> None:
+    done = called(*arguments)
+    assert (done.status, done.err) == (0, "")
+    for name, text in COMMANDS.items():
+        assert f"{name:<10}{text}" in done.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_of_a_command_is_our_own(command: str, flag: str) -> None:
+    done = called(command, flag)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith(f"candelabra {command} ")
+    assert "Hydra" not in done.out
+
+
+def test_version() -> None:
+    assert called("--version").out == f"candelabra {__version__}\n"
+
+
+def test_unknown_command_names_the_nearest() -> None:
+    done = called("trian")
+    assert done.status == 2
+    assert done.message == (
+        "no command 'trian'; did you mean 'train'? (commands: train, evaluate, predict)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["train", "--help"], 0),
+        (["train", "pooling=meen"], 2),
+        (["train", "trainer.max_epoch=3"], 2),
+        (["train", "experiment=imdb_mit_movie", "data_dir=/nope"], 2),
+        (["predict", "bundle=/nope", "text=x"], 2),
+        (["evaluate", "bundle=/nope"], 2),
+    ],
+)
+def test_answers_before_anything_heavy_is_imported(
+    arguments: list[str], status: int, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from candelabra.cli import main; status = main(sys.argv[1:]); "
+        f"print('heavy:', *(name for name in {HEAVY} if name in sys.modules)); sys.exit(status)"
+    )
+    done = python("-c", code, *arguments, folder=tmp_path)
+    assert done.status == status
+    assert done.out.splitlines()[-1].split() == ["heavy:"]
+
+
+def test_wrong_option_in_a_process_of_its_own(tmp_path: Path) -> None:
+    done = started("train", "pooling=meen", folder=tmp_path)
+    assert (done.status, done.out) == (2, "")
+    assert done.message == (
+        "pooling has no option 'meen'; did you mean 'mean'? (options: attention, cls, cls_pooler, "
+        "last_token, max, mean, mean_sqrt_len, weighted_mean)"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+CASES = {
+    "unknown experiment": (
+        ["experiment=nope"],
+        ["experiment has no option 'nope'", "imdb_mit_movie", "quickstart"],
+    ),
+    "unknown key": (
+        ["trainer.max_epoch=3"],
+        ["no key 'trainer.max_epoch'", "did you mean 'max_epochs'?", "gradient_clip_val"],
+    ),
+    "unknown key at the top": (["sede=3"], ["no key 'sede'", "did you mean 'seed'?"]),
+    "added key": (["+foo=1"], ["no key 'foo'", "batch_size"]),
+    "added key with a typo": (["+poling=mean"], ["no key 'poling'", "did you mean 'pooling'?"]),
+    "added key of a task": (["+tasks.movie.los=1"], ["tasks.movie has no key 'los'", "'loss'"]),
+    "dropped key": (["~seed"], ["seed must not be dropped"]),
+    "dropped group": (["~pooling"], ["pooling must be an option of its group"]),
+    "wrong type": (["batch_size=abc"], ["batch_size must be of type Integer, got 'abc'"]),
+    "no list": (["tags=a"], ["tags: ", "str is not a"]),
+    "null": (["seed=null"], ["seed", "not Optional"]),
+    "null for a group": (
+        ["pooling=null"],
+        ["pooling takes the name of an option, got 'null'", "mean_sqrt_len"],
+    ),
+    "number for a group": (["freeze=3"], ["freeze takes the name of an option, got '3'"]),
+    "no task": (["~tasks.sentiment", "~tasks.movie"], ["tasks must hold at least one task"]),
+    "ghost task": (
+        ["+tasks.x.loss_weight=2"],
+        ["tasks.x has no source", "task@tasks.x=OPTION", "leaves such a remnant"],
+    ),
+    "ghost of a preset": (
+        ["tasks=none", "+task@tasks.a=sample_reviews", "+tasks.movie.loss_weight=2"],
+        ["tasks.movie has no source", "leaves such a remnant"],
+    ),
+    "task that is no mapping": (["tasks.movie=5"], ["tasks.movie must be a task's settings"]),
+    "name of a task": (["+task@tasks.a-b=sample_reviews"], ["tasks.a-b", "name must match"]),
+    "task with an answer's key": (
+        ["+task@tasks.text=sample_reviews"],
+        ["'text' is a key of every"],
+    ),
+    "task that is there": (
+        ["+task@tasks.movie=sample_reviews"],
+        ["task@tasks.movie is given already", "without the +"],
+    ),
+    "task that is not there": (
+        ["task@tasks.nope=imdb"],
+        ["nothing to override at 'task@tasks.nope'", "+task@tasks.nope=... adds it"],
+    ),
+    "task without a place": (["task=imdb"], ["nothing to override at 'task'", "task@tasks.movie"]),
+    "dropped task that is not there": (["~tasks.nope"], ["'tasks.nope' does not exist"]),
+    "loss_weight": (
+        ["tasks.sentiment.loss_weight=-1"],
+        ["tasks.sentiment.loss_weight must be a number above 0, got -1"],
+    ),
+    "loss_weight nan": (["tasks.movie.loss_weight=nan"], ["must be a number above 0, got nan"]),
+    "missing value": (["freeze=head"], ["freeze.head must be given: add freeze.head=VALUE"]),
+    "missing name": (["encoder=hub"], ["encoder.name must be given: add encoder.name=VALUE"]),
+    "unknown head": (
+        ["freeze=head", "freeze.head=moovie"],
+        ["freeze.head must be one of the tasks", "'moovie'", "did you mean 'movie'?"],
+    ),
+    "comma": (["group=a,b"], ["Ambiguous value for argument 'group=a,b'", "key=[value1,value2]"]),
+    "apostrophe": (["group=it's"], ["override 'group=it's' is not understood", "quotes"]),
+    "no value": (["pooling"], ["override 'pooling' is not understood: it must be key=value"]),
+    "interpolation": (["group=${nope}"], ["nope"]),
+    "on_bad_row": (["on_bad_row=skpi"], ["on_bad_row must be one of error, skip", "'skip'?"]),
+    "truncation": (["encoder.truncation=tial"], ["one of head, tail, head_tail", "'tail'?"]),
+    "max_length": (["encoder.max_length=2"], ["encoder.max_length", "at least 3, got 2"]),
+    "epochs": (["trainer.max_epochs=0"], ["trainer.max_epochs", "at least 1, got 0"]),
+    "steps": (["balancing.steps_per_epoch=0"], ["balancing.steps_per_epoch", "got 0"]),
+    "limit": (["trainer.limit_train_batches=0"], ["limit_train_batches", "at least 1, got 0"]),
+    "part": (["trainer.limit_train_batches=1.5"], ["limit_train_batches", "up to 1.0", "1.5"]),
+    "batch_size": (["batch_size=1"], ["batch_size must be at least the tasks (2)", "got 1"]),
+    "folder": (
+        ["experiment=imdb_mit_movie", "data_dir=/nope"],
+        ["task 'sentiment': data_dir=/nope: no such folder"],
+    ),
+    "folder of yamls": (["--config-dir", "/nope"], ["config directory '/nope' not found"]),
+    "unknown flag": (["seed=1", "--mutlirun"], ["no flag '--mutlirun'", "'--multirun'?"]),
+    "flag without a value": (["--config-dir"], ["--config-dir needs a value"]),
+    "two flags": (["-m", "--cfg", "job"], ["Only one of --run, --multirun, --cfg"]),
+    "unknown class": (
+        ["tasks.movie.source._target_=nope.Bar"],
+        ["'nope.Bar'", "(tasks.movie.source)", "No module named 'nope'"],
+    ),
+    "sweep over an unknown option": (["-m", "pooling=mean,meen"], ["pooling has no option 'meen'"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_configuration_is_one_message(case: str) -> None:
+    overrides, parts = CASES[case]
+    message = wrong(*overrides)
+    for part in parts:
+        assert part in message
+    assert "HYDRA_FULL_ERROR" not in message
+    assert "Exception" not in message
+
+
+BUILT = {
+    "layers": (
+        ["freeze=lower_layers", "freeze.num_layers=99"],
+        ["freeze.num_layers must lie between 0 and 2", "found 99"],
+    ),
+    "epoch": (["balancing.epoch=foo"], ["balancing.epoch must be one of", "'foo'"]),
+    "head": (["head@tasks.sentiment.head=tagging"], ["needs the label 'O'"]),
+    "dropout": (["tasks.movie.head.dropout=2"], ["dropout", "between 0 and 1"]),
+    "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),
+    "argument of the trainer": (["+trainer.foo=1"], ["Trainer", "'foo'", "(trainer)"]),
+    "argument of the optimizer": (["+optimizer.foo=1"], ["adamw()", "'foo'"]),
+    "learning rate": (["optimizer.lr=-1"], ["nvalid learning rate: -1"]),
+    "accelerator": (["trainer.accelerator=foo"], ["accelerator='foo'"]),
+    "positions": (["encoder.max_length=9999"], ["encoder.max_length must be at most 512"]),
+    "float16 on a CPU": (
+        ["trainer=cpu", "trainer.precision=16-mixed"],
+        ["trainer.precision=16-mixed", "float16 on a CPU", "bf16-mixed or 32-true"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BUILT)
+def test_what_cannot_be_built_is_one_message(case: str, tmp_path: Path) -> None:
+    overrides, parts = BUILT[case]
+    message = wrong(*SMALL, *overrides, f"hydra.run.dir={tmp_path / 'run'}")
+    for part in parts:
+        assert part in message
+    assert '"status": "failed"' in (tmp_path / "run" / "run.json").read_text()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_broken_yaml_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "task"
+    folder.mkdir(parents=True)
+    (folder / "broken.yaml").write_text("source: {path: ${data_dir}/x}\n  a: [\n")
+    message = wrong("--config-dir", str(tmp_path / "mine"), "+task@tasks.it=broken")
+    assert message.startswith("a yaml file cannot be read: ")
+    assert str(folder / "broken.yaml") in message
+    assert "line 1" in message
+
+
+def test_experiment_of_ones_own_with_a_wrong_override(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    yaml = "# @package _global_\ndefaults:\n  - override /poling: mean\n"
+    (folder / "mine.yaml").write_text(yaml)
+    message = wrong("--config-dir", str(tmp_path / "mine"), "experiment=mine")
+    assert "poling" in message
+
+
+def test_runs_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    done = started("train", *SMALL, "callbacks=plain", folder=tmp_path / "here")
+    assert done.status == 0, done.err
+    (run,) = (tmp_path / "here" / "outputs" / "quickstart").iterdir()
+    assert (run / "bundle" / "config.json").is_file()
+    assert f"run folder: {run.absolute()}" in done.out
+    assert "Traceback" not in done.err

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from candelabra.files import write_json, write_jsonl, write_text
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab/"), inner, max_size=3),
+    max_leaves=8,
+)
+in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@in_one_folder
+@given(values)
+def test_json_round_trip(tmp_path: Path, value: object) -> None:
+    write_json(tmp_path / "x.json", value)
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == value
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+@in_one_folder
+@given(st.lists(values, max_size=5))
+def test_jsonl_has_a_line_a_value(tmp_path: Path, rows: list[object]) -> None:
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    *lines, last = (tmp_path / "x.jsonl").read_bytes().split(b"\n")
+    assert last == b""
+    assert [json.loads(line) for line in lines] == rows
+
+
+def test_keys_keep_their_order_and_letters_stay_readable(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"b": "Amélie", "a": 1})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert text == '{\n  "b": "Amélie",\n  "a": 1\n}\n'
+
+
+def test_folders_are_made_and_old_files_replaced(tmp_path: Path) -> None:
+    for text in ("old and long", "new"):
+        write_text(tmp_path / "a" / "b" / "x.txt", text)
+    assert (tmp_path / "a" / "b" / "x.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("fault", ["fsync", "replace", "encoding"])
+def test_a_failure_leaves_the_old_file_alone(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "x.txt"
+    write_text(file, "old")
+    if fault == "fsync":
+        monkeypatch.setattr("os.fsync", fail)
+    if fault == "replace":
+        monkeypatch.setattr(Path, "replace", fail)
+    text = "\ud800" if fault == "encoding" else "new"
+    with pytest.raises((OSError, UnicodeEncodeError)):
+        write_text(file, text)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file], "no draft is left either"
+
+
+def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "x.json", object())
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from candelabra import finishing
+from toys import Splits, toy_data, toy_module, toy_schedule, toy_trainer
+
+
+def best(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, filename="best", monitor="val/score", mode="max")
+
+
+def test_the_best_weights_are_tested(toys: Splits, tmp_path: Path) -> None:
+    module, data = toy_module(), toy_data(toys)
+    trainer = toy_trainer(
+        max_epochs=3, enable_checkpointing=True, callbacks=[best(tmp_path / "checkpoints")]
+    )
+    trainer.fit(module, datamodule=data)
+    file = finishing.best_checkpoint(trainer)
+    assert file == tmp_path / "checkpoints" / "best.ckpt"
+    stored = torch.load(file, weights_only=True)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    metrics = finishing.test_best(trainer, module, data, tmp_path)
+    assert all(tensor.equal(stored["state_dict"][n]) for n, tensor in module.state_dict().items())
+    assert {k: v for k, v in metrics.items() if k.startswith("val/")} == stored["scores"]
+    mean = (metrics["test/mood/accuracy"] + metrics["test/who/f1"]) / 2
+    assert metrics["test/score"] == pytest.approx(mean)
+    assert {"test/who/f1/Actor", "test/who/support/Year", "val/who/f1/Actor"} <= set(metrics)
+    assert sorted(file.name for file in (tmp_path / "predictions").iterdir()) == [
+        "mood.jsonl",
+        "who.jsonl",
+    ]
+
+
+def test_without_a_test_split_validation_stands_alone(toys: Splits, tmp_path: Path) -> None:
+    splits = {task: {k: v for k, v in each.items() if k != "test"} for task, each in toys.items()}
+    module, data, trainer = toy_module(), toy_data(splits), toy_trainer()
+    trainer.fit(module, datamodule=data)
+    assert finishing.best_checkpoint(trainer) is None
+    metrics = finishing.test_best(trainer, module, data, tmp_path)
+    assert "val/score" in metrics
+    assert not [key for key in metrics if not key.startswith("val/")]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_pace_counts_what_was_drawn(toys: Splits) -> None:
+    schedule = toy_schedule(toys)
+    found = finishing.pace(schedule.steps_per_epoch, toys, schedule, 2.0)
+    tokens = sum(int(each["train"].lengths.sum()) for each in toys.values())
+    assert found == {
+        "steps": 8,
+        "fit_seconds": 2.0,
+        "examples_per_second": 32.0,
+        "tokens_per_second": tokens / 2,
+    }

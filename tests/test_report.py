@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from candelabra import report
+from candelabra.data.loading import TaskData
+from candelabra.model import freeze
+from candelabra.model.freeze import Freezer
+from candelabra.model.pooling import AttentionPooling
+from toys import Splits, toy_model, toy_schedule
+
+METRICS = {
+    "val/mood/accuracy": 0.9,
+    "val/who/f1": 0.5,
+    "val/who/f1/Actor": 0.4,
+    "val/score": 0.7,
+    "test/mood/accuracy": 0.8,
+    "test/who/f1": 0.25,
+    "test/who/precision/Actor": 0.2,
+    "test/who/recall/Actor": 0.1,
+    "test/who/f1/Actor": 0.125,
+    "test/who/support/Actor": 7.0,
+    "test/who/f1/Year": 1.0,
+    "test/who/support/Year": 30.0,
+    "test/score": 0.525,
+    "train/loss": 3.0,
+}
+
+
+def render(*tables: Table) -> list[list[str]]:
+    """The words of each line."""
+    console = Console(width=200, color_system=None)
+    with console.capture() as capture:
+        for table in tables:
+            console.print(table)
+    lines = [line.translate(str.maketrans("│┃", "  ")) for line in capture.get().splitlines()]
+    return [words for line in lines if (words := line.split())]
+
+
+def row(lines: list[list[str]], *start: str) -> list[str]:
+    (found,) = [line[len(start) :] for line in lines if line[: len(start)] == list(start)]
+    return found
+
+
+def test_headline_metrics() -> None:
+    lines = render(report.metrics_table(METRICS, title="results"))
+    assert lines[0] == ["results"]
+    assert row(lines, "task") == ["metric", "validation", "test"]
+    assert row(lines, "mood") == ["accuracy", "0.9000", "0.8000"]
+    assert row(lines, "who") == ["f1", "0.5000", "0.2500"]
+    assert row(lines, "all") == ["score", "0.7000", "0.5250"]
+    assert not [line for line in lines if "Actor" in " ".join(line) or "loss" in line]
+
+
+def test_a_split_without_metrics_has_no_column() -> None:
+    lines = render(report.metrics_table({"val/mood/accuracy": 0.9, "val/score": 0.9}, title="x"))
+    assert row(lines, "task") == ["metric", "validation"]
+
+
+def test_a_task_without_a_test_split() -> None:
+    metrics = {key: value for key, value in METRICS.items() if not key.startswith("test/who")}
+    assert row(render(report.metrics_table(metrics, title="x")), "who") == ["f1", "0.5000", "-"]
+
+
+def test_entity_types_by_support() -> None:
+    (table,) = report.types_tables(METRICS, "test")
+    lines = render(table)
+    assert lines[0] == ["who:", "entity", "types,", "test"]
+    assert row(lines, "Year") == ["-", "-", "1.0000", "30"]
+    assert row(lines, "Actor") == ["0.2000", "0.1000", "0.1250", "7"]
+    names = [line[0] for line in lines]
+    assert names.index("Year") < names.index("Actor")
+
+
+def test_an_entity_type_may_hold_a_slash() -> None:
+    lines = render(*report.types_tables({"val/who/f1/Title/Part": 0.5}, "val"))
+    assert row(lines, "Title/Part") == ["-", "-", "0.5000", "0"]
+
+
+@pytest.mark.parametrize(("split", "title"), [("test", "test"), ("val", "val")])
+def test_the_end_shows_types_of_the_last_split(split: str, title: str) -> None:
+    metrics = {k: v for k, v in METRICS.items() if split == "test" or not k.startswith("test/")}
+    titles = [str(table.title) for table in report.result_tables(metrics)]
+    assert titles == [f"who: entity types, {title}", "results"]
+
+
+def test_what_a_step_takes(toys: Splits) -> None:
+    data = {
+        task: TaskData(
+            {split: each.examples for split, each in splits.items() if (task, split) != LACKS},
+            ["a", "b", "c"],
+            {"train": {"empty text": 2, "wrong type": 1}} if task == "mood" else {},
+            {},
+        )
+        for task, splits in toys.items()
+    }
+    lines = render(report.tasks_table(data, toy_schedule(toys)))
+    assert lines[0][:4] == ["data:", "8", "steps", "an"]
+    assert row(lines, "mood") == ["40", "40", "40", "3", "0.625", "5", "40", "0", "0", "3"]
+    assert row(lines, "who") == ["24", "24", "-", "3", "0.375", "3", "24", "0", "0", "0"]
+
+
+LACKS = ("who", "test")
+
+
+def test_what_learns() -> None:
+    model = toy_model(freezer=Freezer(freeze.encoder), poolings={"mood": AttentionPooling(16)})
+    assert model.freezer is not None
+    model.freezer.apply(model, 0)
+    lines = render(report.model_table(model))
+    frozen = sum(p.numel() for p in model.encoder.parameters())
+    assert row(lines, "encoder") == [f"{frozen:,}", "0"]
+    assert row(lines, "pooling", "of", "mood") == ["288", "288"]
+    assert row(lines, "head", "of", "mood") == ["34", "34"]
+    assert row(lines, "head", "of", "who") == ["68", "68"]
+    assert row(lines, "all") == [f"{frozen + 390:,}", "390"]
+    assert not [line for line in lines if line[0] == "pooling" and line[1] != "of"]
+
+
+def run(folder: str, score: float | None, **extra: str) -> dict[str, object]:
+    metrics = {} if score is None else {"val/score": score, "test/score": score / 2}
+    return {"folder": folder, "metrics": metrics, "overrides": ["a=1"], **extra}
+
+
+def test_runs_are_ranked_and_failed_ones_stand_last() -> None:
+    runs = [
+        run("f1", None, status="failed", error="ValueError('x')"),
+        run("r1", 0.25, status="finished"),
+        run("r2", 0.75, status="finished"),
+        run("f2", None, status="interrupted"),
+        run("r3", -0.5, status="finished"),
+        run("r4", float("nan"), status="finished"),
+    ]
+    expected = ["r2", "r1", "r3"]
+    for order in (runs, runs[::-1]):
+        folders = [each["folder"] for each in report.ranked(order)]
+        assert folders[:3] == expected
+        assert set(folders[3:]) == {"f1", "f2", "r4"}
+    lines = render(report.sweep_table(runs, title="sweep"))
+    assert row(lines, "0.7500") == ["0.3750", "a=1", "finished", "r2"]
+    assert ["-", "-", "a=1", "failed:", "ValueError('x')", "f1"] in lines
+
+
+def test_show_writes_a_long_line_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "run folder: /" + "x" * 300
+    report.show(Table("wide", title="t"), path)
+    assert path in capsys.readouterr().out.splitlines()
+
+
+def test_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a message, an override, an entity type or a path they must stay, and break nothing."""
+    error = "ValueError('found [/red] and [bold]')"
+    failed = {**run("f[i]", None, status="failed", error=error), "overrides": ["tags=[red]"]}
+    sweep = report.sweep_table([failed], title="s")
+    (types,) = report.types_tables({"val/who/f1/[bold]": 0.5}, "val")
+    lines = render(sweep, types)
+    assert row(lines, "-", "-", "tags=[red]", "failed:") == [*error.split(), "f[i]"]
+    assert row(lines, "[bold]") == ["-", "-", "0.5000", "0"]
+    report.show(sweep, types, "run folder: /a[/b]:smile:")
+    assert "run folder: /a[/b]:smile:" in capsys.readouterr().out.splitlines()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from candelabra.errors import ConfigError
+from candelabra.training import hardware
+
+
+def with_gpu(monkeypatch: pytest.MonkeyPatch, kind: str | None) -> None:
+    found = None if kind is None else torch.device(kind)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: found)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "device"),
+    [
+        (None, "auto", "cpu"),
+        (None, "cpu", "cpu"),
+        ("cuda", "auto", "cuda"),
+        ("cuda", "gpu", "cuda"),
+        ("cuda", "cpu", "cpu"),
+        ("mps", "auto", "mps"),
+        ("mps", "gpu", "mps"),
+    ],
+)
+def test_the_device(
+    gpu: str | None, asked: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gpu(monkeypatch, gpu)
+    assert hardware.device_type(asked) == device
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cuda", "mps"])
+def test_a_gpu_that_is_not_there_is_refused(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu(monkeypatch, None)
+    with pytest.raises(ConfigError, match=f"trainer.accelerator={asked}: .* no usable GPU"):
+        hardware.device_type(asked)
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_follows_the_hardware(
+    has: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "has_bf16", lambda device: has)
+    assert hardware.precision("auto", "cpu") == precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "has"),
+    [({"avx512_bf16": True}, True), ({"bf16": True}, True), ({"avx512_bf16": False}, False)],
+)
+def test_bf16_of_a_cpu(
+    capabilities: dict[str, bool], has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert hardware.has_bf16("cpu") is has
+    assert hardware.has_bf16("mps") is False
+
+
+def test_this_machine_resolves() -> None:
+    assert hardware.precision("auto", hardware.device_type("auto")) in ("bf16-mixed", "32-true")
+    assert hardware.precision("auto", "cpu") in ("bf16-mixed", "32-true")
+
+
+@pytest.mark.parametrize("asked", ["16-mixed", "16-true", "16", 16])
+def test_float16_on_a_cpu_is_refused(asked: str) -> None:
+    with pytest.raises(ConfigError, match=f"trainer.precision={asked}: float16 on a CPU"):
+        hardware.precision(asked, "cpu")
+    assert hardware.precision(asked, "cuda") == str(asked)
+
+
+@pytest.mark.parametrize("asked", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+def test_another_choice_stands(asked: str) -> None:
+    assert hardware.precision(asked, "cpu") == asked
