@@ -55,11 +55,11 @@ def copy(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def logits(bundle: Bundle) -> dict[str, torch.Tensor]:
     words = [[(0, len(text.split(" ")[0]))] for text in TEXTS]
     texts = bundle.tokenizer(TEXTS, words)
-    from candelabra.data.collate import EncodedSplit
+    from candelabra.data.collate import TokenizedSplit
     from candelabra.records import Examples
 
     rows = list(range(len(TEXTS)))
-    split = EncodedSplit(Examples((TEXTS,), [[] for _ in rows], words, rows), (texts,), 0)
+    split = TokenizedSplit(Examples((TEXTS,), [[] for _ in rows], words, rows), (texts,), 0)
     batch = split.batch(rows, num_units=1)
     with torch.inference_mode():
         return bundle.model.serve(batch.texts[0], batch.first_BW)

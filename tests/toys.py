@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from candelabra.data.balancing import proportional
-from candelabra.data.collate import EncodedSplit
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.examples import joined_words
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.schedule import JointSchedule
@@ -34,7 +34,7 @@ LABELS = {"mood": ["negative", "positive"], "who": ["B-Actor", "O", "I-Actor", "
 SIGNALS = (["awful", "boring", "dreadful"], ["great", "superb", "lovely"])
 NAMES, PLAIN = ["douglas", "streep", "bergman"], ["which", "film", "has", "the", "of", "and"]
 
-Splits = dict[str, dict[str, EncodedSplit]]
+Splits = dict[str, dict[str, TokenizedSplit]]
 
 
 def sentences(texts: Sequence[str], labels: Sequence[int]) -> Examples:
@@ -78,10 +78,10 @@ def toy_tags(size: int, seed: int) -> Examples:
     return tagged(rows)
 
 
-def encode(examples: Examples, tokenizer: TextTokenizer) -> EncodedSplit:
+def encode(examples: Examples, tokenizer: TextTokenizer) -> TokenizedSplit:
     """Tokenised, without a cache."""
     texts = tokenize_cached(examples, tokenizer, fingerprint="", cache_dir=None)
-    return EncodedSplit(examples, texts, tokenizer.pad_id)
+    return TokenizedSplit(examples, texts, tokenizer.pad_id)
 
 
 def toy_splits(tokenizer: TextTokenizer) -> Splits:
@@ -114,7 +114,9 @@ def toy_model(encoder: Encoder | None = None, **kwargs: Any) -> MultiTaskModel:
     return MultiTaskModel(encoder, heads, **{"pooling": FunctionPooling(mean), **kwargs})
 
 
-def toy_schedule(splits: Mapping[str, Mapping[str, EncodedSplit]], **kwargs: Any) -> JointSchedule:
+def toy_schedule(
+    splits: Mapping[str, Mapping[str, TokenizedSplit]], **kwargs: Any
+) -> JointSchedule:
     """Steps of 8 examples."""
     lengths = {task: each["train"].lengths for task, each in splits.items()}
     given = {"shares": proportional, "epoch": "all_once", "batch_size": 8, "seed": 0}

@@ -7,6 +7,7 @@ names) is given to it here.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from candelabra.data.collate import EncodedSplit
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData, load_task
 from candelabra.data.schedule import JointSchedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, nearest
 from candelabra.model.encoder import Backbone, Encoder
 from candelabra.model.freeze import Freezer
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
@@ -29,7 +30,7 @@ from candelabra.training.run_folder import RunFolder
 
 Node = Mapping[str, Any]
 DATA_KEYS = ("columns", "labels", "limit", "validation", "split_seed", "on_bad_row")
-EncodedTasks = dict[str, dict[str, EncodedSplit]]
+TokenizedTasks = dict[str, dict[str, TokenizedSplit]]
 
 
 def backbone(node: Node) -> Backbone:
@@ -50,14 +51,14 @@ def tasks_data(tasks: Mapping[str, Node], *, only: str | None = None) -> dict[st
     }
 
 
-def encoded_tasks(
+def tokenized_tasks(
     data: Mapping[str, TaskData], tokenizer: TextTokenizer, cache_dir: str | None
-) -> EncodedTasks:
+) -> TokenizedTasks:
     """Tokenises every split of every task, or takes its tokens from the cache."""
     folder = None if cache_dir is None else Path(cache_dir)
     return {
         name: {
-            split: EncodedSplit(
+            split: TokenizedSplit(
                 examples=examples,
                 texts=tokenize_cached(
                     examples,
@@ -73,7 +74,7 @@ def encoded_tasks(
     }
 
 
-def schedule(cfg: Node, splits: EncodedTasks) -> JointSchedule:
+def schedule(cfg: Node, splits: TokenizedTasks) -> JointSchedule:
     """The schedule of the run; `trainer.limit_train_batches` shortens its epochs."""
     balancing = cfg["balancing"]
     settings = {
@@ -119,16 +120,33 @@ def _partial(node: Node) -> functools.partial[Any]:
 
 
 def objectives(tasks: Mapping[str, Node], labels: Mapping[str, list[str]]) -> dict[str, Objective]:
-    """What each task is trained and judged by."""
-    return {
-        name: Objective(
-            loss=instantiate(task["loss"]),
-            loss_weight=task.get("loss_weight", 1.0),
-            metrics=instantiate(task["metrics"])(labels=labels[name]),
-            main_metric=task["main_metric"],
+    """What each task is trained and judged by.
+
+    Raises:
+        ConfigError: A task's main metric is none of its metrics.
+    """
+    return {name: _objective(name, task, labels[name]) for name, task in tasks.items()}
+
+
+def _objective(name: str, task: Node, labels: list[str]) -> Objective:
+    metrics = instantiate(task["metrics"])(labels=labels)
+    with warnings.catch_warnings():
+        # It says that nothing was counted yet; only the names are wanted.
+        warnings.simplefilter("ignore", UserWarning)
+        known = list(metrics.compute())
+    metrics.reset()
+    main = task["main_metric"]
+    if main not in known:
+        options = ", ".join(key for key in known if "/" not in key)
+        raise ConfigError(
+            f"tasks.{name}.main_metric must be one of {options}; got {main!r}{nearest(main, known)}"
         )
-        for name, task in tasks.items()
-    }
+    return Objective(
+        loss=instantiate(task["loss"]),
+        loss_weight=task.get("loss_weight", 1.0),
+        metrics=metrics,
+        main_metric=main,
+    )
 
 
 def module(

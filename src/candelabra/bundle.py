@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from candelabra import __version__
-from candelabra.data.collate import EncodedSplit
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import BundleError, ConfigError, UserError
 from candelabra.files import write_json
@@ -106,7 +106,7 @@ class Bundle:
         # A text without words gets one without a piece, which is no part of any span.
         words = [[match.span() for match in WORD.finditer(text)] or [(0, 0)] for text in texts]
         examples = Examples((texts,), [[] for _ in texts], words, list(range(len(texts))))
-        split = EncodedSplit(examples, (self.tokenizer(texts, words),), self.tokenizer.pad_id)
+        split = TokenizedSplit(examples, (self.tokenizer(texts, words),), self.tokenizer.pad_id)
         order = np.argsort(-split.lengths, kind="stable")
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size].tolist()
@@ -117,7 +117,7 @@ class Bundle:
 
     @torch.inference_mode()
     def _answers(
-        self, split: EncodedSplit, rows: list[int], precision: str
+        self, split: TokenizedSplit, rows: list[int], precision: str
     ) -> Mapping[str, list[Any]]:
         device = next(self.model.parameters()).device
         batch = split.batch(rows, num_units=1).to(device)

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.bundle import Bundle
-from candelabra.data.collate import EncodedSplit
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.schedule import JointSchedule
 from candelabra.data.tokens import TextTokenizer
@@ -24,7 +24,7 @@ SCORE = "val/score"
 
 def pace(
     steps: int,
-    splits: Mapping[str, Mapping[str, EncodedSplit]],
+    splits: Mapping[str, Mapping[str, TokenizedSplit]],
     schedule: JointSchedule,
     seconds: float,
 ) -> dict[str, float]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from candelabra.files import write_text
+from candelabra.files import read_json, write_text
 from candelabra.hydra_messages import quoted
 
 Outcome = dict[str, Any]
@@ -32,7 +31,7 @@ def run_trial(folder: Path, overrides: list[str], *, config_dirs: Sequence[str] 
     if not any(override.startswith("group=") for override in overrides):
         given.append(f"group={quoted(folder.parent.name)}")
     before = _outcome(folder, overrides)
-    if before["status"] == "finished" and _read(folder / "run.json")["overrides"] == given:
+    if before["status"] == "finished" and read_json(folder / "run.json")["overrides"] == given:
         return before
     command = [sys.executable, "-m", "candelabra", "train", *given]
     settings = [f"hydra.run.dir={quoted(str(folder))}"]
@@ -53,7 +52,7 @@ def failed(folder: Path, overrides: list[str], error: str) -> Outcome:
 
 
 def _outcome(folder: Path, overrides: list[str]) -> Outcome:
-    record, metrics = _read(folder / "run.json"), _read(folder / "metrics.json")
+    record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
     outcome: Outcome = {
         "overrides": overrides,
         "status": record.get("status", "not started"),
@@ -63,10 +62,6 @@ def _outcome(folder: Path, overrides: list[str]) -> Outcome:
     if record.get("error"):
         outcome["error"] = record["error"]
     return outcome
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def show_sweep(outcomes: Sequence[Outcome]) -> int:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candelabra.data.collate import EncodedSplit, pad_tokens
+from candelabra.data.collate import TokenizedSplit, pad_tokens
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.records import IGNORED
 from toys import encode, sentences, tagged, toy_sentences, toy_tags
@@ -15,12 +15,12 @@ rows_of_24 = st.lists(st.integers(0, 23), min_size=1, max_size=9)
 
 
 @pytest.fixture(scope="module")
-def texts(tokenizer: TextTokenizer) -> EncodedSplit:
+def texts(tokenizer: TextTokenizer) -> TokenizedSplit:
     return encode(toy_sentences(24, 0), tokenizer)
 
 
 @pytest.fixture(scope="module")
-def words(tokenizer: TextTokenizer) -> EncodedSplit:
+def words(tokenizer: TextTokenizer) -> TokenizedSplit:
     """Room for 6 tokens: most rows lose words."""
     short = TextTokenizer(tokenizer.tokenizer, max_length=6)
     return encode(toy_tags(24, 0), short)
@@ -41,7 +41,7 @@ def test_padding_takes_the_tokenizers_id() -> None:
 
 
 @given(rows_of_24)
-def test_single_texts(texts: EncodedSplit, rows: list[int]) -> None:
+def test_single_texts(texts: TokenizedSplit, rows: list[int]) -> None:
     batch = texts.batch(rows, num_units=7)
     assert batch.rows_B.tolist() == rows
     assert batch.labels.tolist() == [texts.examples.labels[row] for row in rows]
@@ -54,7 +54,7 @@ def test_single_texts(texts: EncodedSplit, rows: list[int]) -> None:
 
 
 @given(rows_of_24)
-def test_tagged_words(words: EncodedSplit, rows: list[int]) -> None:
+def test_tagged_words(words: TokenizedSplit, rows: list[int]) -> None:
     batch = words.batch(rows, num_units=7)
     assert batch.first_BW is not None
     assert batch.rows_B.tolist() == rows
@@ -71,7 +71,7 @@ def test_tagged_words(words: EncodedSplit, rows: list[int]) -> None:
     assert words.units[rows].sum() == (batch.targets != IGNORED).sum()
 
 
-def test_units_are_the_words_that_were_not_cut(words: EncodedSplit) -> None:
+def test_units_are_the_words_that_were_not_cut(words: TokenizedSplit) -> None:
     counts = [sum(piece >= 0 for piece in words.texts[0].words(row)) for row in range(24)]
     assert words.units.tolist() == counts
     assert max(counts) == 4
@@ -101,13 +101,13 @@ def test_the_longest_of_several_texts_counts() -> None:
     def column(*lengths: int) -> TokenizedTexts:
         return TokenizedTexts(np.zeros(sum(lengths)), np.cumsum([0, *lengths]))
 
-    split = EncodedSplit(sentences(["a", "b"], [0, 1]), (column(3, 4), column(5, 2)), 0)
+    split = TokenizedSplit(sentences(["a", "b"], [0, 1]), (column(3, 4), column(5, 2)), 0)
     assert split.lengths.tolist() == [5, 4]
     batch = split.batch([0, 1], num_units=2)
     assert [tokens.ids_BL.shape for tokens in batch.texts] == [(2, 4), (2, 5)]
 
 
-def test_any_kind_of_indices(texts: EncodedSplit) -> None:
+def test_any_kind_of_indices(texts: TokenizedSplit) -> None:
     batch = texts.batch(np.array([5, 2]), num_units=2)
     assert batch.rows_B.dtype is torch.int64
     assert torch.equal(batch.texts[0].ids_BL, texts.batch([5, 2], num_units=2).texts[0].ids_BL)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from candelabra.data.collate import EncodedSplit
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.module import EvalDataset, StepBatch, StepDataset, StepSampler
 from candelabra.data.schedule import JointSchedule
 from candelabra.data.tokens import TextTokenizer
@@ -18,7 +18,7 @@ layouts = pytest.mark.parametrize(("world_size", "accumulate"), LAYOUTS)
 
 
 @pytest.fixture
-def train(toys: Splits) -> dict[str, EncodedSplit]:
+def train(toys: Splits) -> dict[str, TokenizedSplit]:
     return {task: splits["train"] for task, splits in toys.items()}
 
 
@@ -28,7 +28,7 @@ def schedule(toys: Splits) -> JointSchedule:
 
 
 def parts_of_step(
-    train: dict[str, EncodedSplit], schedule: JointSchedule, step: int, layout: tuple[int, int]
+    train: dict[str, TokenizedSplit], schedule: JointSchedule, step: int, layout: tuple[int, int]
 ) -> list[StepBatch]:
     """What all ranks see in all micro-batches of a step."""
     world_size, accumulate = layout
@@ -50,7 +50,7 @@ def counted(batch: Batch) -> list[int]:
 def test_the_parts_make_up_the_global_batch(
     world_size: int,
     accumulate: int,
-    train: dict[str, EncodedSplit],
+    train: dict[str, TokenizedSplit],
     schedule: JointSchedule,
 ) -> None:
     for step in range(2 * schedule.steps_per_epoch):
@@ -64,7 +64,7 @@ def test_the_parts_make_up_the_global_batch(
 
 
 def test_a_rank_without_rows_gets_one_that_does_not_count(
-    train: dict[str, EncodedSplit], schedule: JointSchedule
+    train: dict[str, TokenizedSplit], schedule: JointSchedule
 ) -> None:
     parts = parts_of_step(train, schedule, 0, (8, 1))
     assert all(set(part) == set(train) for part in parts)

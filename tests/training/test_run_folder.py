@@ -9,8 +9,9 @@ import pytest
 import torch
 import yaml
 
+from candelabra.files import read_json
 from candelabra.training import run_folder
-from candelabra.training.run_folder import RunFolder, read_json
+from candelabra.training.run_folder import RunFolder
 
 CONFIG = {"seed": 3, "tasks": {"mood": {"labels": ["a", "b"], "loss_weight": 1.0}}, "resume": None}
 
@@ -71,7 +72,9 @@ def test_a_missing_record_is_empty(tmp_path: Path) -> None:
     assert read_json(tmp_path / "run.json") == {}
 
 
-def test_the_commit_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_is_that_of_the_codes_own_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -79,8 +82,13 @@ def test_the_commit_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None
         return subprocess.CompletedProcess(command, 0, stdout="abc123\n")
 
     monkeypatch.setattr(subprocess, "run", run)
+    file = tmp_path / "src" / "candelabra" / "training" / "run_folder.py"
+    monkeypatch.setattr(run_folder, "__file__", str(file))
+    # Installed into an environment inside another project: that project's commit is not ours.
+    assert run_folder._git_commit() is None
+    (tmp_path / ".git").mkdir()
     assert run_folder._git_commit() == "abc123"
-    assert asked[0][2] == str(Path(run_folder.__file__).parent)
+    assert asked == [["git", "-C", str(tmp_path.resolve()), "rev-parse", "HEAD"]]
 
 
 @pytest.mark.parametrize("fault", [OSError("no git"), subprocess.TimeoutExpired("git", 10)])

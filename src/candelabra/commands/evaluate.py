@@ -71,21 +71,20 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
     """
     import pytorch_lightning as pl
 
-    from candelabra import build
+    from candelabra import build, hardware
     from candelabra.bundle import load
     from candelabra.data.module import MultiTaskDataModule
     from candelabra.files import write_json
-    from candelabra.training import hardware
+    from candelabra.quiet import quiet
     from candelabra.training.module import MultiTaskModule, scores_of
     from candelabra.training.predictions import PredictionWriter
-    from candelabra.training.quiet import quiet
 
     quiet()
     device = hardware.device_type(cfg.accelerator)
     bundle = load(folder, allow=list(cfg.allow))
     tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
     data = data_of(tasks, cfg.split)
-    splits = build.encoded_tasks(data, bundle.tokenizer, cfg.cache_dir)
+    splits = build.tokenized_tasks(data, bundle.tokenizer, cfg.cache_dir)
     datamodule = MultiTaskDataModule(
         {task: {"test": found[cfg.split]} for task, found in splits.items()},
         eval_batch_size=cfg.eval_batch_size,

@@ -41,9 +41,9 @@ def main(overrides: list[str]) -> int:
     at_least("batch_size", cfg.batch_size, 1)
     texts = [given["text"]] if "text" in given else read_texts(Path(given["input"]), cfg.column)
 
+    from candelabra import hardware
     from candelabra.bundle import load
-    from candelabra.training import hardware
-    from candelabra.training.quiet import quiet
+    from candelabra.quiet import quiet
 
     quiet()
     device = hardware.device_type(cfg.accelerator)

@@ -126,10 +126,10 @@ def train(cfg: DictConfig, record: RunFolder) -> dict[str, float]:
     """Data, model, trainer, fit, test, bundle: the one path from configuration to result."""
     import pytorch_lightning as pl
 
-    from candelabra import build, finishing, report
+    from candelabra import build, finishing, hardware, report
     from candelabra.data.module import MultiTaskDataModule
-    from candelabra.training import callbacks, hardware
-    from candelabra.training.quiet import quiet
+    from candelabra.quiet import quiet
+    from candelabra.training.tracking import tracked
 
     config = plain(cfg)
     quiet()
@@ -141,7 +141,7 @@ def train(cfg: DictConfig, record: RunFolder) -> dict[str, float]:
         backbone = build.backbone(cfg.encoder)
         data = build.tasks_data(cfg.tasks)
         tokenizer = backbone.tokenizer()
-        splits = build.encoded_tasks(data, tokenizer, cfg.paths.cache_dir)
+        splits = build.tokenized_tasks(data, tokenizer, cfg.paths.cache_dir)
         schedule = build.schedule(cfg, splits)
         datamodule = MultiTaskDataModule(
             splits,
@@ -164,7 +164,7 @@ def train(cfg: DictConfig, record: RunFolder) -> dict[str, float]:
         skipped={name: task.skipped for name, task in data.items()},
         steps_per_epoch=schedule.steps_per_epoch,
     )
-    with callbacks.tracked(trainer, config, cfg.tasks):
+    with tracked(trainer, config, cfg.tasks):
         started = time.perf_counter()
         trainer.fit(module, datamodule=datamodule)
         seconds = time.perf_counter() - started

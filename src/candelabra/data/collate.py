@@ -14,7 +14,7 @@ from candelabra.records import IGNORED, Batch, Examples, Tokens
 
 
 @dataclass(frozen=True)
-class EncodedSplit:
+class TokenizedSplit:
     """One split of a task, ready to be batched.
 
     Attributes:

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from candelabra.data.collate import EncodedSplit
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.schedule import JointSchedule, part_of
 from candelabra.records import Batch
 
@@ -21,7 +21,7 @@ class StepDataset(Dataset[StepBatch]):
 
     def __init__(
         self,
-        splits: Mapping[str, EncodedSplit],
+        splits: Mapping[str, TokenizedSplit],
         schedule: JointSchedule,
         *,
         rank: int,
@@ -84,7 +84,7 @@ class EvalDataset(Dataset[StepBatch]):
 
     def __init__(
         self,
-        splits: Mapping[str, EncodedSplit],
+        splits: Mapping[str, TokenizedSplit],
         batch_size: int,
         *,
         rank: int = 0,
@@ -108,7 +108,7 @@ class EvalDataset(Dataset[StepBatch]):
         return {task: split.batch(rows, num_units=max(1, int(split.units[rows].sum())))}
 
 
-def _chunks(split: EncodedSplit, size: int) -> Iterator[np.ndarray]:
+def _chunks(split: TokenizedSplit, size: int) -> Iterator[np.ndarray]:
     """Longest first, so that a batch too large for the memory shows at once."""
     rows = np.argsort(-split.lengths, kind="stable")
     for begin in range(0, len(rows), size):
@@ -127,7 +127,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        splits: Mapping[str, Mapping[str, EncodedSplit]],
+        splits: Mapping[str, Mapping[str, TokenizedSplit]],
         *,
         schedule: JointSchedule | None = None,
         eval_batch_size: int = 64,
@@ -167,7 +167,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         """The test split of every task that has one."""
         return self._eval_loader("test")
 
-    def split(self, name: str) -> dict[str, EncodedSplit]:
+    def split(self, name: str) -> dict[str, TokenizedSplit]:
         """`train`, `validation` or `test` of the tasks that have it."""
         return {task: splits[name] for task, splits in self.splits.items() if name in splits}
 

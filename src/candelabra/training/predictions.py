@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from candelabra.data.collate import EncodedSplit
+from candelabra.data.collate import TokenizedSplit
 from candelabra.files import write_jsonl
 from candelabra.records import Batch
 from candelabra.training.module import MultiTaskModule
@@ -23,7 +23,7 @@ class PredictionWriter(pl.Callback):
         splits: The split that is tested, for each task.
     """
 
-    def __init__(self, folder: Path, splits: Mapping[str, EncodedSplit]) -> None:
+    def __init__(self, folder: Path, splits: Mapping[str, TokenizedSplit]) -> None:
         self.folder = folder
         self.splits = dict(splits)
         self._rows: dict[str, dict[int, Any]] = {}

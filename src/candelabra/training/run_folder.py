@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -69,11 +68,6 @@ class RunFolder:
     def metrics(self, values: Mapping[str, float]) -> None:
         """Writes `metrics.json`, one flat object of numbers."""
         write_json(self.path / "metrics.json", dict(values))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _now() -> str:

@@ -6,10 +6,11 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import pytorch_lightning as pl
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import (  # type: ignore[attr-defined]
@@ -214,3 +215,24 @@ class WandbTracker(WandbLogger):
                 new.replace(link)
         except OSError as error:
             _log.warning("no link %s to W&B's files in %s: %s", link, folder, error)
+
+
+def trackers(trainer: pl.Trainer) -> list[WandbTracker]:
+    """The W&B loggers of a trainer."""
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbTracker)]
+
+
+@contextlib.contextmanager
+def tracked(trainer: pl.Trainer, config: Mapping[str, Any], tasks: Iterable[str]) -> Iterator[None]:
+    """Logs the resolved configuration, and ends every W&B run as finished or failed."""
+    names = list(tasks)
+    for tracker in trackers(trainer):
+        tracker.log_config(config)
+        tracker.define_axes(names)
+    exit_code = 1
+    try:
+        yield
+        exit_code = 0
+    finally:
+        for tracker in trackers(trainer):
+            tracker.finish(exit_code)

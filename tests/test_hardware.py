@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from candelabra import hardware
 from candelabra.errors import ConfigError
-from candelabra.training import hardware
 
 
 def with_gpu(monkeypatch: pytest.MonkeyPatch, kind: str | None) -> None:
