@@ -160,3 +160,10 @@ def test_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     assert row(lines, "[bold]") == ["-", "-", "0.5000", "0"]
     report.show(sweep, types, "run folder: /a[/b]:smile:")
     assert "run folder: /a[/b]:smile:" in capsys.readouterr().out.splitlines()
+
+
+def test_the_train_split_is_shown_on_demand() -> None:
+    metrics = {"train/mood/accuracy": 0.75, "train/score": 0.75}
+    table = report.metrics_table(metrics, title="bundle: train", splits=["train"])
+    assert [column.header for column in table.columns] == ["task", "metric", "train"]
+    assert [list(column.cells) for column in table.columns][2] == ["0.7500", "0.7500"]

@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from candelabra.data.schedule import JointSchedule
     from candelabra.model.multitask import MultiTaskModel
 
-SPLITS = ("train", "val", "test")
+RUN_SPLITS = ("val", "test")
 
 
-def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
-    """Headline metrics: a row for each task's metric, a column for each split."""
+def metrics_table(
+    metrics: Mapping[str, float], *, title: str, splits: Sequence[str] = RUN_SPLITS
+) -> Table:
+    """Headline metrics: a row for each task's metric, a column for each split that has some."""
     table = Table(title=title, title_justify="left")
     table.add_column("task")
     table.add_column("metric")
-    splits = [split for split in SPLITS if any(key.startswith(f"{split}/") for key in metrics)]
+    splits = [split for split in splits if any(key.startswith(f"{split}/") for key in metrics)]
     for split in splits:
         table.add_column("validation" if split == "val" else split, justify="right")
-    for task, metric in _rows(metrics, depth=3):
+    for task, metric in _rows(metrics, splits):
         values = [metrics.get(f"{split}/{task}/{metric}") for split in splits]
         table.add_row(task, metric, *map(_number, values))
     scores = [metrics.get(f"{split}/score") for split in splits]
@@ -135,11 +137,11 @@ def show(*tables: Table | str) -> None:
         console.print(table, soft_wrap=isinstance(table, str), highlight=False)
 
 
-def _rows(metrics: Mapping[str, float], *, depth: int) -> list[tuple[str, str]]:
+def _rows(metrics: Mapping[str, float], splits: Sequence[str]) -> list[tuple[str, str]]:
     rows = []
     for key in metrics:
         parts = key.split("/")
-        if len(parts) == depth and parts[0] in SPLITS and (parts[1], parts[2]) not in rows:
+        if len(parts) == 3 and parts[0] in splits and (parts[1], parts[2]) not in rows:
             rows.append((parts[1], parts[2]))
     return rows
 

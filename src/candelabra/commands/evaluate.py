@@ -53,7 +53,7 @@ def main(overrides: list[str]) -> int:
     split = "val" if cfg.split == "validation" else cfg.split
     report.show(
         *report.types_tables(metrics, split),
-        report.metrics_table(metrics, title=f"{given['bundle']}: {cfg.split}"),
+        report.metrics_table(metrics, title=f"{given['bundle']}: {cfg.split}", splits=[split]),
     )
     return 0
 
