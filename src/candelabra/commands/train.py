@@ -111,7 +111,7 @@ def run(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]
     record.start(plain(cfg), overrides)
     try:
         metrics = train(cfg, record)
-    except BaseException as error:
+    except BaseException as error:  # recorded, whatever it is, and raised again
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
         record.finish("interrupted" if interrupted else "failed", error=repr(error))
         if isinstance(error.__context__, KeyboardInterrupt):
