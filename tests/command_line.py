@@ -68,7 +68,8 @@ def started(*arguments: str, folder: Path | None = None) -> Done:
 
 def python(*arguments: str, folder: Path | None = None) -> Done:
     """Runs Python with this checkout's sources."""
-    environment = {**os.environ, "PYTHONPATH": SOURCE, "WANDB_MODE": "offline"}
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), SOURCE]))
+    environment = {**os.environ, "PYTHONPATH": path, "WANDB_MODE": "offline"}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

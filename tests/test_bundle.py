@@ -60,7 +60,7 @@ def logits(bundle: Bundle) -> dict[str, torch.Tensor]:
 
     rows = list(range(len(TEXTS)))
     split = TokenizedSplit(Examples((TEXTS,), [[] for _ in rows], words, rows), (texts,), 0)
-    batch = split.batch(rows, num_units=1)
+    batch = split.batch(rows)
     with torch.inference_mode():
         return bundle.model.serve(batch.texts[0], batch.first_BW)
 

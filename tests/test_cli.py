@@ -192,7 +192,6 @@ BUILT = {
         ["freeze=lower_layers", "freeze.num_layers=99"],
         ["freeze.num_layers must lie between 0 and 2", "found 99"],
     ),
-    "epoch": (["balancing.epoch=foo"], ["balancing.epoch must be one of", "'foo'"]),
     "head": (["head@tasks.sentiment.head=tagging"], ["needs the label 'O'"]),
     "dropout": (["tasks.movie.head.dropout=2"], ["dropout", "between 0 and 1"]),
     "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from candelabra.config import MASKED, plain
+from candelabra.data.sources import Sample
+from command_line import called
 
 
 def test_secrets_of_the_environment_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +26,91 @@ def test_secrets_of_the_environment_are_not_stored(monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in str(stored)
     assert stored["key"] == stored["behind"][0] == MASKED
     assert stored["harmless"] == 3
+
+
+REFERENCES = "balancing.shares.references"
+GAP = "balancing=gap_driven"
+TWO = f"{REFERENCES}={{sentiment: 0.9, movie: 0.7}}"
+
+CASES = {
+    "rule": (
+        ["balancing.epoch=all_onse"],
+        ["balancing.epoch must be one of all_once", "'all_once'?"],
+    ),
+    "steps without a number": (
+        ["balancing.epoch=steps"],
+        ["balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER"],
+    ),
+    "turns": (
+        ["balancing.turns=cycle"],
+        ["balancing.turns must be one of drawn, cycled", "got 'cycle'", "did you mean 'cycled'?"],
+    ),
+    "no references": ([GAP], [f"{REFERENCES} must be given: add {REFERENCES}=VALUE"]),
+    "reference of one task": (
+        [GAP, f"{REFERENCES}={{movie: 0.7}}"],
+        [f"{REFERENCES} must hold a score for each of the tasks ['sentiment', 'movie']", "0.7"],
+    ),
+    "reference of no task": (
+        [GAP, f"{REFERENCES}={{sentiment: 0.9, movie: 0.7, film: 0.7}}"],
+        ["and nothing else; found", "'film': 0.7"],
+    ),
+    "reference that is no number": (
+        [GAP, f"{REFERENCES}={{sentiment: high, movie: 0.7}}"],
+        [REFERENCES, "'high'"],
+    ),
+    "references that are no mapping": ([GAP, f"{REFERENCES}=0.9"], [REFERENCES, "0.9"]),
+    "floor": (
+        [GAP, TWO, "balancing.shares.floor=0"],
+        ["balancing.shares.floor must be above 0", "found 0"],
+    ),
+    "ratio of no task": (
+        ["balancing=ratios", "+balancing.shares.ratios.film=2"],
+        ["balancing.shares.ratios must name tasks ['sentiment', 'movie']; found ['film']"],
+    ),
+    "ratio of nothing": (
+        ["balancing=ratios", "+balancing.shares.ratios.movie=0"],
+        ["balancing.shares.ratios must be numbers above 0", "'movie': 0"],
+    ),
+    "alpha": (
+        ["balancing=temperature", "balancing.shares.alpha=-1"],
+        ["balancing.shares.alpha must be 0 or more; found -1"],
+    ),
+    "cap": (
+        ["balancing=capped", "balancing.shares.cap=0"],
+        ["balancing.shares.cap must be at least 1; found 0"],
+    ),
+    "end of the line": (
+        ["balancing=annealed", "balancing.shares.end=-0.2"],
+        ["balancing.shares.end must be 0 or more; found -0.2"],
+    ),
+    "setting of another scheme": (["+balancing.shares.cap=5"], ["proportional()", "'cap'"]),
+    "budget below a text": (
+        ["tasks.movie.max_tokens=255"],
+        ["tasks.movie.max_tokens must be a whole number of at least 256, got 255"],
+    ),
+    "budget that is no number": (
+        ["tasks.movie.max_tokens=many"],
+        ["tasks.movie.max_tokens must be a whole number of at least 256, got 'many'"],
+    ),
+    "budget below a longer text": (
+        ["tasks.movie.max_tokens=300", "encoder.max_length=301"],
+        ["tasks.movie.max_tokens", "at least 301, got 300"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_mixing_is_said_before_any_data_are_read(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(self: Sample, split: str) -> None:
+        pytest.fail(f"the {split} split of {self.name} was read")
+
+    monkeypatch.setattr(Sample, "read", read)
+    monkeypatch.chdir(tmp_path)
+    overrides, parts = CASES[case]
+    done = called("train", *overrides)
+    assert (done.status, done.out) == (2, "")
+    for part in parts:
+        assert part in done.message
+    assert not list(tmp_path.rglob("run.json")), "no run has begun"

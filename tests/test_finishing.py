@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra import finishing
-from toys import Splits, toy_data, toy_module, toy_schedule, toy_trainer
+from toys import Splits, fit, toy_data, toy_module, toy_trainer
 
 
 def best(folder: Path) -> ModelCheckpoint:
@@ -50,8 +50,8 @@ def test_without_a_test_split_validation_stands_alone(toys: Splits, tmp_path: Pa
 
 
 def test_the_pace_counts_what_was_drawn(toys: Splits) -> None:
-    schedule = toy_schedule(toys)
-    found = finishing.pace(schedule.steps_per_epoch, toys, schedule, 2.0)
+    module = fit(toys, accumulate_grad_batches=2)
+    found = finishing.pace(module, 2.0)
     tokens = sum(int(each["train"].lengths.sum()) for each in toys.values())
     assert found == {
         "steps": 8,

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 from rich.console import Console
 from rich.table import Table
 
 from candelabra import report
+from candelabra.data.balancing import equal, ratios
 from candelabra.data.loading import TaskData
+from candelabra.data.steps import alternate
 from candelabra.model import freeze
 from candelabra.model.freeze import Freezer
 from candelabra.model.pooling import AttentionPooling
@@ -86,7 +91,8 @@ def test_the_end_shows_types_of_the_last_split(split: str, title: str) -> None:
     assert titles == [f"who: entity types, {title}", "results"]
 
 
-def test_what_a_step_takes(toys: Splits) -> None:
+def task_lines(toys: Splits, **kwargs: Any) -> list[list[str]]:
+    """The table of tasks; `who` has no test split, and `mood` lost three rows."""
     data = {
         task: TaskData(
             {split: each.examples for split, each in splits.items() if (task, split) != LACKS},
@@ -96,10 +102,36 @@ def test_what_a_step_takes(toys: Splits) -> None:
         )
         for task, splits in toys.items()
     }
-    lines = render(report.tasks_table(data, toy_schedule(toys)))
+    return render(report.tasks_table(data, toy_schedule(toys, **kwargs)))
+
+
+def test_what_a_step_takes(toys: Splits) -> None:
+    lines = task_lines(toys)
     assert lines[0][:4] == ["data:", "8", "steps", "an"]
-    assert row(lines, "mood") == ["40", "40", "40", "3", "0.625", "5", "40", "0", "0", "3"]
-    assert row(lines, "who") == ["24", "24", "-", "3", "0.375", "3", "24", "0", "0", "0"]
+    assert row(lines, "task")[3:10] == ["labels", "share", "steps", "in", "a", "step", "drawn"]
+    assert row(lines, "mood") == ["40", "40", "40", "3", "0.625", "8", "5", "40", "0", "0", "3"]
+    assert row(lines, "who") == ["24", "24", "-", "3", "0.375", "8", "3", "24", "0", "0", "0"]
+
+
+def test_what_an_epoch_repeats_and_leaves_out(toys: Splits) -> None:
+    lines = task_lines(toys, shares=equal, epoch="max_size_cycle")
+    assert lines[0][1] == "10"
+    assert row(lines, "mood")[4:] == ["0.500", "10", "4", "40", "0", "0", "3"]
+    assert row(lines, "who")[4:] == ["0.500", "10", "4", "40", "16", "0", "0"]
+    lines = task_lines(toys, shares=equal, epoch="min_size")
+    assert row(lines, "mood")[4:] == ["0.500", "6", "4", "24", "0", "16", "3"]
+
+
+def test_tasks_that_take_turns(toys: Splits) -> None:
+    """Steps that carry the task, and the most examples in one."""
+    lines = task_lines(toys, step=alternate)
+    assert lines[0][1] == "8"
+    assert row(lines, "mood")[4:] == ["0.625", "5", "8", "40", "0", "0", "3"]
+    assert row(lines, "who")[4:] == ["0.375", "3", "8", "24", "0", "0", "0"]
+    lines = task_lines(
+        toys, step=alternate, shares=partial(ratios, ratios={"who": 1e-9}), epoch="min_size"
+    )
+    assert row(lines, "who")[4:] == ["0.000", "0", "0", "0", "0", "24", "0"]
 
 
 LACKS = ("who", "test")

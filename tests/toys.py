@@ -15,7 +15,8 @@ from candelabra.data.balancing import proportional
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.examples import joined_words
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.data.schedule import JointSchedule
+from candelabra.data.schedule import Schedule
+from candelabra.data.steps import joint
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.spans import SpanMetrics
@@ -114,13 +115,11 @@ def toy_model(encoder: Encoder | None = None, **kwargs: Any) -> MultiTaskModel:
     return MultiTaskModel(encoder, heads, **{"pooling": FunctionPooling(mean), **kwargs})
 
 
-def toy_schedule(
-    splits: Mapping[str, Mapping[str, TokenizedSplit]], **kwargs: Any
-) -> JointSchedule:
+def toy_schedule(splits: Mapping[str, Mapping[str, TokenizedSplit]], **kwargs: Any) -> Schedule:
     """Steps of 8 examples."""
     lengths = {task: each["train"].lengths for task, each in splits.items()}
-    given = {"shares": proportional, "epoch": "all_once", "batch_size": 8, "seed": 0}
-    return JointSchedule(lengths, **{**given, **kwargs})
+    given = {"shares": proportional, "step": joint, "epoch": "all_once", "batch_size": 8, "seed": 0}
+    return Schedule(lengths, **{**given, **kwargs})
 
 
 def toy_module(model: MultiTaskModel | None = None, **kwargs: Any) -> MultiTaskModule:
@@ -159,6 +158,7 @@ def toy_trainer(**kwargs: Any) -> pl.Trainer:
     """A silent trainer on the CPU that writes nothing."""
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     given = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "num_sanity_val_steps": 0}
+    given["log_every_n_steps"] = 1
     return pl.Trainer(
         **{**dict.fromkeys(quiet, False), **given, "use_distributed_sampler": False, **kwargs}
     )

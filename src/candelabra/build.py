@@ -19,12 +19,14 @@ from pytorch_lightning.loggers import Logger
 
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData, load_task
-from candelabra.data.schedule import JointSchedule
+from candelabra.data.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.errors import ConfigError, nearest
 from candelabra.model.encoder import Backbone, Encoder
 from candelabra.model.freeze import Freezer
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
+from candelabra.training.checkpoints import AtomicCheckpointIO
+from candelabra.training.interruption import StopOnSignal
 from candelabra.training.module import MultiTaskModule, Objective
 from candelabra.training.run_folder import RunFolder
 
@@ -74,19 +76,24 @@ def tokenized_tasks(
     }
 
 
-def schedule(cfg: Node, splits: TokenizedTasks) -> JointSchedule:
+def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
     """The schedule of the run; `trainer.limit_train_batches` shortens its epochs."""
     balancing = cfg["balancing"]
-    settings = {
-        "shares": instantiate(balancing["shares"]),
-        "epoch": balancing["epoch"],
-        "batch_size": cfg["batch_size"],
-        "seed": cfg["seed"],
-    }
     make = functools.partial(
-        instantiate(cfg["step"]),
+        Schedule,
         {task: encoded["train"].lengths for task, encoded in splits.items()},
-        **settings,
+        shares=instantiate(balancing["shares"]),
+        step=instantiate(cfg["step"]["counts"]),
+        epoch=balancing["epoch"],
+        turns=balancing["turns"],
+        batch_size=cfg["batch_size"],
+        seed=cfg["seed"],
+        num_epochs=cfg["trainer"]["max_epochs"],
+        max_tokens={
+            name: task["max_tokens"]
+            for name, task in cfg["tasks"].items()
+            if task.get("max_tokens") is not None
+        },
     )
     limit, steps = cfg["trainer"]["limit_train_batches"], balancing["steps_per_epoch"]
     if limit is None:
@@ -167,12 +174,14 @@ def module(
 def trainer(cfg: Node, *, precision: str, record: RunFolder) -> pl.Trainer:
     """The Lightning trainer with the run's callbacks and loggers."""
     callbacks = [instantiate(node) for node in cfg["callbacks"].values() if node is not None]
+    callbacks.append(StopOnSignal(f"candelabra train resume={record.path}"))
     loggers = [_logger(node, cfg, record) for node in cfg["logger"].values() if node is not None]
     return instantiate(
         cfg["trainer"],
         precision=precision,
         callbacks=callbacks,
         logger=loggers or False,
+        plugins=[AtomicCheckpointIO()],
         limit_train_batches=1.0,  # the schedule has shortened the epoch already
         enable_progress_bar=any(isinstance(item, ProgressBar) for item in callbacks),
         default_root_dir=str(record.path),

@@ -120,7 +120,7 @@ class Bundle:
         self, split: TokenizedSplit, rows: list[int], precision: str
     ) -> Mapping[str, list[Any]]:
         device = next(self.model.parameters()).device
-        batch = split.batch(rows, num_units=1).to(device)
+        batch = split.batch(rows).to(device)
         half = torch.autocast(device.type, torch.bfloat16) if "bf16" in precision else nullcontext()
         with half:
             logits = self.model.serve(batch.texts[0], batch.first_BW)

@@ -54,6 +54,9 @@ def _run(command: str, overrides: list[str]) -> int:
     # Hydra would otherwise print errors itself and exit; here they become one message.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     signal.signal(signal.SIGTERM, _terminated)
+    # submitit's warning (out of time, preempted) reaches every process of a SLURM job, and would
+    # kill this one; its launcher answers it, by SIGTERM.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     from candelabra.hydra_messages import explained
 
     try:

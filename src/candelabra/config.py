@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from candelabra.errors import ConfigError, DataError, nearest
+from candelabra.launching import rank
 from candelabra.trusted import NAME
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
@@ -113,6 +114,7 @@ TASK_KEYS = (
     "loss_weight",
     "metrics",
     "main_metric",
+    "max_tokens",
 )
 
 
@@ -127,11 +129,13 @@ def run_id_of(folder: Path) -> str:
 
 
 def register() -> None:
-    """Makes the schemas and the `run_id` resolver known to Hydra."""
+    """Makes the schemas and the resolvers `run_id` and `rank_suffix` known to Hydra."""
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(name=f"schema_{name}", node=schema)
     OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
+    suffix = f".rank{rank()}" if rank() else ""
+    OmegaConf.register_new_resolver("rank_suffix", lambda: suffix, replace=True)
 
 
 def validate(cfg: DictConfig) -> None:
@@ -162,6 +166,10 @@ def validate(cfg: DictConfig) -> None:
         )
     for name, task in cfg.tasks.items():
         validate_task(str(name), task)
+        if task.get("max_tokens") is not None:
+            # A single text of full length has to fit.
+            at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
+    _check_balancing(cfg)
     frozen = cfg.freeze.get("head")
     if frozen is not None and frozen not in cfg.tasks:
         raise ConfigError(
@@ -179,6 +187,22 @@ def _check_keys(cfg: DictConfig) -> None:
     for group in GROUPS:
         if not isinstance(cfg[group], DictConfig):
             raise ConfigError(f"{group} must be an option of its group, got {cfg[group]!r}")
+
+
+def _check_balancing(cfg: DictConfig) -> None:
+    """Asks for shares of imagined sizes: a wrong setting is said before the data are read."""
+    from hydra.utils import instantiate
+
+    from candelabra.data.balancing import RULES, TURNS, Moment
+
+    one_of("balancing.epoch", cfg.balancing.epoch, RULES)
+    one_of("balancing.turns", cfg.balancing.turns, TURNS)
+    if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
+        raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
+    try:
+        instantiate(cfg.balancing.shares)({str(task): 1 for task in cfg.tasks}, Moment())
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_limits(cfg: DictConfig) -> None:

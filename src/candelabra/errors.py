@@ -22,6 +22,10 @@ class MissingSplitError(DataError):
     """A source without the split that is asked for."""
 
 
+class TrainingError(UserError):
+    """A training that cannot go on."""
+
+
 class BundleError(UserError):
     """A missing, truncated or hostile bundle."""
 

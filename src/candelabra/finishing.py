@@ -1,4 +1,4 @@
-"""What a finished fit is turned into: pace, test scores of the best weights, a bundle."""
+"""What a finished fit is turned into: test scores of the best weights, and a bundle."""
 
 from __future__ import annotations
 
@@ -7,39 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.bundle import Bundle
-from candelabra.data.collate import TokenizedSplit
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.data.schedule import JointSchedule
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.training.checkpoints import read_checkpoint
 from candelabra.training.module import MultiTaskModule, scores_of
 from candelabra.training.predictions import PredictionWriter
 
 SCORE = "val/score"
 
 
-def pace(
-    steps: int,
-    splits: Mapping[str, Mapping[str, TokenizedSplit]],
-    schedule: JointSchedule,
-    seconds: float,
-) -> dict[str, float]:
-    """Steps, examples and tokens of the fit, and how many a second (validation included)."""
-    examples = tokens = 0
-    for step in range(steps):
-        for task, rows in schedule.batch(step).items():
-            examples += len(rows)
-            tokens += int(splits[task]["train"].lengths[rows].sum())
-    return {
-        "steps": steps,
-        "fit_seconds": round(seconds, 3),
-        "examples_per_second": round(examples / seconds, 3),
-        "tokens_per_second": round(tokens / seconds, 3),
-    }
+def pace(module: MultiTaskModule, seconds: float) -> dict[str, float]:
+    """How much the fit did in this process' time (validation included), and how fast."""
+    done = {f"{key}_per_second": round(n / seconds, 3) for key, n in module.session.items()}
+    return {"steps": module.steps_done, "fit_seconds": round(seconds, 3), **done}
 
 
 def test_best(
@@ -57,16 +41,16 @@ def test_best(
         `val/...` of those weights and `test/...`.
     """
     best = best_checkpoint(trainer)
-    scores = scores_of(trainer, "val")
+    scores = module.val_scores()
     if best is not None:
-        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(best, map_location="cpu")
         module.load_state_dict(checkpoint["state_dict"])
         scores = checkpoint["scores"]
     tested = data.split("test")
     if not tested:
         return scores
     trainer.callbacks.append(PredictionWriter(folder / "predictions", tested))  # type: ignore[attr-defined]
-    trainer.test(module, datamodule=data, verbose=False)
+    trainer.test(module, datamodule=data, verbose=False, weights_only=True)
     return {**scores, **scores_of(trainer, "test")}
 
 

@@ -23,8 +23,10 @@ from candelabra.trusted import conf_dir
 
 _log = logging.getLogger(__name__)
 
-PLAIN_VALUE_ERRORS = ("Config group override", "Only one of --run")
-"""How messages of Hydra begin that are no HydraException."""
+PLAIN_VALUE_ERRORS = ("Config group override", "Only one of --run", "n_jobs == 0 in Parallel")
+"""How messages of Hydra and its launchers begin that are no HydraException."""
+LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
+"""Options of hydra/launcher that an extra brings."""
 
 
 @contextmanager
@@ -126,6 +128,8 @@ def _missing_option(error: MissingConfigException) -> str:
     if not error.options or not isinstance(missing, str):
         return _first_line(error)
     group, _, option = missing.rpartition("/")
+    if group == "hydra/launcher" and option in LAUNCHERS:
+        return f'hydra/launcher={option} needs its extra: pip install "candelabra[launchers]"'
     options = sorted(name for name in error.options if name != "base")
     return f"{group} has no option '{option}'{nearest(option, options)} ({_listed(options)})"
 

@@ -6,10 +6,12 @@ import warnings
 
 IRRELEVANT = (
     r".*treespec, LeafSpec.*",  # Lightning's own use of torch
-    r".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds run.json
     r".*smaller than the logging interval.*",  # short runs log their epochs' ends
     r".*module\(s\) in eval mode at the start of training.*",  # what is frozen has to be
+    r".*recommended to use `self.log\(.*sync_dist=True\)`.*",  # metrics are summed before
+    r".*resuming from a checkpoint that ended before the epoch ended.*",  # the schedule knows where
     r".*does not have many workers.*",  # texts are tokenised already; workers would only copy
+    r".*Checkpoint directory .* is not empty.*",  # a resumed run goes on in its own
 )
 
 

@@ -95,6 +95,7 @@ class Batch(_OnDevice):
         num_units: What the loss is divided by: the examples, or labelled words, of this task in
             the whole optimizer step, over all ranks and micro-batches.
         num_examples: The examples of this task in the whole optimizer step.
+        num_tokens: Their tokens, without padding.
         first_BW: For tagging, the position of each word's first piece; -1 where the word was cut
             by truncation, or is padding.
     """
@@ -104,6 +105,7 @@ class Batch(_OnDevice):
     rows_B: Tensor
     num_units: int
     num_examples: int
+    num_tokens: int
     first_BW: Tensor | None = None
 
     @property

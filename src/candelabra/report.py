@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from candelabra.launching import rank
+
 if TYPE_CHECKING:
     from candelabra.data.loading import TaskData
-    from candelabra.data.schedule import JointSchedule
+    from candelabra.data.schedule import Schedule
     from candelabra.model.multitask import MultiTaskModel
 
 RUN_SPLITS = ("val", "test")
@@ -64,21 +66,23 @@ def result_tables(metrics: Mapping[str, float]) -> list[Table]:
     return [*types_tables(metrics, split), metrics_table(metrics, title="results")]
 
 
-def tasks_table(data: Mapping[str, TaskData], schedule: JointSchedule) -> Table:
-    """What each task has, and what a step and an epoch take of it."""
-    table = Table(title=f"data: {schedule.steps_per_epoch} steps an epoch", title_justify="left")
+def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
+    """What each task has, and what the first epoch takes of it."""
+    title = f"data: {schedule.steps_per_epoch} steps an epoch"
+    table = Table(title=title, title_justify="left")
     table.add_column("task")
-    columns = ("train", "validation", "test", "labels", "share", "in a step", "drawn", "repeated")
-    for column in (*columns, "left out", "skipped"):
+    columns = ("train", "validation", "test", "labels", "share", "steps", "in a step", "drawn")
+    for column in (*columns, "repeated", "left out", "skipped"):
         table.add_column(column, justify="right")
-    drawn = schedule.drawn()
+    shares, plan = schedule.shares(), schedule.plan(0)
     for name, task in data.items():
         sizes = [len(task.splits[split]) if split in task.splits else "-" for split in columns[:3]]
-        counts = (drawn[name].drawn, drawn[name].repeated, drawn[name].left_out)
+        draws = plan[name]
+        taken = [count for count in draws.counts.tolist() if count]
+        counts = (draws.drawn, draws.repeated, draws.left_out)
         skipped = sum(n for rules in task.skipped.values() for n in rules.values())
-        cells = (*sizes, len(task.labels), f"{schedule.shares[name]:.3f}")
-        row = (*cells, schedule.sub_batch[name], *counts, skipped)
-        table.add_row(name, *map(str, row))
+        cells = (*sizes, len(task.labels), f"{shares[name]:.3f}", len(taken), max(taken, default=0))
+        table.add_row(name, *map(str, (*cells, *counts, skipped)))
     return table
 
 
@@ -129,7 +133,9 @@ def ranked(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def show(*tables: Table | str) -> None:
-    """Prints tables and lines to the terminal, or at full width to a file."""
+    """Prints tables and lines to the terminal, or at full width to a file; once for all ranks."""
+    if rank() != 0:
+        return
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(markup=False, emoji=False, width=140)

@@ -1,74 +1,118 @@
-"""Sweeps: every trial is a process and a folder of its own; a failed one hides nothing."""
+"""Sweeps: every trial is a process and a folder of its own; a failed one hides nothing.
+
+A launcher may call trials in other processes or on other machines, and lose all that they return
+when one of them dies. So a trial's folder says how it ended, and the table is read from there.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-from candelabra.files import read_json, write_text
-from candelabra.hydra_messages import quoted
+from hydra.core.singleton import Singleton
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from candelabra.config import new_run_id
+from candelabra.files import read_json, write_json, write_text
 
 Outcome = dict[str, Any]
 
 
-def run_trial(folder: Path, overrides: list[str], *, config_dirs: Sequence[str] = ()) -> Outcome:
-    """Trains one combination in a process of its own, unless its folder holds it finished.
+class Sweep(Callback, metaclass=Singleton):
+    """The sweep under way; launchers hand Hydra's singletons on to the processes they start.
+
+    Attributes:
+        folder: The sweep's folder, or None while none has begun.
+        begun: A folder with one file for each trial that this start of the sweep has begun.
+    """
+
+    folder: Path | None = None
+    begun: Path
+
+    def clear(self) -> None:
+        """Forgets an earlier sweep of this process."""
+        self.folder = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra, in the process that starts the sweep."""
+        self.folder = Path(config.hydra.sweep.dir).absolute()
+        self.begun = self.folder / ".trials" / new_run_id()
+
+    def begin(self, number: int, folder: Path, overrides: Sequence[str]) -> None:
+        """Notes a trial, in the process that was started for it."""
+        trial = {"folder": str(folder), "overrides": list(overrides)}
+        write_json(self.begun / f"{number:06}.json", trial)
+
+    def outcomes(self) -> list[Outcome]:
+        """How the trials of this start ended, in their order."""
+        trials = [read_json(file) for file in sorted(self.begun.glob("*.json"))]
+        return [outcome(Path(trial["folder"]), trial["overrides"]) for trial in trials]
+
+
+def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
+    """The row of a trial.
 
     Args:
         folder: The trial's run folder.
         overrides: Hydra overrides of the trial.
-        config_dirs: Folders of yamls beside candelabra's own.
 
     Returns:
-        `overrides`, `status`, `metrics`, `folder` and, for a failed trial, `error`.
+        `overrides`, `status`, `metrics`, `folder` and, for a trial that did not finish, `error`.
     """
-    given = list(overrides)
-    if not any(override.startswith("group=") for override in overrides):
-        given.append(f"group={quoted(folder.parent.name)}")
-    before = _outcome(folder, overrides)
-    if before["status"] == "finished" and read_json(folder / "run.json")["overrides"] == given:
-        return before
-    command = [sys.executable, "-m", "candelabra", "train", *given]
-    settings = [f"hydra.run.dir={quoted(str(folder))}"]
-    settings += [word for path in config_dirs for word in ("--config-dir", path)]
-    status = subprocess.run([*command, *settings], check=False).returncode
-    outcome = _outcome(folder, overrides)
-    if status != 0:
-        # A killed process has no time to write its end.
-        outcome["status"] = "failed"
-        outcome.setdefault("error", f"exit status {status}")
-    return outcome
-
-
-def failed(folder: Path, overrides: list[str], error: str) -> Outcome:
-    """The outcome of a trial that could not start."""
-    outcome = _outcome(folder, overrides)
-    return {**outcome, "status": "failed", "metrics": {}, "error": error}
-
-
-def _outcome(folder: Path, overrides: list[str]) -> Outcome:
-    record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
-    outcome: Outcome = {
+    record = read_json(folder / "run.json")
+    finished = record.get("status") == "finished"
+    row: Outcome = {
         "overrides": overrides,
         "status": record.get("status", "not started"),
-        "metrics": metrics if record.get("status") == "finished" else {},
+        "metrics": read_json(folder / "metrics.json") if finished else {},
         "folder": str(folder),
     }
     if record.get("error"):
-        outcome["error"] = record["error"]
-    return outcome
+        row["error"] = record["error"]
+    return row
 
 
-def show_sweep(outcomes: Sequence[Outcome]) -> int:
+def with_table(start: Callable[[], None]) -> int:
+    """Calls what may be a sweep; however that ends, its table is shown.
+
+    Args:
+        start: Hydra's main function.
+
+    Returns:
+        The exit status: 1 if a trial did not finish.
+    """
+    sweep, lost = Sweep(), 0
+    sweep.clear()
+    try:
+        start()
+    except RuntimeError as error:
+        if sweep.folder is None:
+            raise
+        # joblib and submitit give up when a process of theirs dies.
+        reason = shorten(f"{type(error).__name__}: {error}", 240)
+        print(
+            f"candelabra: error: the launcher gave up: {reason}\n  trials outside the table did "
+            f"not begin; the same command with hydra.sweep.dir={sweep.folder} skips what is "
+            "finished",
+            file=sys.stderr,
+        )
+        lost = 1
+    finally:
+        rows = sweep.outcomes() if sweep.folder else []
+        status = _show(sweep.folder, rows) if sweep.folder and rows else 0
+    return max(status, lost)
+
+
+def _show(folder: Path, outcomes: Sequence[Outcome]) -> int:
     """Prints the table and writes it as `sweep.csv`; the exit status is 1 if a trial failed."""
     from candelabra import report
 
-    folder = Path(outcomes[0]["folder"]).parent
     report.show(report.sweep_table(outcomes, title=f"sweep {folder}"))
     text = io.StringIO()
     writer = csv.writer(text)

@@ -19,12 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
 from candelabra import build
-from candelabra.commands.train import train
 from candelabra.commands.verbatim import compose as compose_command
 from candelabra.config import SCHEMAS, new_run_id, register, validate
 from candelabra.data.tokens import TRUNCATIONS
 from candelabra.errors import ConfigError
 from candelabra.records import Tokens
+from candelabra.running import train
 from candelabra.training.run_folder import RunFolder
 from candelabra.trusted import conf_dir
 from stand_ins import HUB_MODELS, write_data, write_model
@@ -36,12 +36,22 @@ COMMANDS = [name for name in FILES if "/" not in name]
 PARTS = [name for name in FILES if "/base/" in name]
 OPTIONS = [name for name in FILES if name not in (*COMMANDS, *PARTS)]
 
+SEVERAL_PROCESSES = ("ddp", "ddp_cpu", "multi_node")
+ONE_PROCESS = [
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "trainer.num_nodes=1",
+]
+"""Several are started by tests of the command line; here a group of one."""
+
 NEEDED = {
+    "balancing/gap_driven": ["balancing.shares.references={sentiment: 0.9, movie: 0.7}"],
     "encoder/hub": ["encoder.name=google-bert/bert-base-uncased"],
     "encoder/path": ["encoder.name=google-bert/bert-base-uncased"],
     "freeze/head": ["freeze.head=movie"],
     "freeze/lower_layers": ["freeze.num_layers=1"],
     "head/tagging": ["head@tasks.sentiment.head=linear", "head@tasks.movie.head=tagging"],
+    **{f"trainer/{name}": [f"trainer={name}", *ONE_PROCESS] for name in SEVERAL_PROCESSES},
     "tasks/none": ["tasks=none", "+task@tasks.it=sample_reviews"],
 }
 """What an option needs besides, or another way to choose it."""
@@ -138,6 +148,14 @@ def usual(name: str) -> bool:
 @pytest.mark.parametrize("name", [name for name in OPTIONS if usual(name)])
 def test_takes_two_steps(name: str, settings: list[str], tmp_path: Path) -> None:
     metrics = two_steps([*SMALL, *settings, *words(name)], tmp_path)
+    assert 0 <= metrics["val/score"] <= 1
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("balancing/")])
+def test_balancing_takes_two_alternate_steps(
+    name: str, settings: list[str], tmp_path: Path
+) -> None:
+    metrics = two_steps([*SMALL, *settings, *words(name), "step=alternate"], tmp_path)
     assert 0 <= metrics["val/score"] <= 1
 
 

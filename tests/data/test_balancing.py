@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from candelabra.data.balancing import (
     Moment,
+    annealed,
+    capped,
     equal,
+    gap_driven,
     proportional,
     ratios,
     split_batch,
@@ -74,9 +77,10 @@ def test_a_large_exponent_does_not_overflow() -> None:
     [
         ({}, {}, "at least one task; found none"),
         ({"imdb": 5, "movie": 0}, {}, "'movie' must have training examples; found 0"),
-        (SIZES, {"alpha": -0.1}, r"balancing\.alpha must be 0 or more; found -0\.1"),
+        (SIZES, {"alpha": -0.1}, r"balancing\.shares\.alpha must be 0 or more; found -0\.1"),
         (SIZES, {"alpha": float("nan")}, "found nan"),
-        (SIZES, {"cap": 0}, r"balancing\.cap must be at least 1; found 0"),
+        (SIZES, {"alpha": "half"}, "found 'half'"),
+        (SIZES, {"cap": 0}, r"balancing\.shares\.cap must be at least 1; found 0"),
     ],
 )
 def test_bad_settings_are_named(
@@ -84,6 +88,128 @@ def test_bad_settings_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         temperature(sizes, NOW, **settings)
+
+
+@pytest.mark.parametrize(("progress", "alpha"), [(0.0, 1.0), (0.5, 0.6), (1.0, 0.2)])
+def test_annealing_moves_the_exponent_in_a_line(progress: float, alpha: float) -> None:
+    expected = pytest.approx(temperature(SIZES, NOW, alpha=alpha))
+    assert annealed(SIZES, Moment(progress)) == expected
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 7, 13, 24, 25])
+def test_annealing_meets_the_published_epochs(epoch: int) -> None:
+    """PALs: in epoch e of E a task gets n^a, with a = 1 - 0.8 (e - 1) / (E - 1)."""
+    passed = (epoch - 1) / (25 - 1)
+    powers = {task: size ** (1 - 0.8 * passed) for task, size in SIZES.items()}
+    expected = {task: power / sum(powers.values()) for task, power in powers.items()}
+    assert annealed(SIZES, Moment(passed)) == pytest.approx(expected)
+
+
+@given(sizes_of_tasks, st.floats(0, 2), st.floats(0, 2), st.floats(0, 1))
+def test_annealing_stays_between_its_ends(
+    sizes: dict[str, int], start: float, end: float, progress: float
+) -> None:
+    ends = [annealed(sizes, Moment(p), start=start, end=end) for p in (0, 1)]
+    found = annealed(sizes, Moment(progress), start=start, end=end)
+    assert math.fsum(found.values()) == pytest.approx(1)
+    # The largest task's share moves in one direction; those between may rise and fall again.
+    largest = max(sizes, key=lambda task: sizes[task])
+    low, high = sorted(each[largest] for each in ends)
+    assert low - 1e-9 <= found[largest] <= high + 1e-9
+
+
+def test_annealing_counts_to_a_cap() -> None:
+    sizes, moment = {"a": 10**7, "b": 500, "c": 250}, Moment(1.0)
+    expected = temperature(sizes, NOW, alpha=0.3, cap=500)
+    assert annealed(sizes, moment, end=0.3, cap=500) == pytest.approx(expected)
+    assert expected["a"] == expected["b"]
+
+
+@pytest.mark.parametrize("key", ["start", "end"])
+@pytest.mark.parametrize("wrong", [-0.5, math.inf, math.nan])
+def test_a_wrong_end_of_the_line_is_named(key: str, wrong: float) -> None:
+    """At any moment, also while the exponent between the ends is still fine."""
+    rule = rf"balancing\.shares\.{key} must be 0 or more; found {wrong}"
+    with pytest.raises(ValueError, match=rule):
+        annealed(SIZES, Moment(0.5), **{key: wrong})
+
+
+@given(sizes_of_tasks, st.integers(1, 10**6))
+def test_a_cap_limits_what_a_set_counts(sizes: dict[str, int], cap: int) -> None:
+    counted = {task: min(size, cap) for task, size in sizes.items()}
+    assert capped(sizes, NOW, cap=cap) == pytest.approx(proportional(counted, NOW))
+
+
+def test_capped_by_hand() -> None:
+    assert capped(SIZES, NOW, cap=6_816) == {"imdb": 0.5, "movie": 0.5}
+    found = capped(SIZES, NOW, cap=10_000)
+    assert {task: round(share, 3) for task, share in found.items()} == {
+        "imdb": 0.595,
+        "movie": 0.405,
+    }
+    with pytest.raises(ValueError, match=r"balancing\.shares\.cap must be at least 1; found 0"):
+        capped(SIZES, NOW, cap=0)
+
+
+REFERENCES = {"imdb": 0.9, "movie": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({}, (0.5, 0.5)),
+        ({"imdb": 0.8, "movie": 0.4}, (0.25, 0.75)),
+        ({"imdb": 0.9, "movie": 0.6}, (1 / 11, 10 / 11)),
+        ({"imdb": 0.95, "movie": 0.7}, (0.5, 0.5)),
+        ({"imdb": 0.0, "movie": 0.0}, (9 / 16, 7 / 16)),
+        ({"imdb": 0.7, "movie": -0.2, "other": 0.1}, (2 / 11, 9 / 11)),
+        ({"imdb": 0.2}, (0.5, 0.5)),
+    ],
+    ids=["before", "gaps", "floor", "both at the floor", "nothing", "unknown", "one unscored"],
+)
+def test_gaps_by_hand(scores: dict[str, float], expected: tuple[float, float]) -> None:
+    found = gap_driven(SIZES, Moment(scores=scores), references=REFERENCES)
+    assert list(found) == list(SIZES)
+    assert tuple(found.values()) == pytest.approx(expected)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=1, max_size=6),
+    st.floats(1e-12, 10),
+)
+def test_more_of_the_task_that_is_farther(marks: list[tuple[float, float]], floor: float) -> None:
+    references = {str(task): reference for task, (reference, _) in enumerate(marks)}
+    scores = {str(task): score for task, (_, score) in enumerate(marks)}
+    sizes = dict.fromkeys(references, 5)
+    shares = gap_driven(sizes, Moment(scores=scores), references=references, floor=floor)
+    assert math.fsum(shares.values()) == pytest.approx(1)
+    assert min(shares.values()) > 0
+    nearest_first = sorted(sizes, key=lambda task: references[task] - scores[task])
+    for near, far in pairwise(nearest_first):
+        assert shares[near] <= shares[far] * (1 + 1e-6) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"references": {"imdb": 0.9}}, r"references must hold a score for each .*'movie'"),
+        ({"references": {}}, r"references must hold .* found \{\}"),
+        ({"references": {**REFERENCES, "x": 0.5}}, "and nothing else; found .*'x'"),
+        ({"references": 0.9}, "references must hold .* found 0.9"),
+        ({"references": {"imdb": math.nan, "movie": 0.7}}, "be finite numbers; found .*nan"),
+        ({"references": {"imdb": "high", "movie": 0.7}}, "be finite numbers; found .*'high'"),
+        ({"references": REFERENCES, "floor": 0.0}, r"floor must be above 0.*; found 0\.0"),
+        ({"references": REFERENCES, "floor": -1.0}, r"floor must be above 0.*; found -1\.0"),
+        ({"references": REFERENCES, "floor": math.inf}, "floor must be .* finite; found inf"),
+        ({"references": REFERENCES, "floor": "low"}, "floor must be above 0.* found 'low'"),
+    ],
+)
+@pytest.mark.parametrize("scores", [{}, {"imdb": 0.5, "movie": 0.5}])
+def test_unusable_references_are_named_before_any_score(
+    scores: dict[str, float], settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        gap_driven(SIZES, Moment(scores=scores), **settings)
 
 
 @given(sizes_of_tasks, st.integers(0, 200))
@@ -157,7 +283,9 @@ def test_ratios_ignore_sizes(sizes: dict[str, int], ratio: float) -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", [{"nope": 1.0}, {"imdb": 0.0}, {"imdb": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"nope": 1.0}, {"imdb": 0.0}, {"imdb": -1.0}, {"imdb": "many"}, {"imdb": math.nan}, 2]
+)
 def test_ratios_name_tasks_and_are_positive(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"balancing\.shares\.ratios"):
         ratios(SIZES, NOW, ratios=wrong)

@@ -42,11 +42,12 @@ def test_padding_takes_the_tokenizers_id() -> None:
 
 @given(rows_of_24)
 def test_single_texts(texts: TokenizedSplit, rows: list[int]) -> None:
-    batch = texts.batch(rows, num_units=7)
+    batch = texts.batch(rows)
     assert batch.rows_B.tolist() == rows
     assert batch.labels.tolist() == [texts.examples.labels[row] for row in rows]
     assert batch.targets.tolist() == batch.labels.tolist()
-    assert (batch.num_units, batch.first_BW) == (7, None)
+    assert (batch.num_units, batch.num_examples, batch.first_BW) == (len(rows), len(rows), None)
+    assert batch.num_tokens == sum(len(texts.texts[0].text(row)) for row in rows)
     (tokens,) = batch.texts
     for row, ids, mask in zip(rows, tokens.ids_BL, tokens.mask_BL, strict=True):
         assert ids[mask.bool()].tolist() == texts.texts[0].text(row).tolist()
@@ -55,7 +56,7 @@ def test_single_texts(texts: TokenizedSplit, rows: list[int]) -> None:
 
 @given(rows_of_24)
 def test_tagged_words(words: TokenizedSplit, rows: list[int]) -> None:
-    batch = words.batch(rows, num_units=7)
+    batch = words.batch(rows)
     assert batch.first_BW is not None
     assert batch.rows_B.tolist() == rows
     assert batch.labels.shape == batch.first_BW.shape
@@ -68,7 +69,23 @@ def test_tagged_words(words: TokenizedSplit, rows: list[int]) -> None:
         assert first == pieces + [-1] * padding
         seen = [tag if piece >= 0 else IGNORED for tag, piece in zip(gold, pieces, strict=True)]
         assert targets == seen + [IGNORED] * padding
-    assert words.units[rows].sum() == (batch.targets != IGNORED).sum()
+    assert words.units[rows].sum() == (batch.targets != IGNORED).sum() == batch.num_units
+    assert (batch.num_examples, batch.num_tokens) == (len(rows), words.lengths[rows].sum())
+
+
+@given(rows_of_24, st.integers(1, 4), st.booleans())
+def test_a_part_counts_the_whole_step(
+    texts: TokenizedSplit, words: TokenizedSplit, step: list[int], size: int, counted: bool
+) -> None:
+    """What the loss divides by, and what was seen, are the same on every rank."""
+    for split in (texts, words):
+        part, whole = (
+            split.batch(step[:size], of=np.array(step), counted=counted),
+            split.batch(step),
+        )
+        assert part.rows_B.tolist() == step[:size]
+        for key in ("num_units", "num_examples", "num_tokens"):
+            assert getattr(part, key) == getattr(whole, key)
 
 
 def test_units_are_the_words_that_were_not_cut(words: TokenizedSplit) -> None:
@@ -87,14 +104,14 @@ def test_a_row_whose_words_were_all_dropped_has_no_units(tokenizer: TextTokenize
 @pytest.mark.parametrize("name", ["texts", "words"])
 def test_an_uncounted_row_has_no_labels(name: str, request: pytest.FixtureRequest) -> None:
     split = request.getfixturevalue(name)
-    counted = split.batch([3, 4], num_units=5)
-    idle = split.batch([3, 4], num_units=5, counted=False)
+    counted = split.batch([3, 4])
+    idle = split.batch([3, 4], counted=False)
     assert (idle.labels == IGNORED).all()
     assert (idle.targets == IGNORED).all()
     assert idle.labels.dtype == counted.labels.dtype == torch.int64
     assert idle.labels.shape == counted.labels.shape
     assert torch.equal(idle.texts[0].ids_BL, counted.texts[0].ids_BL)
-    assert idle.num_units == 5
+    assert idle.num_units == counted.num_units
 
 
 def test_the_longest_of_several_texts_counts() -> None:
@@ -103,11 +120,11 @@ def test_the_longest_of_several_texts_counts() -> None:
 
     split = TokenizedSplit(sentences(["a", "b"], [0, 1]), (column(3, 4), column(5, 2)), 0)
     assert split.lengths.tolist() == [5, 4]
-    batch = split.batch([0, 1], num_units=2)
+    batch = split.batch([0, 1])
     assert [tokens.ids_BL.shape for tokens in batch.texts] == [(2, 4), (2, 5)]
 
 
 def test_any_kind_of_indices(texts: TokenizedSplit) -> None:
-    batch = texts.batch(np.array([5, 2]), num_units=2)
+    batch = texts.batch(np.array([5, 2]))
     assert batch.rows_B.dtype is torch.int64
-    assert torch.equal(batch.texts[0].ids_BL, texts.batch([5, 2], num_units=2).texts[0].ids_BL)
+    assert torch.equal(batch.texts[0].ids_BL, texts.batch([5, 2]).texts[0].ids_BL)

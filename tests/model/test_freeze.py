@@ -36,6 +36,8 @@ class _Encoder(nn.Module):
 
 
 class _Model(nn.Module):
+    idle: tuple[nn.Module, ...] = ()
+
     def __init__(self) -> None:
         super().__init__()
         self.encoder = _Encoder()
@@ -185,7 +187,7 @@ def test_a_real_encoder_is_still_where_it_is_frozen() -> None:
     )
     bert.layers = bert.encoder.layer
     model = nn.Module()
-    model.encoder, model.heads = bert, nn.ModuleDict()
+    model.encoder, model.heads, model.idle = bert, nn.ModuleDict(), ()
     model.train()
     ids_BL = torch.arange(12).view(2, 6)
     freezer = Freezer(freeze.encoder)

@@ -15,7 +15,7 @@ from toys import Splits, tiny, toy_model
 @pytest.fixture
 def batches(toys: Splits) -> dict[str, Batch]:
     rows = list(range(5))
-    return {task: each["train"].batch(rows, num_units=9) for task, each in toys.items()}
+    return {task: each["train"].batch(rows) for task, each in toys.items()}
 
 
 def count_passes(model: MultiTaskModel) -> list[tuple[int, ...]]:
@@ -124,3 +124,15 @@ def test_the_heads_are_named_by_task(model: MultiTaskModel) -> None:
     assert model.head("mood").labels == ["negative", "positive"]
     with pytest.raises(KeyError):
         model.head("weather")
+
+
+def test_a_pooling_that_no_head_reads_does_not_learn() -> None:
+    """Several processes would wait for its gradient."""
+    model = toy_model(pooling=AttentionPooling(16), poolings={"mood": AttentionPooling(16)})
+    Freezer(freeze.none).apply(model, 0)
+    assert not any(parameter.requires_grad for parameter in model.pooling.parameters())
+    assert all(parameter.requires_grad for parameter in model.poolings.parameters())
+    model = toy_model(pooling=AttentionPooling(16), poolings={"who": AttentionPooling(16)})
+    Freezer(freeze.none).apply(model, 0)
+    assert all(parameter.requires_grad for parameter in model.pooling.parameters())
+    assert not any(parameter.requires_grad for parameter in model.poolings.parameters())

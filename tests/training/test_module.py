@@ -57,7 +57,7 @@ def predictions(
     for task, splits in toys.items():
         gold, predicted = [], []
         for row, label in enumerate(splits[split].examples.labels):
-            batch = splits[split].batch([row], num_units=1)
+            batch = splits[split].batch([row])
             with torch.no_grad():
                 logits = module.model.eval()({task: batch})[task]
             ids = module.model.head(task).decode(logits, batch.first_BW).reshape(-1).tolist()

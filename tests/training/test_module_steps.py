@@ -62,7 +62,7 @@ def test_the_loss_is_the_weighted_sum_of_means(toys: Splits) -> None:
     module.objectives["who"] = replace(module.objectives["who"], loss_weight=0.25)
     watch = Watch()
     batches = {
-        task: toys[task]["train"].batch(rows, num_units=1)
+        task: toys[task]["train"].batch(rows)
         for task, rows in toy_data(toys).schedule.batch(0).items()  # type: ignore[union-attr]
     }
     with torch.no_grad():

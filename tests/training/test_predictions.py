@@ -29,7 +29,7 @@ def test_one_line_a_test_row_in_the_order_of_the_source(toys: Splits, tmp_path: 
             head, examples = module.model.head(task), each["test"].examples
             assert [row["label"] for row in rows] == head.describe_labels(examples)
             for index, row in enumerate(rows):
-                batch = each["test"].batch([index], num_units=1)
+                batch = each["test"].batch([index])
                 logits = module.model.eval()({task: batch})[task]
                 (alone,) = head.describe(logits, batch.first_BW, examples.take([index]))
                 assert _rounded(row["prediction"]) == _rounded(alone)

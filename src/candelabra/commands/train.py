@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from candelabra.commands.flags import split_flags
-from candelabra.config import plain, register, run_id_of, validate
-from candelabra.errors import UserError
-from candelabra.hydra_messages import building, explained
-from candelabra.sweep import Outcome, failed, run_trial, show_sweep
+from candelabra.commands.flags import CONFIG_DIR, split_flags
+from candelabra.commands.verbatim import take
+from candelabra.config import RUN_ID, plain, register, validate
+from candelabra.errors import ConfigError, UserError
+from candelabra.hydra_messages import explained, quoted
+from candelabra.launching import end_with_the_parent, launch, processes_of, started_from_outside
+from candelabra.resuming import StoredRun, go_back, stored_run
+from candelabra.sweep import with_table
+from candelabra.trial import given_config_dirs, trial
 from candelabra.trusted import conf_dir
 
-if TYPE_CHECKING:
-    from candelabra.training.run_folder import RunFolder
+CALLED_BY_HYDRA = ("callbacks", "hydra_logging", "job_logging", "launcher", "sweeper")
 
 HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
 
@@ -35,8 +38,13 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
   head@tasks.NAME.head=mlp    another head
   seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=1e-4  encoder.max_length=256
   hydra.run.dir=FOLDER        the run folder itself
+  resume=RUN_FOLDER           goes on with an interrupted run, and needs nothing else
+  trainer=ddp, ddp_cpu, multi_node
+                              several GPUs or processes, the same global batches
   -m freeze=none,encoder pooling=mean,cls
                               a sweep: all combinations, one table at the end
+  -m hydra/launcher=joblib hydra.launcher.n_jobs=2 freeze=none,encoder
+                              two trials at a time; submitit_slurm: on a cluster (docs/sweeps.md)
   --cfg job                   print the configuration and stop
   --config-dir FOLDER         a folder of your own yamls beside candelabra's
 
@@ -47,130 +55,124 @@ A wrong option names its group and lists the choices: try `pooling=help`.
 def main(overrides: list[str]) -> int:
     """Composes, checks and runs; or runs every trial of a sweep."""
     register()
-    words, flags = split_flags(overrides)
+    end_with_the_parent()
+    verbatim, rest = take(overrides, ("resume", "allow"))
+    resume = resumed(verbatim)
+    if resume is not None:
+        if {"-m", "--multirun"} & set(rest):
+            raise ConfigError("resume= goes on with one run; -m with hydra.sweep.dir= with a sweep")
+        overrides = [f"resume={resume.folder}", f"allow={','.join(resume.allow)}", *rest]
+    words, flags = split_flags(rest if resume is None else _same_command(resume, rest))
     # Hydra's parser takes overrides on one side of the flags only.
     sys.argv = ["candelabra train", *words, *flags]
-    outcomes: list[Outcome] = []
     errors: list[UserError] = []
 
     def entry(cfg: DictConfig) -> float | None:
         hydra_cfg = HydraConfig.get()
-        folder = Path(hydra_cfg.runtime.output_dir)
         # Unresolved: an override may name an environment variable.
         given = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
         assert isinstance(given, list)
         if hydra_cfg.mode is RunMode.MULTIRUN:
-            outcomes.append(trial(cfg, folder, given))
-            return outcomes[-1]["metrics"].get("val/score")
+            return trial(cfg, given)
+        folder = Path(hydra_cfg.runtime.output_dir)
         try:
             with explained():
-                validate(cfg)
-                return run(cfg, folder, given).get("val/score")
+                return single(cfg, folder, given, resume=resume, typed=overrides)
         except UserError as error:
             # Raised from in here, Hydra would print a line of its own about it.
             errors.append(error)
             return None
 
-    hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")(entry)()
+    hydra_main = hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
+    status = with_table(hydra_main(entry))
     if errors:
         raise errors[0]
-    return show_sweep(outcomes) if outcomes else 0
+    return status
 
 
-def trial(cfg: DictConfig, folder: Path, overrides: list[str]) -> Outcome:
-    """One combination of a sweep, in a process of its own; a wrong one is a failed trial."""
-    try:
-        with explained():
-            validate(cfg)
-    except UserError as error:
-        return failed(folder, overrides, str(error))
-    return run_trial(folder, overrides, config_dirs=config_dirs())
+def _same_command(resume: StoredRun, typed: list[str]) -> list[str]:
+    """The words of the first start and those typed beside `resume=`.
+
+    Raises:
+        ConfigError: It is a sweep; or what is stored changes settings by which Hydra calls
+            functions, which it does before the configuration can be checked.
+    """
+    if {"-m", "--multirun"} & set(typed):
+        raise ConfigError("resume= goes on with one run: it cannot stand beside -m")
+    command = resume.command(typed)
+    if resume.record["config_dirs"]:
+        trusted, found = _hydra_settings(typed), _hydra_settings(command)
+        for key in CALLED_BY_HYDRA:
+            if trusted[key] != found[key]:
+                raise ConfigError(
+                    f"resume={resume.folder}: the yamls that the run was started with set "
+                    f"hydra.{key}; that is not used again, type it beside resume="
+                )
+    return command
 
 
-def config_dirs() -> list[str]:
-    """The folders of yamls that the person gave beside candelabra's own."""
-    sources = HydraConfig.get().runtime.config_sources
-    return [source.path for source in sources if source.provider == "command-line"]
+def _hydra_settings(command: list[str]) -> dict[str, Any]:
+    """Hydra's own node as it would be, without a call of anything that it names."""
+    words, flags = split_flags(command)
+    folders = ", ".join(quoted(f"file://{folder}") for folder in flags if folder not in CONFIG_DIR)
+    words.append(f"hydra.searchpath=[{folders}]")
+    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("train", words, return_hydra_config=True)
+    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
 
 
-def run(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """One training with its record; the folder says how it ended, whatever happens.
+def single(
+    cfg: DictConfig,
+    folder: Path,
+    overrides: list[str],
+    *,
+    resume: StoredRun | None,
+    typed: Sequence[str],
+) -> float | None:
+    """One run, in this process or in one for each device.
 
     Args:
-        cfg: A configuration that passed `validate`.
+        cfg: The configuration, not checked yet.
         folder: The run folder.
-        overrides: What the person typed, for the record.
+        overrides: Its overrides.
+        resume: The run that goes on; None starts one.
+        typed: What the person typed after `candelabra train`.
 
     Returns:
-        The metrics, as in `metrics.json`.
+        `val/score`, where it was this process that trained.
     """
-    # Hydra's own logging is up; from here on imports take seconds.
-    from candelabra.training.run_folder import RunFolder
-
-    record = RunFolder(folder, run_id_of(folder))
-    record.start(plain(cfg), overrides)
-    try:
-        metrics = train(cfg, record)
-    except BaseException as error:  # recorded, whatever it is, and raised again
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
-        record.finish("interrupted" if interrupted else "failed", error=repr(error))
-        if isinstance(error.__context__, KeyboardInterrupt):
-            # Lightning makes a plain exit with status 1 of it.
-            raise KeyboardInterrupt from error
-        raise
-    record.finish("finished")
-    return metrics
-
-
-def train(cfg: DictConfig, record: RunFolder) -> dict[str, float]:
-    """Data, model, trainer, fit, test, bundle: the one path from configuration to result."""
-    import pytorch_lightning as pl
-
-    from candelabra import build, finishing, hardware, report
-    from candelabra.data.module import MultiTaskDataModule
-    from candelabra.quiet import quiet
-    from candelabra.training.tracking import tracked
-
-    config = plain(cfg)
-    quiet()
-    device = hardware.device_type(cfg.trainer.accelerator)
-    precision = hardware.precision(cfg.trainer.precision, device)
-    pl.seed_everything(cfg.seed, verbose=False)
-
-    with building():
-        backbone = build.backbone(cfg.encoder)
-        data = build.tasks_data(cfg.tasks)
-        tokenizer = backbone.tokenizer()
-        splits = build.tokenized_tasks(data, tokenizer, cfg.paths.cache_dir)
-        schedule = build.schedule(cfg, splits)
-        datamodule = MultiTaskDataModule(
-            splits,
-            schedule=schedule,
-            eval_batch_size=cfg.eval_batch_size,
-            num_workers=cfg.num_workers,
+    if resume is not None:
+        resume.check(plain(cfg))
+    validate(cfg)
+    if started_from_outside() and RUN_ID.fullmatch(folder.name) and resume is None:
+        raise ConfigError(
+            "several processes were started from outside (WORLD_SIZE or SLURM_NTASKS is above 1): "
+            "tell all of them the same run folder, hydra.run.dir=FOLDER"
         )
-        labels = {name: task.labels for name, task in data.items()}
-        model = build.model(cfg, labels, backbone.load())
-        total_steps = schedule.steps_per_epoch * cfg.trainer.max_epochs
-        module = build.module(cfg, model, labels, total_steps)
-        module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
-        trainer = build.trainer(cfg, precision=precision, record=record)
+    processes = processes_of(cfg.trainer)
+    if processes > 1:
+        # A resumed run knows its folder; another has got one just now.
+        place = [] if resume is not None else [f"hydra.run.dir={quoted(str(folder))}"]
+        command = [sys.executable, "-m", "candelabra", "train", *typed, *place]
+        status = launch(command, processes)
+        if status != 0:
+            raise SystemExit(status)
+        return None
 
-    report.show(report.tasks_table(data, schedule), report.model_table(model))
-    record.update(
-        device=device,
-        precision=precision,
-        fingerprints={name: task.fingerprint for name, task in data.items()},
-        skipped={name: task.skipped for name, task in data.items()},
-        steps_per_epoch=schedule.steps_per_epoch,
-    )
-    with tracked(trainer, config, cfg.tasks):
-        started = time.perf_counter()
-        trainer.fit(module, datamodule=datamodule)
-        seconds = time.perf_counter() - started
-        record.update(**finishing.pace(module.steps_done, splits, schedule, seconds))
-        metrics = finishing.test_best(trainer, module, datamodule, record.path)
-        record.metrics(metrics)
-        finishing.bundle(config, model, tokenizer, labels, metrics).save(record.path / "bundle")
-    report.show(*report.result_tables(metrics), f"run folder: {record.path}")
-    return metrics
+    # Hydra's own logging is up; from here on imports take seconds.
+    from candelabra.running import run
+
+    metrics = run(cfg, folder, overrides, config_dirs=given_config_dirs(), resume=resume)
+    return metrics.get("val/score")
+
+
+def resumed(given: Mapping[str, str]) -> StoredRun | None:
+    """The run that `resume=` names; the working folder becomes that of its first start."""
+    if "resume" not in given:
+        return None
+    allow = given.get("allow", "").strip("[]").split(",")
+    run = stored_run(given["resume"], allow=[name.strip() for name in allow])
+    go_back(run)
+    return run

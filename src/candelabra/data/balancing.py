@@ -8,6 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
+
+RULES = ("all_once", "max_size_cycle", "min_size", "steps")
+"""What ends an epoch: see `data/schedule.py`."""
+TURNS = ("drawn", "cycled")
+"""The order of tasks that take turns: see `data/steps.py`."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +63,92 @@ def temperature(
     for task, size in sizes.items():
         if size < 1:
             raise ValueError(f"task {task!r} must have training examples; found {size}")
-    if not 0 <= alpha < math.inf:
-        raise ValueError(f"balancing.alpha must be 0 or more; found {alpha}")
-    if cap is not None and cap < 1:
-        raise ValueError(f"balancing.cap must be at least 1; found {cap}")
+    if not _is_number(alpha) or alpha < 0:
+        raise ValueError(f"balancing.shares.alpha must be 0 or more; found {alpha!r}")
+    if cap is not None and (not _is_number(cap) or cap < 1):
+        raise ValueError(f"balancing.shares.cap must be at least 1; found {cap!r}")
     counted = {task: size if cap is None else min(size, cap) for task, size in sizes.items()}
     largest = max(counted.values())
     powers = {task: (size / largest) ** alpha for task, size in counted.items()}
     total = math.fsum(powers.values())
     return {task: power / total for task, power in powers.items()}
+
+
+def annealed(
+    sizes: Mapping[str, int],
+    moment: Moment,
+    *,
+    start: float = 1.0,
+    end: float = 0.2,
+    cap: int | None = None,
+) -> dict[str, float]:
+    """From proportional to nearly equal: alpha falls in a line (Stickland & Murray 2019, PALs).
+
+    Args:
+        sizes: Examples in each task's training set.
+        moment: Its `progress` counts, step by step.
+        start: The exponent of `temperature` in the first step.
+        end: The exponent in the last step.
+        cap: A larger set counts as this many examples; None for no cap.
+
+    Raises:
+        ValueError: As `temperature`, and where an end of the line is negative.
+    """
+    for key, alpha in (("start", start), ("end", end)):
+        if not _is_number(alpha) or alpha < 0:
+            raise ValueError(f"balancing.shares.{key} must be 0 or more; found {alpha!r}")
+    return temperature(sizes, moment, alpha=start + (end - start) * moment.progress, cap=cap)
+
+
+def capped(sizes: Mapping[str, int], moment: Moment, *, cap: int) -> dict[str, float]:
+    """`p_i ~ min(n_i, cap)`: proportional, but no set counts as more than `cap` (Raffel et al.).
+
+    Raises:
+        ValueError: As `temperature`.
+    """
+    return temperature(sizes, moment, alpha=1.0, cap=cap)
+
+
+def gap_driven(
+    sizes: Mapping[str, int],
+    moment: Moment,
+    *,
+    references: Mapping[str, float],
+    floor: float = 0.01,
+) -> dict[str, float]:
+    """`p_i ~ max(floor, reference_i - score_i)`: more of the task that is farther from its mark.
+
+    Equal before the first validation, when no score is known.
+
+    Args:
+        sizes: Examples in each task's training set.
+        moment: Its `scores` count.
+        references: The main metric each task should reach, such as that of a single-task run.
+        floor: The distance of a task that has reached its mark.
+
+    Raises:
+        ValueError: References are missing, unknown or no numbers, or `floor` is not above 0.
+
+    Example:
+        >>> moment = Moment(scores={"imdb": 0.8, "movie": 0.4})
+        >>> gap_driven({"imdb": 9, "movie": 9}, moment, references={"imdb": 0.9, "movie": 0.7})
+        {'imdb': 0.25, 'movie': 0.75}
+    """
+    if not isinstance(references, Mapping) or set(references) != set(sizes):
+        raise ValueError(
+            f"balancing.shares.references must hold a score for each of the tasks {list(sizes)} "
+            f"and nothing else; found {references}"
+        )
+    if not all(map(_is_number, references.values())):
+        raise ValueError(f"balancing.shares.references must be finite numbers; found {references}")
+    if not _is_number(floor) or floor <= 0:
+        raise ValueError(f"balancing.shares.floor must be above 0 and finite; found {floor!r}")
+    if not moment.scores:
+        return equal(sizes, moment)
+    # Rounded, so that the last bits of a subtraction are not taken for a difference.
+    gaps = {t: max(floor, round(references[t] - moment.scores.get(t, 0.0), 9)) for t in sizes}
+    total = math.fsum(gaps.values())
+    return {task: gap / total for task, gap in gaps.items()}
 
 
 def ratios(
@@ -85,14 +168,21 @@ def ratios(
         >>> ratios({"imdb": 300, "movie": 100}, Moment(), ratios={"movie": 3})
         {'imdb': 0.25, 'movie': 0.75}
     """
+    if not isinstance(ratios, Mapping):
+        raise ValueError(f"balancing.shares.ratios must be task: number; found {ratios!r}")
     unknown = sorted(set(ratios) - set(sizes))
     if unknown:
         raise ValueError(f"balancing.shares.ratios must name tasks {list(sizes)}; found {unknown}")
-    if not all(0 < ratio < math.inf for ratio in ratios.values()):
-        raise ValueError(f"balancing.shares.ratios must be above 0; found {dict(ratios)}")
+    if not all(_is_number(ratio) and ratio > 0 for ratio in ratios.values()):
+        raise ValueError(f"balancing.shares.ratios must be numbers above 0; found {ratios}")
     wanted = {task: float(ratios.get(task, 1.0)) for task in sizes}
     total = math.fsum(wanted.values())
     return {task: ratio / total for task, ratio in wanted.items()}
+
+
+def _is_number(value: object) -> bool:
+    """A finite one: what a person writes in a yaml may be a word, or nan."""
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def split_batch(shares: Mapping[str, float], batch_size: int) -> dict[str, int]:

@@ -49,18 +49,17 @@ class TokenizedSplit:
         self,
         indices: Sequence[int] | np.ndarray,
         *,
-        num_units: int,
-        num_examples: int | None = None,
+        of: np.ndarray | None = None,
         counted: bool = True,
     ) -> Batch:
         """The examples at `indices`, padded to the longest among them.
 
         Args:
             indices: Which examples.
-            num_units: The loss' divisor: units of this task in the whole optimizer step.
-            num_examples: Examples of this task in the whole optimizer step; None: these.
+            of: This task's examples in the whole optimizer step; None: these are all.
             counted: False makes every label `IGNORED`: the examples only keep a rank's heads busy.
         """
+        step = np.asarray(indices) if of is None else of
         first_BW = None
         if self.texts[0].first is not None:
             first_BW = _pad([self.texts[0].words(i) for i in indices], fill=-1)
@@ -74,8 +73,10 @@ class TokenizedSplit:
             ),
             labels=labels if counted else torch.full_like(labels, IGNORED),
             rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
-            num_units=num_units,
-            num_examples=len(indices) if num_examples is None else num_examples,
+            # All words of a step may have been cut: then its loss is 0, whatever divides it.
+            num_units=max(1, int(self.units[step].sum())),
+            num_examples=len(step),
+            num_tokens=int(self.lengths[step].sum()),
             first_BW=first_BW,
         )
 

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import signal
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from candelabra.data.collate import TokenizedSplit
-from candelabra.data.schedule import JointSchedule, part_of
+from candelabra.data.order import part_of
+from candelabra.data.schedule import Schedule
 from candelabra.records import Batch
 
 StepBatch = dict[str, Batch]
 
 
+class MicroStep(NamedTuple):
+    """What the sampler hands to the dataset: all that an item is a function of.
+
+    Attributes:
+        number: Micro-batches before it in the whole run.
+        scores: The tasks' main metrics where its epoch began.
+    """
+
+    number: int
+    scores: Mapping[str, float]
+
+
 class StepDataset(Dataset[StepBatch]):
-    """Item `k` is one rank's part of micro-batch `k`, counted over the whole run."""
+    """One rank's part of each micro-batch; a task that the step leaves out is left out."""
 
     def __init__(
         self,
         splits: Mapping[str, TokenizedSplit],
-        schedule: JointSchedule,
+        schedule: Schedule,
         *,
         rank: int,
         world_size: int,
@@ -34,25 +49,29 @@ class StepDataset(Dataset[StepBatch]):
         self.world_size = world_size
         self.accumulate = accumulate
 
-    def __getitem__(self, micro_step: int) -> StepBatch:
-        step, micro = divmod(micro_step, self.accumulate)
+    def __getitem__(self, wanted: MicroStep) -> StepBatch:
+        step, micro = divmod(wanted.number, self.accumulate)
         index, num_parts = micro * self.world_size + self.rank, self.world_size * self.accumulate
         return {
             task: self._sub_batch(task, rows, part_of(rows, index=index, num_parts=num_parts))
-            for task, rows in self.schedule.batch(step).items()
+            for task, rows in self.schedule.batch(step, wanted.scores).items()
         }
 
     def _sub_batch(self, task: str, rows: np.ndarray, part: np.ndarray) -> Batch:
-        split = self.splits[task]
-        # All words of a step may have been cut: then its loss is 0, whatever divides it.
-        num_units = max(1, int(split.units[rows].sum()))
         # A short last sub-batch may not reach every rank; an uncounted row keeps its head in step.
         if len(part) == 0:
-            return split.batch(rows[:1], num_units=num_units, num_examples=len(rows), counted=False)
-        return split.batch(part, num_units=num_units, num_examples=len(rows))
+            return self.splits[task].batch(rows[:1], of=rows, counted=False)
+        return self.splits[task].batch(part, of=rows)
 
 
-class StepSampler(Sampler[int]):
+class Progress(Protocol):
+    """Who knows where the training stands."""
+
+    steps_done: int
+    epoch_scores: dict[str, float]
+
+
+class StepSampler(Sampler[MicroStep]):
     """The micro-batches still to come in the present epoch.
 
     It keeps no progress of its own: workers run ahead, and a DataLoader may start it twice.
@@ -60,20 +79,19 @@ class StepSampler(Sampler[int]):
     Args:
         steps_per_epoch: Optimizer steps in an epoch.
         accumulate: Micro-batches in an optimizer step.
-        steps_done: Tells the optimizer steps done in the whole run.
+        progress: Tells the optimizer steps done in the whole run, and the epoch's scores.
     """
 
-    def __init__(
-        self, steps_per_epoch: int, *, accumulate: int, steps_done: Callable[[], int]
-    ) -> None:
+    def __init__(self, steps_per_epoch: int, *, accumulate: int, progress: Progress) -> None:
         self.steps_per_epoch = steps_per_epoch
         self.accumulate = accumulate
-        self.steps_done = steps_done
+        self.progress = progress
 
-    def __iter__(self) -> Iterator[int]:
-        done = self.steps_done()
+    def __iter__(self) -> Iterator[MicroStep]:
+        done, scores = self.progress.steps_done, dict(self.progress.epoch_scores)
         end = (done // self.steps_per_epoch + 1) * self.steps_per_epoch
-        yield from range(done * self.accumulate, end * self.accumulate)
+        for number in range(done * self.accumulate, end * self.accumulate):
+            yield MicroStep(number, scores)
 
     def __len__(self) -> int:
         return self.steps_per_epoch * self.accumulate
@@ -104,8 +122,7 @@ class EvalDataset(Dataset[StepBatch]):
 
     def __getitem__(self, index: int) -> StepBatch:
         task, rows = self.chunks[index]
-        split = self.splits[task]
-        return {task: split.batch(rows, num_units=max(1, int(split.units[rows].sum())))}
+        return {task: self.splits[task].batch(rows)}
 
 
 def _chunks(split: TokenizedSplit, size: int) -> Iterator[np.ndarray]:
@@ -129,7 +146,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         self,
         splits: Mapping[str, Mapping[str, TokenizedSplit]],
         *,
-        schedule: JointSchedule | None = None,
+        schedule: Schedule | None = None,
         eval_batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
@@ -151,11 +168,10 @@ class MultiTaskDataModule(pl.LightningDataModule):
             world_size=self.trainer.world_size,
             accumulate=accumulate,
         )
-        module = self.trainer.lightning_module
         sampler = StepSampler(
             self.schedule.steps_per_epoch,
             accumulate=accumulate,
-            steps_done=lambda: int(module.steps_done),  # type: ignore[arg-type]
+            progress=cast(Progress, self.trainer.lightning_module),
         )
         return self._loader(dataset, sampler)
 
@@ -182,7 +198,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         return self._loader(dataset, None)
 
     def _loader(
-        self, dataset: Dataset[StepBatch], sampler: Sampler[int] | None
+        self, dataset: Dataset[StepBatch], sampler: Sampler[Any] | None
     ) -> DataLoader[StepBatch]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
@@ -190,5 +206,11 @@ class MultiTaskDataModule(pl.LightningDataModule):
             batch_size=None,  # an item is a whole batch already
             sampler=sampler,
             num_workers=self.num_workers,
+            worker_init_fn=_leave_ctrl_c_to_the_parent,
             pin_memory=on_gpu,
         )
+
+
+def _leave_ctrl_c_to_the_parent(worker: int) -> None:
+    """A terminal sends it to workers too; the training process still wants its last batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -26,6 +26,10 @@ class Freezable(Protocol):
     def heads(self) -> nn.ModuleDict:
         """The heads by task name."""
 
+    @property
+    def idle(self) -> Sequence[nn.Module]:
+        """What takes no part in any task's answer."""
+
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """All parameters, as `nn.Module` gives them."""
 
@@ -102,6 +106,8 @@ def combine(model: Freezable, step: int, *, parts: Sequence[Scheme]) -> list[nn.
 class Freezer:
     """The one owner of `requires_grad`: makes the model follow a scheme.
 
+    What takes no part in any answer is frozen with it.
+
     A frozen module gets no gradient and runs in eval mode, so without dropout, while the rest of
     the model trains. `model.train()` knows nothing of that: call `hold` after it, best in the
     model's own `train`:
@@ -132,7 +138,7 @@ class Freezer:
         Returns:
             Whether the set of learning parameters changed.
         """
-        thawed, self._frozen = self._frozen, tuple(self.scheme(model, step))
+        thawed, self._frozen = self._frozen, (*self.scheme(model, step), *model.idle)
         held = {id(parameter) for module in self._frozen for parameter in module.parameters()}
         changed = False
         for parameter in model.parameters():

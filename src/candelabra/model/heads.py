@@ -32,7 +32,12 @@ class Head(nn.Module, ABC):
     Args:
         width: Width of a token embedding.
         labels: Label names; a label's position is its id.
+
+    Attributes:
+        pools: Whether it reads the sentence embedding.
     """
+
+    pools = True
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:
         super().__init__()
@@ -142,6 +147,7 @@ class TaggingHead(Head):
             best tag. No training is involved.
     """
 
+    pools = False
     start_C: Tensor
     transition_CC: Tensor
 

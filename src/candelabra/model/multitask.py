@@ -67,6 +67,13 @@ class MultiTaskModel(nn.Module):
         pooling = self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
         return self.head(task)(encoded, pooling, first_BW)
 
+    @property
+    def idle(self) -> list[nn.Module]:
+        """Poolings that no head reads: they cannot learn, and several processes would wait."""
+        used = {task for task in self.heads if self.head(task).pools}
+        own = [pooling for task, pooling in self.poolings.items() if task not in used]
+        return own if used - set(self.poolings) else [self.pooling, *own]
+
     def head(self, task: str) -> Head:
         """The head of a task."""
         head = self.heads[task]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, TrainingError
 from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.objective.weighting.base import Weighting
@@ -71,7 +72,15 @@ class MultiTaskModule(pl.LightningModule):
         self.seed = seed
         self.steps_done = 0
         self.examples_seen = dict.fromkeys(self.objectives, 0)
+        self._in_step = dict.fromkeys(self.objectives, 0)  # examples of the present step
+        self.session = {"examples": 0, "tokens": 0}  # since this process started
+        self.scores: dict[str, float] = {}  # the main metrics of the last validation
+        self.epoch_scores: dict[str, float] = {}  # as they were where the epoch began
+        self.last_losses: dict[str, Tensor] = {}
+        self._latest_losses: dict[str, Tensor | float] = {}  # also of tasks the step leaves out
+        self.last_grad_norm: Tensor | None = None  # before clipping
         self._judged: set[str] = set()
+        self._stored_scores: dict[str, float] = {}  # of the checkpoint that was resumed
         # Registered, so that they move to the device with the module.
         self.metrics = nn.ModuleDict({task: o.metrics for task, o in self.objectives.items()})
 
@@ -107,7 +116,11 @@ class MultiTaskModule(pl.LightningModule):
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             # float16: a fused optimizer would only divide the scale out in its own step.
             scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+        self.last_grad_norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), gradient_clip_val
+        )
+        if self._writes_metrics():
+            self.log("train/grad_norm", self.last_grad_norm, batch_size=1)
 
     def on_fit_start(self) -> None:
         """Switches dropout on where nothing is frozen: `from_pretrained` leaves it off."""
@@ -123,22 +136,36 @@ class MultiTaskModule(pl.LightningModule):
     def training_step(self, batches: Mapping[str, Batch], batch_idx: int) -> Tensor:
         """Every task's loss at its own length, combined into one."""
         assert self.weighting is not None
+        self._in_step = {task: batch.num_examples for task, batch in batches.items()}
         logits = self.model(batches)
         losses = {task: self._loss(task, logits[task], batch) for task, batch in batches.items()}
+        self.last_losses = {task: loss.detach() for task, loss in losses.items()}
         total = self.weighting(
             {task: loss * self.objectives[task].loss_weight for task, loss in losses.items()}
         )
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=1)
-        self.log_dict(
-            {f"train/{task}/loss": loss.detach() for task, loss in losses.items()}, batch_size=1
-        )
+        self._latest_losses.update(self.last_losses)
+        if self._writes_metrics():
+            self._log_step(total.detach())
+        return total
+
+    def _writes_metrics(self) -> bool:
+        """Whether this step is written: Lightning's `log` takes milliseconds of every call."""
+        due = self.trainer._logger_connector.should_update_logs
+        return due or self.trainer.global_step == 0
+
+    def _log_step(self, total: Tensor) -> None:
+        """The same keys in every step, also where a step carries one task."""
+        assert self.weighting is not None
+        self.log("train/loss", total, prog_bar=True, batch_size=1)
+        values: dict[str, Any] = {
+            f"train/{task}/loss": loss for task, loss in self._latest_losses.items()
+        }
         if self.weighting.lr is not None:
             weights = self.weighting.weights()
-            self.log_dict({f"train/{t}/weight": weights[t] for t in batches}, batch_size=1)
-        for task, batch in batches.items():
-            seen = self.examples_seen[task] + batch.num_examples
-            self.log(examples_axis(task), float(seen), batch_size=1)
-        return total
+            values |= {f"train/{task}/weight": weight for task, weight in weights.items()}
+        for task, seen in self.examples_seen.items():
+            values[examples_axis(task)] = float(seen + self._in_step.get(task, 0))
+        self.log_dict(values, batch_size=1)
 
     def _loss(self, task: str, logits: Tensor, batch: Batch) -> Tensor:
         """The loss' part of the global mean.
@@ -155,6 +182,8 @@ class MultiTaskModule(pl.LightningModule):
         if self.trainer.global_step > self.steps_done:
             for task, sub_batch in batch.items():
                 self.examples_seen[task] += sub_batch.num_examples
+                self.session["examples"] += sub_batch.num_examples
+                self.session["tokens"] += sub_batch.num_tokens
         self.steps_done = self.trainer.global_step
 
     def validation_step(self, batches: Mapping[str, Batch], batch_idx: int) -> dict[str, Tensor]:
@@ -170,20 +199,25 @@ class MultiTaskModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val/<task>/<metric>` and `val/score`."""
-        self._log_metrics("val")
+        self.scores = self._log_metrics("val")
+
+    def on_train_epoch_end(self) -> None:
+        """The schedule's next epoch begins with the scores of now."""
+        self.epoch_scores = self.scores
 
     def on_test_epoch_end(self) -> None:
         """Logs `test/<task>/<metric>` and `test/score`."""
         self._log_metrics("test")
 
-    def _log_metrics(self, split: str) -> None:
-        main = []
+    def _log_metrics(self, split: str) -> dict[str, float]:
+        """The main metric of each task that was judged."""
+        main = {}
         judged = self._judged_anywhere()
         for task, objective in self.objectives.items():
             if task not in judged:
                 continue
             found = objective.metrics.compute()
-            main.append(torch.as_tensor(found[objective.main_metric]).float())
+            main[task] = float(found[objective.main_metric])
             values = {f"{split}/{task}/{key}": float(v) for key, v in found.items()}
             # Those of single entity types go into the final tables, not into dozens of charts.
             self.log_dict({key: v for key, v in values.items() if key.count("/") == 2})
@@ -191,26 +225,56 @@ class MultiTaskModule(pl.LightningModule):
             objective.metrics.reset()
         self._judged.clear()
         if main:
-            self.log(f"{split}/score", torch.stack(main).mean(), prog_bar=True)
+            self.log(f"{split}/score", math.fsum(main.values()) / len(main), prog_bar=True)
+        return main
 
     def _judged_anywhere(self) -> set[str]:
         """Tasks with examples on any rank: all ranks have to sum the same metrics."""
-        here = [int(task in self._judged) for task in self.objectives]
-        counts = self.all_gather(torch.tensor(here, device=self.device))
-        found = torch.as_tensor(counts).reshape(-1, len(here)).any(0).tolist()
-        return {task for task, seen in zip(self.objectives, found, strict=True) if seen}
+        here = torch.tensor([task in self._judged for task in self.objectives]).long()
+        anywhere = self.trainer.strategy.reduce(here.to(self.device), reduce_op="sum")
+        found = torch.as_tensor(anywhere).tolist()
+        return {task for task, count in zip(self.objectives, found, strict=True) if count}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the progress and the latest scores beside the weights."""
         # A checkpoint callback saves before `on_train_batch_end` has counted here.
         checkpoint["steps_done"] = self.trainer.global_step
-        checkpoint["examples_seen"] = self.examples_seen
-        checkpoint["scores"] = scores_of(self.trainer, "val")
+        uncounted = self._in_step if self.trainer.global_step > self.steps_done else {}
+        checkpoint["examples_seen"] = {
+            task: seen + uncounted.get(task, 0) for task, seen in self.examples_seen.items()
+        }
+        checkpoint["losses"] = {task: float(loss) for task, loss in self._latest_losses.items()}
+        checkpoint["main_scores"] = {"last": self.scores, "epoch": self.epoch_scores}
+        checkpoint["scores"] = self.val_scores()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the progress up again."""
+        """Takes the progress up again.
+
+        Raises:
+            TrainingError: The weights are those of another model.
+        """
+        self._check_fits(checkpoint["state_dict"])
         self.steps_done = checkpoint["steps_done"]
         self.examples_seen = checkpoint["examples_seen"]
+        self._latest_losses = checkpoint["losses"]
+        self.scores = checkpoint["main_scores"]["last"]
+        self.epoch_scores = checkpoint["main_scores"]["epoch"]
+        self._stored_scores = checkpoint["scores"]
+
+    def _check_fits(self, theirs: Mapping[str, Tensor]) -> None:
+        ours = self.state_dict()
+        shapes = [{key: list(t.shape) for key, t in state.items()} for state in (ours, theirs)]
+        for key in sorted(shapes[0].keys() | shapes[1].keys()):
+            here, there = (found.get(key) for found in shapes)
+            if here != there:
+                raise TrainingError(
+                    f"the checkpoint is of another model: {key} is {there or 'not'} there, and "
+                    f"{here or 'not'} here"
+                )
+
+    def val_scores(self) -> dict[str, float]:
+        """All metrics of the last validation, also where it was before a resume."""
+        return {**self._stored_scores, **scores_of(self.trainer, "val")}
 
 
 def scores_of(trainer: pl.Trainer, split: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from candelabra.data.collate import TokenizedSplit
@@ -55,6 +56,18 @@ class PredictionWriter(pl.Callback):
                 self._rows[task][index] = {"row": row, "label": right, "prediction": answer}
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes one file a task."""
-        for task, rows in self._rows.items():
+        """Writes one file a task, with the rows of all processes."""
+        for task, rows in self._gathered(trainer).items():
             write_jsonl(self.folder / f"{task}.jsonl", [rows[index] for index in sorted(rows)])
+
+    def _gathered(self, trainer: pl.Trainer) -> dict[str, dict[int, Any]]:
+        """Everyone's rows, in the first process; nothing in the others."""
+        if trainer.world_size == 1:
+            return self._rows
+        everyone: list[Any] = [None] * trainer.world_size
+        torch.distributed.gather_object(self._rows, everyone if trainer.is_global_zero else None)
+        found: dict[str, dict[int, Any]] = {}
+        for rows in everyone if trainer.is_global_zero else []:
+            for task in rows:
+                found.setdefault(task, {}).update(rows[task])
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,20 +35,29 @@ class RunFolder:
     Args:
         path: The folder.
         run_id: The run's id, kept by every resume.
+        record: What `run.json` holds.
+        writes: False in all but the first of several processes.
     """
 
     path: Path
     run_id: str
     record: dict[str, Any] = field(default_factory=dict)
+    writes: bool = True
 
-    def start(self, config: Mapping[str, Any], overrides: list[str]) -> None:
+    def start(
+        self, config: Mapping[str, Any], overrides: list[str], config_dirs: Sequence[str] = ()
+    ) -> None:
         """Writes `config.yaml` (resolved) and `run.json` with the status `running`."""
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        if self.writes:
+            text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+            write_text(self.path / "config.yaml", text)
         self.update(
             run_id=self.run_id,
             status="running",
             started=_now(),
             overrides=overrides,
+            config_dirs=[str(Path(folder).absolute()) for folder in config_dirs],
+            cwd=str(Path.cwd()),
             seed=config["seed"],
             git_commit=_git_commit(),
             python=platform.python_version(),
@@ -56,10 +65,17 @@ class RunFolder:
             versions={name: _version(name) for name in PACKAGES},
         )
 
+    def go_on(self) -> None:
+        """Opens `run.json` again; what the first start wrote stays."""
+        for key in ("ended", "error"):
+            self.record.pop(key, None)
+        self.update(status="running", resumed=[*self.record.get("resumed", []), _now()])
+
     def update(self, **facts: Any) -> None:
         """Adds facts to `run.json`."""
         self.record.update(facts)
-        write_json(self.path / "run.json", self.record)
+        if self.writes:
+            write_json(self.path / "run.json", self.record)
 
     def finish(self, status: str, *, error: str | None = None) -> None:
         """Closes `run.json` with `finished`, `failed` or `interrupted`."""

@@ -1,0 +1,134 @@
+"""One training: from the configuration to a trained bundle, in order."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from candelabra.config import plain, run_id_of
+from candelabra.errors import TrainingError
+from candelabra.hydra_messages import building
+from candelabra.launching import rank
+from candelabra.training.run_folder import RunFolder
+
+_log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from candelabra.resuming import StoredRun
+
+
+def run(
+    cfg: DictConfig,
+    folder: Path,
+    overrides: list[str],
+    *,
+    config_dirs: Sequence[str] = (),
+    resume: StoredRun | None = None,
+) -> dict[str, float]:
+    """One training with its record; the folder says how it ended, whatever happens.
+
+    Args:
+        cfg: A configuration that passed `validate`.
+        folder: The run folder.
+        overrides: What the person typed, for the record.
+        config_dirs: Folders of yamls beside candelabra's own, for the record.
+        resume: The run that goes on; None starts one.
+
+    Returns:
+        The metrics, as in `metrics.json`.
+    """
+    if resume is None:
+        record = RunFolder(folder, run_id_of(folder), writes=rank() == 0)
+        record.start(plain(cfg), overrides, config_dirs)
+    else:
+        record = RunFolder(folder, resume.record["run_id"], dict(resume.record), writes=rank() == 0)
+        record.go_on()
+    try:
+        metrics = train(cfg, record, resume)
+    except BaseException as error:  # recorded, whatever it is, and raised again
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        try:
+            record.finish("interrupted" if interrupted else "failed", error=repr(error))
+        except OSError as full:  # the same disk, as a rule; `error` is what tells more
+            _log.warning("the end of the run cannot be recorded: %s", full)
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning makes a plain exit with status 1 of it.
+            raise KeyboardInterrupt from error
+        if isinstance(error, RuntimeError) and re.search(
+            r"DataLoader worker .*(pid|exit)", str(error)
+        ):
+            raise TrainingError(
+                f"a process that prepares batches has died: {error} "
+                "Memory may be short: num_workers=0 does without such processes"
+            ) from error
+        raise
+    record.finish("finished")
+    return metrics
+
+
+def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -> dict[str, float]:
+    """Data, model, trainer, fit, test, bundle: the one path from configuration to result."""
+    import pytorch_lightning as pl
+    import torch
+
+    from candelabra import build, finishing, hardware, report
+    from candelabra.data.module import MultiTaskDataModule
+    from candelabra.quiet import quiet
+    from candelabra.training.tracking import tracked
+
+    config = plain(cfg)
+    quiet()
+    device = hardware.device_type(cfg.trainer.accelerator)
+    # A resumed run keeps its precision, also on a machine that would choose another.
+    asked = cfg.trainer.precision if resume is None else resume.record["precision"]
+    precision = hardware.precision(asked, device)
+    pl.seed_everything(cfg.seed, verbose=False)
+
+    with building():
+        backbone = build.backbone(cfg.encoder)
+        data = build.tasks_data(cfg.tasks)
+        fingerprints = {name: task.fingerprint for name, task in data.items()}
+        if resume is not None:
+            resume.check_data(fingerprints)
+        tokenizer = backbone.tokenizer()
+        splits = build.tokenized_tasks(data, tokenizer, cfg.paths.cache_dir)
+        schedule = build.schedule(cfg, splits)
+        datamodule = MultiTaskDataModule(
+            splits,
+            schedule=schedule,
+            eval_batch_size=cfg.eval_batch_size,
+            num_workers=cfg.num_workers,
+        )
+        labels = {name: task.labels for name, task in data.items()}
+        model = build.model(cfg, labels, backbone.load())
+        module = build.module(cfg, model, labels, schedule.total_steps)
+        module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
+        trainer = build.trainer(cfg, precision=precision, record=record)
+
+    report.show(report.tasks_table(data, schedule), report.model_table(model))
+    record.update(
+        device=device,
+        precision=precision,
+        threads=torch.get_num_threads(),
+        processes=trainer.world_size,
+        fingerprints=fingerprints,
+        skipped={name: task.skipped for name, task in data.items()},
+        steps_per_epoch=schedule.steps_per_epoch,
+    )
+    with tracked(trainer, config, cfg.tasks):
+        started = time.perf_counter()
+        checkpoint = None if resume is None else resume.checkpoint
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        record.update(**finishing.pace(module, time.perf_counter() - started))
+        metrics = finishing.test_best(trainer, module, datamodule, record.path)
+        if trainer.is_global_zero:
+            record.metrics(metrics)
+            finishing.bundle(config, model, tokenizer, labels, metrics).save(record.path / "bundle")
+    report.show(*report.result_tables(metrics), f"run folder: {record.path}")
+    return metrics

@@ -1,0 +1,206 @@
+"""What a resume needs, in one file that is always whole."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from candelabra.errors import TrainingError
+from candelabra.files import remove_drafts, replacing
+from candelabra.training.metrics_file import MetricsFile
+from candelabra.training.module import MultiTaskModule
+
+RESUME_FILE = "resume.ckpt"
+NEEDED = ("state_dict", "loops", "callbacks", "optimizer_states", "steps_done")
+"""What is in every checkpoint that a run goes on from."""
+DAMAGES = (
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch.load raises, by where the damage is."""
+
+
+def read_checkpoint(path: Path, *, map_location: Any = None) -> dict[str, Any]:
+    """Tensors and plain values; nothing in the file is executed.
+
+    Raises:
+        TrainingError: The file is missing, damaged or holds anything else.
+    """
+    try:
+        found = torch.load(path, map_location=map_location, weights_only=True)
+    except DAMAGES as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TrainingError(f"the checkpoint {path} cannot be read: {reason}") from error
+    if not isinstance(found, dict):
+        raise TrainingError(f"the checkpoint {path} cannot be read: it holds no dict")
+    return found
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's files, but written whole or not at all, and read as data alone."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Replaces `path`.
+
+        Raises:
+            TrainingError: It cannot be written; what stood there before still does.
+        """
+        try:
+            remove_drafts(Path(path))
+            with replacing(Path(path)) as stream:
+                torch.save(checkpoint, stream)
+        except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
+            stands = "the previous one stands" if Path(path).exists() else "there is none yet"
+            raise TrainingError(
+                f"the checkpoint {path} could not be written ({error}); {stands}"
+            ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads what a run goes on from; nothing is executed, whatever is asked.
+
+        Raises:
+            TrainingError: The file is missing, damaged or holds anything else.
+        """
+        found = read_checkpoint(Path(path), map_location=map_location)
+        missing = [key for key in NEEDED if key not in found]
+        if missing:
+            raise TrainingError(f"the checkpoint {path} cannot be read: it lacks {missing}")
+        return found
+
+
+class ResumeCheckpoint(Checkpoint):
+    """Writes `resume.ckpt` every few steps and before every validation.
+
+    At the end of a step whose validation is still to come, Lightning would restart behind that
+    validation. So there the file is written when the validation starts, and a resumed run begins
+    with it. At an epoch's end without a validation Lightning would leave out what belongs to that
+    end; there the next step is waited for.
+
+    Args:
+        dirpath: The folder of the file.
+        every_n_train_steps: Optimizer steps between two writes.
+    """
+
+    def __init__(self, *, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
+        super().__init__()
+        if every_n_train_steps < 1:
+            raise ValueError(
+                "callbacks.checkpoint.every_n_train_steps must be 1 or more, "
+                f"got {every_n_train_steps}"
+            )
+        self.path = Path(dirpath) / RESUME_FILE
+        self.every_n_train_steps = every_n_train_steps
+        self._saved_step = 0
+        self._before_validation = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A step that a resumed run starts from is not written again, nor are its metrics."""
+        self._saved_step = trainer.global_step
+        for logger in trainer.loggers:
+            if trainer.global_step and isinstance(logger, MetricsFile):
+                logger.resume_at(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """Writes where a step is due, as soon as a run can go on from there."""
+        every = self.every_n_train_steps
+        due = trainer.global_step // every > self._saved_step // every
+        if due and can_go_on_from_here(trainer, pl_module):
+            self.save(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the state from which this validation is run again.
+
+        Between the micro-batches of a step there is none: gradients are not stored.
+        """
+        fits = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if fits and not trainer.fit_loop._should_accumulate():
+            self._before_validation = True
+            self.save(trainer)
+            self._before_validation = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Tells Lightning whether a validation has begun, of which nothing is done."""
+        loops = checkpoint["loops"]["fit_loop"]
+        total = loops["epoch_loop.val_loop.batch_progress"]["total"]
+        # Set, not added: a run that was resumed here before still has its own.
+        total["ready"] = total["started"] = total["processed"] + self._before_validation
+        checkpoint["accumulate_grad_batches"] = trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Lightning counts micro-batches; now there may be more or fewer of them in a step.
+
+        Raises:
+            TrainingError: A callback's state names a file out of its folder, which Lightning would
+                remove as soon as there is a better one.
+        """
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                _check_paths(callback, checkpoint["callbacks"].get(callback.state_key, {}))
+        before, now = checkpoint["accumulate_grad_batches"], trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            added = counts["ready"] // before * now - counts["ready"]
+            counts.update({key: count + added for key, count in counts.items()})
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Writes the file, after the metrics of the steps that it holds."""
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.before_checkpoint(trainer)
+            else:
+                logger.save()
+        trainer.save_checkpoint(self.path)
+        self._saved_step = trainer.global_step
+
+
+def _check_paths(callback: ModelCheckpoint, state: Mapping[str, Any]) -> None:
+    folder = Path(callback.dirpath or ".").resolve()
+    named = [state.get(key) for key in ("best_model_path", "kth_best_model_path")]
+    for path in [*named, *state.get("best_k_models", {})]:
+        if path and not Path(path).resolve().is_relative_to(folder):
+            raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")
+
+
+def can_go_on_from_here(trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+    """Whether a checkpoint at the end of the present batch holds all that came before it.
+
+    So it is at the end of an optimizer step, unless a validation or the epoch's end follows.
+    """
+    assert isinstance(pl_module, MultiTaskModule)
+    loop = trainer.fit_loop
+    # The module counts a step after its callbacks were called.
+    stepped = trainer.global_step > pl_module.steps_done
+    ends = loop.epoch_loop._num_ready_batches_reached()
+    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]
+    return stepped and not ends and not validates
+
+
+def resume_checkpoint(trainer: pl.Trainer) -> ResumeCheckpoint | None:
+    """The callback that keeps the resume checkpoint; None where the run keeps none."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ResumeCheckpoint):
+            return callback
+    return None

@@ -1,0 +1,192 @@
+"""Trainings killed with SIGKILL and resumed, against the same training that nobody touched."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+import torch
+
+from forking import Forks
+from killing import HALF_WRITTEN, MILLISECONDS, POINT, RENAMED
+
+KILLED = -9
+LIMITS = {"train": (30, 20), "validation": (12, 8), "test": (12, 8)}
+COMMON = [
+    *("encoder=tiny", "logger=csv", "callbacks=kill", "--config-dir", "mine"),
+    *("trainer.max_epochs=2", "batch_size=8", "eval_batch_size=4", "optimizer.lr=2e-2"),
+    *("trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_train_steps=2"),
+    *(f"+tasks.sentiment.limit.{split}={sizes[0]}" for split, sizes in LIMITS.items()),
+    *(f"+tasks.movie.limit.{split}={sizes[1]}" for split, sizes in LIMITS.items()),
+]
+GAP = ["balancing=gap_driven", "balancing.shares.references={sentiment: .9, movie: .7}"]
+CONFIGURATIONS = {
+    # Validations lie in the midst of an epoch, some of them in the midst of a step.
+    "everything": [
+        *("trainer.precision=32-true", "trainer.accumulate_grad_batches=2", *GAP),
+        *("trainer.val_check_interval=3", "weighting=uncertainty"),
+    ],
+    "float32": ["trainer.precision=32-true", "num_workers=2", "logger=default"],
+    "bf16": ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"],
+    "alternate": [
+        *("trainer.precision=bf16-mixed", "step=alternate", "weighting=uncertainty"),
+        *("num_workers=2", "trainer.val_check_interval=5"),
+    ],
+    "early stopping": ["callbacks=kill_stopping", "trainer.max_epochs=6", "num_workers=2", *GAP],
+    "two processes": ["trainer=ddp_cpu", "trainer.precision=32-true", *GAP],
+}
+"""All of them with dropout, as the tiny encoder and the heads have it."""
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    root = tmp_path_factory.mktemp("killed")
+    (root / "mine" / "callbacks").mkdir(parents=True)
+    for name, text in {
+        "kill": "defaults: [plain, _self_]\nkill: {_target_: killing.Kill}\n",
+        "kill_stopping": "defaults: [early_stopping, kill, _self_]\nprogress: null\n",
+    }.items():
+        (root / "mine" / "callbacks" / f"{name}.yaml").write_text(text)
+    forks = Forks(root)
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="module")
+def unbroken(forks: Forks) -> Callable[[str], Path]:
+    """The run folder of a configuration that nobody killed."""
+
+    @cache
+    def train(name: str) -> Path:
+        done = forks("train", *COMMON, *CONFIGURATIONS[name], f"hydra.run.dir=whole {name}")
+        assert (done.status, done.err) == (0, "")
+        return forks.folder / f"whole {name}"
+
+    return train
+
+
+def resumed(forks: Forks, folder: Path, at: str = "") -> int:
+    """Goes on in the folder; anew where the run had no checkpoint yet."""
+    done = forks("train", f"resume={folder}", "allow=[killing.Kill]", **{POINT: at})
+    assert done.err == ""
+    return done.status
+
+
+def killed_and_resumed(forks: Forks, name: str, *points: str) -> Path:
+    """Killed at the first point, resumed and killed at the next, and resumed to the end."""
+    folder = forks.folder / f"{name} {' '.join(points)}"
+    words = [*COMMON, *CONFIGURATIONS[name], f"hydra.run.dir={folder.name}"]
+    assert forks("train", *words, **{POINT: points[0]}).status == KILLED
+    assert json.loads((folder / "run.json").read_text())["status"] == "running"
+    for point in points[1:]:
+        assert resumed(forks, folder, point) == KILLED
+    assert resumed(forks, folder) == 0
+    return folder
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    """Every file of results has the same bytes, but for names and times."""
+    patterns = ("bundle/*.*", "bundle/encoder/*", "predictions/*", "metrics.*")
+    files = [file.relative_to(whole) for pattern in patterns for file in whole.glob(pattern)]
+    assert len(files) >= 12
+    for file in files:
+        assert (run / file).read_bytes() == (whole / file).read_bytes(), file
+    one, other = (
+        torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+        for folder in (run, whole)
+    )
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    assert all(tensor.equal(other["state_dict"][key]) for key, tensor in one["state_dict"].items())
+    assert one["scores"] == other["scores"]
+    assert {file.name for file in run.rglob(".*") if file.is_file()} == set(), "a draft is left"
+    record, untouched = (json.loads((f / "run.json").read_text()) for f in (run, whole))
+    for key in ("status", "steps", "steps_per_epoch", "fingerprints", "precision"):
+        assert record[key] == untouched[key]
+    assert record["resumed"]
+
+
+@pytest.mark.parametrize(
+    "point", ["on_before_optimizer_step:9", "on_validation_batch_end:8", f"{HALF_WRITTEN}:4"]
+)
+def test_a_killed_run_ends_as_if_nobody_had_killed_it(
+    forks: Forks, unbroken: Callable[[str], Path], point: str
+) -> None:
+    run = killed_and_resumed(forks, "everything", point)
+    assert_same(run, unbroken("everything"))
+
+
+ONE_PROCESS = [name for name in CONFIGURATIONS if name != "two processes"]
+IN_A_STEP = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")
+IN_A_VALIDATION = ("on_validation_start:1", "on_validation_batch_end:7", "on_validation_end:1")
+AT_AN_END = ("on_train_epoch_end:0", "on_train_epoch_end:1", "on_test_batch_end:1")
+IN_A_CHECKPOINT = (f"{HALF_WRITTEN}:2", f"{HALF_WRITTEN}:5", f"{RENAMED}:1", f"{RENAMED}:4")
+
+
+def points_of(name: str) -> list[tuple[str, ...]]:
+    """Where six runs of a configuration are killed, one of them twice and one three times."""
+    random = Random(name)
+    steps = [f"{random.choice(IN_A_STEP)}:{random.randrange(5, 8)}" for _ in range(3)]
+    again = [f"{random.choice(IN_A_STEP)}:{random.randrange(1, 3)}" for _ in range(3)]
+    kinds = [random.choice(kind) for kind in (IN_A_VALIDATION, AT_AN_END, IN_A_CHECKPOINT)]
+    return [(steps[0],), *((kind,) for kind in kinds), (steps[1], again[0]), (steps[2], *again[1:])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "points"), [(name, points) for name in ONE_PROCESS for points in points_of(name)]
+)
+def test_any_configuration_killed_anywhere(
+    forks: Forks, unbroken: Callable[[str], Path], name: str, points: tuple[str, ...]
+) -> None:
+    assert_same(killed_and_resumed(forks, name, *points), unbroken(name))
+
+
+@pytest.mark.slow
+def test_a_run_is_killed_until_it_is_done(forks: Forks, unbroken: Callable[[str], Path]) -> None:
+    """Wherever its time is over, in W&B's hands or anywhere else."""
+    random, folder = Random(0), forks.folder / "again and again"
+    words = [*COMMON, *CONFIGURATIONS["float32"], f"hydra.run.dir={folder.name}"]
+    lives = 0
+    while lives < 60:
+        if (folder / "checkpoints" / "resume.ckpt").exists():
+            words = [f"resume={folder}", "allow=[killing.Kill]"]
+        at = f"{MILLISECONDS}:{random.randrange(100, 1500)}"
+        status = forks("train", *words, **{POINT: at}).status
+        if status == 0:
+            break
+        assert status == KILLED
+        lives += 1
+    assert lives > 2
+    assert_same(folder, unbroken("float32"))
+    record = json.loads((folder / "run.json").read_text())
+    links = [link.name for link in (forks.folder / "outputs" / "wandb").glob("offline-run-*")]
+    assert len([name for name in links if name.endswith(record["run_id"])]) > 2
+
+
+@pytest.mark.slow
+def test_the_launcher_of_two_processes_is_killed(
+    forks: Forks, unbroken: Callable[[str], Path]
+) -> None:
+    """Its processes end by themselves; the resumed run starts two new ones."""
+    whole = unbroken("two processes")
+    for point in ("on_train_batch_end:9", "on_validation_batch_end:4"):
+        run = forks.folder / point
+        words = [*COMMON, *CONFIGURATIONS["two processes"], f"hydra.run.dir={run.name}"]
+        assert forks("train", *words, **{POINT: point}).status == KILLED
+        end = time.monotonic() + 15
+        while left := [p for p in psutil.process_iter(["cmdline"]) if belongs(p, run)]:
+            assert time.monotonic() < end, left
+            time.sleep(0.1)
+        assert resumed(forks, run) == 0
+        assert_same(run, whole)
+        assert json.loads((run / "run.json").read_text())["processes"] == 2
+
+
+def belongs(process: psutil.Process, run: Path) -> bool:
+    return any(str(run.name) in word for word in process.info["cmdline"] or [])
