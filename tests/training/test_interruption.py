@@ -15,6 +15,7 @@ from candelabra.training.interruption import StopOnSignal
 from candelabra.training.module import MultiTaskModule
 from toys import Splits, difference, fit, tiny, toy_model, toy_module
 
+HALF_STEPS = {"val_check_interval": 3, "accumulate_grad_batches": 2}
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -51,13 +52,24 @@ def train(toys: Splits, folder: Path, *callbacks: pl.Callback, **kwargs: Any) ->
 @pytest.mark.parametrize(
     ("hook", "number", "settings", "steps"),
     [
-        ("on_train_batch_start", 1, {}, 2),
-        ("on_train_batch_start", 2, {"accumulate_grad_batches": 2}, 2),  # in the midst of a step
-        ("on_before_optimizer_step", 2, {}, 3),  # a validation follows
-        ("on_validation_batch_end", 2, {}, 3),
-        ("on_train_batch_end", 2, {"limit_val_batches": 0}, 4),  # an epoch ends
-        ("on_train_batch_start", 2, {"val_check_interval": 2}, 4),  # it ends without a validation
-        ("on_validation_batch_end", 6, {"val_check_interval": 3, "accumulate_grad_batches": 2}, 4),
+        ("on_train_batch_start", 1, {}, (2, 2)),
+        (
+            "on_train_batch_start",
+            2,
+            {"accumulate_grad_batches": 2},
+            (2, 2),
+        ),  # in the midst of a step
+        ("on_before_optimizer_step", 2, {}, (3, 3)),  # a validation follows
+        ("on_validation_batch_end", 2, {}, (3, 3)),
+        ("on_train_batch_end", 2, {"limit_val_batches": 0}, (4, 4)),  # an epoch ends
+        (
+            "on_train_batch_start",
+            2,
+            {"val_check_interval": 2},
+            (4, 4),
+        ),  # it ends without a validation
+        # The third validation lies in the midst of a step.
+        ("on_validation_batch_end", 11, HALF_STEPS, (4, 3)),
     ],
 )
 def test_a_run_ends_with_its_step_and_goes_on(
@@ -67,7 +79,7 @@ def test_a_run_ends_with_its_step_and_goes_on(
     hook: str,
     number: int,
     settings: dict[str, Any],
-    steps: int,
+    steps: tuple[int, int],
 ) -> None:
     whole = train(toys, tmp_path / "whole", **settings)
     for sent, status in STATUS.items():
@@ -80,7 +92,10 @@ def test_a_run_ends_with_its_step_and_goes_on(
         _, noted, ended, go_on = capsys.readouterr().err.splitlines()
         assert noted == f"candelabra: {sent.name}: finishing the step"
         file = folder / RESUME_FILE
-        assert ended == f"candelabra: {sent.name}: ended after step {steps}, saved in {file}"
+        assert (
+            ended
+            == f"candelabra: {sent.name}: ended after step {steps[0]}; step {steps[1]} is saved in {file}"
+        )
         assert go_on == "  go on with: candelabra train resume=X"
         resumed = train(toys, folder, ckpt_path=str(file), **settings)
         assert difference(whole, resumed) == 0
@@ -93,8 +108,8 @@ def test_a_signal_at_the_very_end_is_not_lost(
     with pytest.raises(SystemExit) as caught:
         train(toys, tmp_path, Send("on_train_epoch_end", 1, [signal.SIGTERM]), **settings)
     assert caught.value.code == 143
-    said = "nothing is saved" if settings else f"saved in {tmp_path / RESUME_FILE}"
-    assert f"ended after step 6, {said}" in capsys.readouterr().err
+    said = "nothing is saved" if settings else f"step 6 is saved in {tmp_path / RESUME_FILE}"
+    assert f"ended after step 6; {said}" in capsys.readouterr().err
 
 
 def test_a_run_without_checkpoints_says_so(
@@ -103,7 +118,7 @@ def test_a_run_without_checkpoints_says_so(
     with pytest.raises(SystemExit):
         train(toys, tmp_path, Send("on_train_batch_start", 1, [signal.SIGTERM]), keeps=False)
     *_, last = capsys.readouterr().err.splitlines()
-    assert last == "candelabra: SIGTERM: ended after step 2, nothing is saved"
+    assert last == "candelabra: SIGTERM: ended after step 2; nothing is saved"
 
 
 def test_only_a_second_signal_after_a_while_ends_at_once(

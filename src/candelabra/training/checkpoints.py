@@ -96,6 +96,10 @@ class ResumeCheckpoint(Checkpoint):
     Args:
         dirpath: The folder of the file.
         every_n_train_steps: Optimizer steps between two writes.
+
+    Attributes:
+        path: The file.
+        saved_step: The step that it holds, or that this process started from.
     """
 
     def __init__(self, *, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
@@ -107,12 +111,12 @@ class ResumeCheckpoint(Checkpoint):
             )
         self.path = Path(dirpath) / RESUME_FILE
         self.every_n_train_steps = every_n_train_steps
-        self._saved_step = 0
+        self.saved_step = 0
         self._before_validation = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A step that a resumed run starts from is not written again, nor are its metrics."""
-        self._saved_step = trainer.global_step
+        self.saved_step = trainer.global_step
         for logger in trainer.loggers:
             if trainer.global_step and isinstance(logger, MetricsFile):
                 logger.resume_at(trainer.global_step)
@@ -122,7 +126,7 @@ class ResumeCheckpoint(Checkpoint):
     ) -> None:
         """Writes where a step is due, as soon as a run can go on from there."""
         every = self.every_n_train_steps
-        due = trainer.global_step // every > self._saved_step // every
+        due = trainer.global_step // every > self.saved_step // every
         if due and can_go_on_from_here(trainer, pl_module):
             self.save(trainer)
 
@@ -173,7 +177,7 @@ class ResumeCheckpoint(Checkpoint):
             else:
                 logger.save()
         trainer.save_checkpoint(self.path)
-        self._saved_step = trainer.global_step
+        self.saved_step = trainer.global_step
 
 
 def _check_paths(callback: ModelCheckpoint, state: Mapping[str, Any]) -> None:

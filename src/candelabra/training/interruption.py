@@ -104,12 +104,12 @@ class StopOnSignal(Checkpoint):
     def _leave(self, trainer: pl.Trainer) -> None:
         received = self._received or signal.SIGTERM
         if trainer.is_global_zero:
+            said = f"candelabra: {received.name}: ended after step {trainer.global_step}; "
             checkpoint = resume_checkpoint(trainer)
-            saved = checkpoint.path if checkpoint and checkpoint.path.is_file() else None
-            where = f"saved in {saved}" if saved else "nothing is saved"
-            print(
-                f"candelabra: {received.name}: ended after step {trainer.global_step}, {where}"
-                + (f"\n  go on with: {self.resume_command}" if saved else ""),
-                file=sys.stderr,
-            )
+            if checkpoint is None or not checkpoint.path.is_file():
+                said += "nothing is saved"
+            else:
+                said += f"step {checkpoint.saved_step} is saved in {checkpoint.path}"
+                said += f"\n  go on with: {self.resume_command}"
+            print(said, file=sys.stderr)
         raise SystemExit(128 + received)
