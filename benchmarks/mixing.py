@@ -56,7 +56,7 @@ TRAINING_ONLY = [
     "callbacks.checkpoint=null",
     "logger=csv",
     "trainer.limit_val_batches=0",
-    "trainer.limit_test_batches=1",
+    "trainer.limit_test_batches=2",
     "+callbacks.meter._target_=lightning_meter.MeterCallback",
 ]
 SPEEDS = ("steps_per_second", "examples_per_second", "tokens_per_second", "padding")

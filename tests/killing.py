@@ -1,22 +1,25 @@
-"""A callback that kills its training where a test says; no yaml of conf/ has it."""
+"""A callback that kills its training, or worse, where a test says; no yaml of conf/ has it."""
 
 from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytorch_lightning as pl
 import torch
 
 from candelabra import files
 
 POINT = "KILL_AT"
-"""The variable that names a point, and how many times it is passed before: `train_batch_end:3`."""
+"""The variable that names a point, how many times it is passed before, and what happens there:
+`on_train_batch_end:3:TERM`."""
 HOOKS = (
     "on_train_batch_start",
     "on_before_optimizer_step",
@@ -33,12 +36,38 @@ MILLISECONDS = "milliseconds"
 """Of training, wherever that is."""
 
 
+def kill() -> None:
+    """As the kernel does when memory is short: this process, or the one that launched it."""
+    launched = "CANDELABRA_LAUNCHED" in os.environ
+    os.kill(os.getppid() if launched else os.getpid(), signal.SIGKILL)
+
+
+def kill_workers() -> None:
+    """The processes that prepare batches."""
+    for process in psutil.Process().children():
+        process.kill()
+
+
+def fill_disk() -> None:
+    """No file may grow any more beyond what metrics and records need."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+
+ACTIONS = {
+    "KILL": kill,
+    "TERM": lambda: signal.raise_signal(signal.SIGTERM),
+    "INT": lambda: signal.raise_signal(signal.SIGINT),
+    "WORKERS": kill_workers,
+    "DISK": fill_disk,
+}
+
+
 class Kill(pl.Callback):
-    """Kills the process, or the one that launched it, at a point of its training."""
+    """Acts at a point of a training."""
 
     def __init__(self) -> None:
-        self.point, _, left = os.environ.get(POINT, "").partition(":")
-        self._left = int(left or 0)
+        self.point, left, self.action = [*os.environ.get(POINT, "").split(":"), "0", "KILL"][:3]
+        self._left = int(left)
         if self.point in HOOKS:
             setattr(self, self.point, lambda *_, **__: self.passes())
 
@@ -57,8 +86,7 @@ class Kill(pl.Callback):
 
     def passes(self) -> None:
         if self._left == 0:
-            launched = "CANDELABRA_LAUNCHED" in os.environ
-            os.kill(os.getppid() if launched else os.getpid(), signal.SIGKILL)
+            ACTIONS[self.action]()
         self._left -= 1
 
     def _half(self, save: Callable[..., None]) -> Callable[..., None]:

@@ -159,6 +159,7 @@ CASES = {
     "epochs": (["trainer.max_epochs=0"], ["trainer.max_epochs", "at least 1, got 0"]),
     "steps": (["balancing.steps_per_epoch=0"], ["balancing.steps_per_epoch", "got 0"]),
     "limit": (["trainer.limit_train_batches=0"], ["limit_train_batches", "at least 1, got 0"]),
+    "evaluation": (["trainer.limit_val_batches=1"], ["limit_val_batches", "at least 2, got 1"]),
     "part": (["trainer.limit_train_batches=1.5"], ["limit_train_batches", "up to 1.0", "1.5"]),
     "batch_size": (["batch_size=1"], ["batch_size must be at least the tasks (2)", "got 1"]),
     "folder": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def unbroken(forks: Forks) -> Callable[[str], Path]:
 
 
 def resumed(forks: Forks, folder: Path, at: str = "") -> int:
-    """Goes on in the folder; anew where the run had no checkpoint yet."""
+    """Goes on in the folder; the exit status."""
     done = forks("train", f"resume={folder}", "allow=[killing.Kill]", **{POINT: at})
     assert done.err == ""
     return done.status
@@ -118,6 +119,45 @@ def test_a_killed_run_ends_as_if_nobody_had_killed_it(
     forks: Forks, unbroken: Callable[[str], Path], point: str
 ) -> None:
     run = killed_and_resumed(forks, "everything", point)
+    assert_same(run, unbroken("everything"))
+
+
+FAILURES = {
+    "on_train_batch_start:9:TERM": (143, ["SIGTERM: finishing the step", "SIGTERM: ended after"]),
+    "on_validation_batch_end:9:INT": (130, ["SIGINT: finishing the step", "SIGINT: ended after"]),
+    "on_train_batch_end:9:DISK": (
+        2,
+        ["resume.ckpt could not be written ([Errno 27]", "the previous one stands"],
+    ),
+    "on_train_batch_start:1:WORKERS": (
+        2,
+        ["a process that prepares batches has died", "num_workers=0 does without such processes"],
+    ),
+}
+
+
+@pytest.mark.parametrize("point", FAILURES)
+def test_a_run_that_fails_says_why_and_can_be_resumed(
+    forks: Forks, unbroken: Callable[[str], Path], point: str
+) -> None:
+    run, (status, parts) = forks.folder / point, FAILURES[point]
+    words = [*COMMON, *CONFIGURATIONS["everything"], f"hydra.run.dir={run.name}"]
+    words += ["num_workers=1"] if "WORKERS" in point else []
+    done = forks("train", *words, **{POINT: point})
+    assert done.status == status
+    for part in parts:
+        assert part in done.err
+    lines = done.err.strip().splitlines()
+    assert len(lines) == (1 if status == 2 else 3), done.err
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == ("failed" if status == 2 else "interrupted")
+    if "WORKERS" in point:  # before there is a checkpoint
+        return
+    step = torch.load(run / "checkpoints" / "resume.ckpt", weights_only=True)["steps_done"]
+    with (run / "metrics.csv").open() as stream:
+        logged = {int(row["step"]) for row in csv.DictReader(stream) if row["train/loss"]}
+    assert logged >= set(range(step))
+    assert resumed(forks, run) == 0
     assert_same(run, unbroken("everything"))
 
 

@@ -1,29 +1,101 @@
-"""Trains and validates the toy tasks in two processes: `python two_ranks.py RESULT`."""
+"""Trains and tests the toy tasks in two processes: `python two_ranks.py FOLDER`."""
 
 from __future__ import annotations
 
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
+from candelabra.data.steps import alternate
 from candelabra.model.encoder import Tiny
-from candelabra.training.module import scores_of
-from toys import sgd, toy_data, toy_module, toy_splits, toy_trainer
+from candelabra.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
+from candelabra.training.module import MultiTaskModule, scores_of
+from candelabra.training.predictions import PredictionWriter
+from toys import Splits, sgd, toy_data, toy_module, toy_splits, toy_trainer
+
+CASES: dict[str, dict[str, Any]] = {
+    "joint": {},
+    "joint, accumulated": {"accumulate": 2},
+    "alternate": {"step": alternate},
+    "alternate, accumulated": {"accumulate": 2, "step": alternate},
+    # Longer than it seems: the last step of an epoch may have no example for a rank.
+    "few examples a step": {"batch_size": 3},
+}
+RESUMED_AT = 3
 
 
-def main(result: Path) -> None:
-    toys = toy_splits(Tiny(max_length=32).tokenizer())
-    module, data = toy_module(optimizer=sgd), toy_data(toys, eval_batch_size=64)
-    strategy = DDPStrategy(
-        start_method="fork", process_group_backend="gloo", timeout=timedelta(seconds=30)
+class EveryStep(ResumeCheckpoint):
+    """Keeps a checkpoint of each step."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(dirpath=folder, every_n_train_steps=1)
+        self.folder = folder
+
+    def save(self, trainer: pl.Trainer) -> None:
+        self.path = self.folder / f"{trainer.global_step}.ckpt"
+        super().save(trainer)
+
+
+def trainer_of(ranks: int, *, unused: bool = False, **kwargs: Any) -> pl.Trainer:
+    if ranks > 1:
+        kwargs["strategy"] = DDPStrategy(
+            start_method="fork",
+            process_group_backend="gloo",
+            timeout=timedelta(seconds=30),
+            find_unused_parameters=unused,
+        )
+    return toy_trainer(devices=ranks, **kwargs)
+
+
+def trained(
+    toys: Splits, ranks: int, *, accumulate: int = 1, **schedule: Any
+) -> tuple[MultiTaskModule, dict[str, float]]:
+    """Weights and validation metrics; five chunks, which two ranks cannot share evenly."""
+    trainer = trainer_of(ranks, unused="step" in schedule, accumulate_grad_batches=accumulate)
+    module = toy_module(optimizer=sgd)
+    trainer.fit(module, datamodule=toy_data(toys, eval_batch_size=16, **schedule))
+    return module, scores_of(trainer, "val")
+
+
+def kept(toys: Splits, ranks: int, folder: Path, start: Path | None = None) -> MultiTaskModule:
+    """A run with a checkpoint of each step in `folder`, from the checkpoint `start` on."""
+    trainer = trainer_of(
+        ranks,
+        callbacks=[EveryStep(folder)],
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=True,
+        max_epochs=2,
     )
-    trainer = toy_trainer(devices=2, strategy=strategy, accumulate_grad_batches=2)
-    trainer.fit(module, datamodule=data)
-    metrics = scores_of(trainer, "val")
-    torch.save({"weights": module.model.state_dict(), "metrics": metrics}, result)
+    module = toy_module(optimizer=sgd)
+    data = toy_data(toys, steps_per_epoch=4)
+    trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    return module
+
+
+def predicted(toys: Splits, ranks: int, folder: Path) -> dict[str, float]:
+    """Test metrics; the predictions lie in `folder`."""
+    writer = PredictionWriter(folder, {task: splits["test"] for task, splits in toys.items()})
+    trainer = trainer_of(ranks, callbacks=[writer])
+    data = toy_data(toys, eval_batch_size=7)
+    trainer.test(toy_module(), datamodule=data, verbose=False, weights_only=True)
+    return scores_of(trainer, "test")
+
+
+def main(folder: Path) -> None:
+    toys, found = toy_splits(Tiny(max_length=32).tokenizer()), {}
+    for name, case in CASES.items():
+        module, metrics = trained(toys, 2, **case)
+        found[name] = {"weights": module.model.state_dict(), "metrics": metrics}
+    kept(toys, 2, folder / "two")
+    resumed = kept(toys, 2, folder / "again", folder / "one" / f"{RESUMED_AT}.ckpt")
+    found["resumed"] = {"weights": resumed.model.state_dict()}
+    found["tested"] = {"metrics": predicted(toys, 2, folder / "two predictions")}
+    torch.save(found, folder / "found.pt")
 
 
 if __name__ == "__main__":

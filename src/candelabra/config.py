@@ -208,6 +208,13 @@ def _check_balancing(cfg: DictConfig) -> None:
 def _check_limits(cfg: DictConfig) -> None:
     if cfg.balancing.steps_per_epoch is not None:
         at_least("balancing.steps_per_epoch", cfg.balancing.steps_per_epoch, 1)
+    for key in ("limit_val_batches", "limit_test_batches"):
+        limit = cfg.trainer[key]
+        if isinstance(limit, int) and 0 < limit < len(cfg.tasks):
+            raise ConfigError(
+                f"trainer.{key} counts the batches of all tasks: it must be 0 or at least "
+                f"{len(cfg.tasks)}, got {limit}"
+            )
     limit = cfg.trainer.limit_train_batches
     if isinstance(limit, float):
         if not 0 < limit <= 1:

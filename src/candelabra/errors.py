@@ -26,6 +26,10 @@ class TrainingError(UserError):
     """A training that cannot go on."""
 
 
+class Ended(SystemExit):
+    """The end by a signal, after the person was told how to go on."""
+
+
 class BundleError(UserError):
     """A missing, truncated or hostile bundle."""
 

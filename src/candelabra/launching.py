@@ -18,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LAUNCHED = "CANDELABRA_LAUNCHED"
+PATIENCE_SECONDS = 3.0
+"""How long the others go on when one process has ended with an error: they may be ending too."""
 GRACE_SECONDS = 30.0
-"""How long the others may take to end when one process has ended with an error."""
+"""How long they may take to end once they are told to."""
 
 
 def rank() -> int:
@@ -35,11 +37,17 @@ def started_from_outside() -> bool:
 
 
 def processes_of(trainer: Mapping[str, Any]) -> int:
-    """How many processes this command has to start; 1 where it is one of several already."""
+    """How many processes this command has to start; 1 where it is one of several already.
+
+    Raises:
+        ValueError: `devices` is no number of devices and no list of them.
+    """
     if LAUNCHED in os.environ or started_from_outside():
         return 1
     devices = trainer["devices"]
-    if isinstance(devices, str) and devices.isdecimal():
+    if isinstance(devices, str) and "," in devices:
+        devices = [device for device in devices.split(",") if device.strip()]
+    elif isinstance(devices, str) and devices != "auto":
         devices = int(devices)
     if devices in ("auto", -1):
         if trainer["accelerator"] == "cpu":
@@ -74,6 +82,8 @@ def launch(command: Sequence[str], processes: int) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        for process in ranks:
+            process.communicate()
     return 128 + received[0] if received else status
 
 
@@ -91,15 +101,19 @@ def _start(
     threads = max(1, (os.cpu_count() or 1) // processes)
     settings = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": str(threads)}
     env = settings | os.environ | {key: str(value) for key, value in numbers.items()}
+    # Modules of this process and no others: a resumed run brings its own working folder.
+    env |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     env.pop("SLURM_NTASKS", None)  # in a SLURM job Lightning would wait for srun's processes
     return subprocess.Popen(command, env={**env, LAUNCHED: "1"}, stdin=subprocess.PIPE)
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
     """Waits for all; when one fails, the others are told to end: they would wait for it."""
-    while any(process.poll() is None for process in ranks):
-        failed = [process.returncode for process in ranks if process.returncode]
+    # All are asked each time: the one that failed may come after one that waits for it.
+    while None in (codes := [process.poll() for process in ranks]):
+        failed = [code for code in codes if code]
         if failed:
+            time.sleep(PATIENCE_SECONDS)
             for process in ranks:
                 process.terminate()
             deadline = time.monotonic() + GRACE_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 IRRELEVANT = (
@@ -10,6 +11,7 @@ IRRELEVANT = (
     r".*module\(s\) in eval mode at the start of training.*",  # what is frozen has to be
     r".*recommended to use `self.log\(.*sync_dist=True\)`.*",  # metrics are summed before
     r".*resuming from a checkpoint that ended before the epoch ended.*",  # the schedule knows where
+    r".*was called before the ``update`` method.*",  # a process may see none of a task's rows
     r".*does not have many workers.*",  # texts are tokenised already; workers would only copy
     r".*Checkpoint directory .* is not empty.*",  # a resumed run goes on in its own
 )
@@ -21,5 +23,9 @@ def quiet() -> None:
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    if not logging.getLogger().handlers:
+        # No run.log takes it: what the devices are, and advertisements.
+        for name in ("pytorch_lightning", "lightning_fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message=message)

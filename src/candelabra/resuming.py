@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +126,9 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
         words = [*record["overrides"], *record["config_dirs"], record["cwd"], record["run_id"]]
         before = Path(config["paths"]["run_dir"])
     except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"resume={folder}: run.json or config.yaml is damaged ({error})"
+            f"resume={folder}: run.json or config.yaml is damaged ({reason})"
         ) from error
     if not all(isinstance(word, str) for word in words):
         raise ConfigError(f"resume={folder}: run.json must hold words, found {words}")
@@ -140,8 +142,13 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
             f"resume={folder}: no checkpoint {found.checkpoint}; the run ended before it wrote "
             "one, so start it anew"
         )
-    if not found.checkpoint.resolve().is_relative_to(path.resolve()):
-        raise ConfigError(f"resume={folder}: {found.checkpoint} is a link out of the folder")
+    if not zipfile.is_zipfile(found.checkpoint):
+        raise ConfigError(f"resume={folder}: {found.checkpoint} is damaged, it has no end")
+    for file in path.rglob("*"):
+        # W&B's files of all runs lie in one place; the link to them is made anew.
+        ours = file == path / "wandb"
+        if file.is_symlink() and not ours and not file.resolve().is_relative_to(path.resolve()):
+            raise ConfigError(f"resume={folder}: {file} is a link out of the folder")
     return found
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from candelabra.config import plain, run_id_of
-from candelabra.errors import TrainingError
+from candelabra.errors import Ended, TrainingError
 from candelabra.hydra_messages import building
 from candelabra.launching import rank
+from candelabra.report import show
 from candelabra.training.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,12 @@ def run(
         metrics = train(cfg, record, resume)
     except BaseException as error:  # recorded, whatever it is, and raised again
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        resume_file = record.path / "checkpoints" / "resume.ckpt"
+        if interrupted and not isinstance(error, Ended) and resume_file.exists():
+            show(f"go on with: candelabra train resume={record.path}")
+        if rank() != 0:
+            # The first process only sees that this one is gone; run.rankN.log says why.
+            _log.error("process %d has failed", rank(), exc_info=error)
         try:
             record.finish("interrupted" if interrupted else "failed", error=repr(error))
         except OSError as full:  # the same disk, as a rule; `error` is what tells more

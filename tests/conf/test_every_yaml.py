@@ -67,8 +67,8 @@ SMALL = [
     "logger=csv",
     "trainer.max_epochs=1",
     "trainer.limit_train_batches=2",
-    "trainer.limit_val_batches=1",
-    "trainer.limit_test_batches=1",
+    "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=2",
 ]
 
 

@@ -213,6 +213,7 @@ def test_evaluation_sees_each_row_once(toys: Splits, world_size: int) -> None:
     found: dict[str, list[int]] = {task: [] for task in splits}
     for rank in range(world_size):
         dataset = EvalDataset(splits, 7, rank=rank, world_size=world_size)
+        assert len(dataset) > 0, "Lightning refuses a rank without a batch"
         for index in range(len(dataset)):
             ((task, batch),) = dataset[index].items()
             assert len(batch.rows_B) <= 7

@@ -19,7 +19,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from candelabra.errors import TrainingError
 from candelabra.model.encoder import Tiny
 from candelabra.training.checkpoints import (
-    NEEDED,
     RESUME_FILE,
     AtomicCheckpointIO,
     ResumeCheckpoint,
@@ -28,7 +27,7 @@ from candelabra.training.checkpoints import (
 from candelabra.training.module import MultiTaskModule
 from toys import Splits, difference, fit, sgd, toy_model, toy_module
 
-WHOLE = {**{key: {} for key in NEEDED}, "weights": torch.ones(200, 10)}
+WHOLE = {"steps_done": 0, "weights": torch.ones(200, 10)}
 
 
 @contextmanager
@@ -120,13 +119,9 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_another_file_is_no_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "x.ckpt"
-    for value, part in (([1], "no dict"), ({**WHOLE, "steps_done": 3}, None), ({}, "it lacks")):
-        torch.save(value, file)
-        if part is None:
-            AtomicCheckpointIO().load_checkpoint(file)
-            continue
-        with pytest.raises(TrainingError, match=part):
-            AtomicCheckpointIO().load_checkpoint(file)
+    torch.save([1], file)
+    with pytest.raises(TrainingError, match="it holds no dict"):
+        AtomicCheckpointIO().load_checkpoint(file)
     for missing in (tmp_path / "no.ckpt", "https://127.0.0.1:9/x.ckpt"):
         with pytest.raises(TrainingError, match="No such file"):
             AtomicCheckpointIO().load_checkpoint(missing)
@@ -192,6 +187,9 @@ def test_more_or_fewer_micro_batches_go_on_with_the_same_steps(
 def test_a_checkpoint_of_another_model_is_refused(toys: Splits, tmp_path: Path) -> None:
     file = stopped(toys, tmp_path, 2)
     wider = toy_module(toy_model(Tiny(max_length=32, width=32).load()), optimizer=sgd)
+    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, tmp_path / "x.ckpt")
+    with pytest.raises(TrainingError, match=r"x.ckpt lacks \['loops', 'callbacks', .*'losses'"):
+        resumed(toys, tmp_path / "x.ckpt", toy_module())
     with pytest.raises(TrainingError, match=r"of another model: .* \[.*16.*\] there, and \[.*32"):
         resumed(toys, file, wider)
 

@@ -92,10 +92,8 @@ def test_a_run_ends_with_its_step_and_goes_on(
         _, noted, ended, go_on = capsys.readouterr().err.splitlines()
         assert noted == f"candelabra: {sent.name}: finishing the step"
         file = folder / RESUME_FILE
-        assert (
-            ended
-            == f"candelabra: {sent.name}: ended after step {steps[0]}; step {steps[1]} is saved in {file}"
-        )
+        assert ended.startswith(f"candelabra: {sent.name}: ended after step {steps[0]}; ")
+        assert ended.endswith(f"step {steps[1]} is saved in {file}")
         assert go_on == "  go on with: candelabra train resume=X"
         resumed = train(toys, folder, ckpt_path=str(file), **settings)
         assert difference(whole, resumed) == 0

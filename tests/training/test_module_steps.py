@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +13,7 @@ from candelabra.data.tokens import TextTokenizer
 from candelabra.model import freeze
 from candelabra.model.freeze import Freezer
 from candelabra.objective.weighting.uncertainty import Uncertainty
-from candelabra.training.module import MultiTaskModule, scores_of
+from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, linear
 from toys import (
     LABELS,
@@ -32,7 +28,6 @@ from toys import (
     toy_data,
     toy_model,
     toy_module,
-    toy_trainer,
     weights,
 )
 
@@ -142,20 +137,3 @@ def test_a_step_whose_words_were_all_dropped_is_harmless(
     splits = {**toys, "who": {**toys["who"], "train": gone}}
     module = fit(splits)
     assert all(tensor.isfinite().all() for tensor in weights(module).values())
-
-
-def test_two_ranks_equal_one(toys: Splits, tmp_path: Path) -> None:
-    """Each rank validates one task only; a step has four parts."""
-    script = Path(__file__).parents[1] / "two_ranks.py"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(tmp_path / "result.pt")]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = torch.load(tmp_path / "result.pt", weights_only=True)
-    module, trainer = toy_module(optimizer=sgd), toy_trainer()
-    trainer.fit(module, datamodule=toy_data(toys))
-    for name, tensor in weights(module).items():
-        torch.testing.assert_close(found["weights"][name], tensor, atol=1e-6, rtol=1e-5)
-    assert found["metrics"] == pytest.approx(scores_of(trainer, "val"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +17,22 @@ from candelabra.commands.flags import CONFIG_DIR, split_flags
 from candelabra.commands.verbatim import take
 from candelabra.config import RUN_ID, plain, register, validate
 from candelabra.errors import ConfigError, UserError
+from candelabra.files import read_json, write_json
 from candelabra.hydra_messages import explained, quoted
-from candelabra.launching import end_with_the_parent, launch, processes_of, started_from_outside
+from candelabra.launching import (
+    LAUNCHED,
+    end_with_the_parent,
+    launch,
+    processes_of,
+    started_from_outside,
+)
 from candelabra.resuming import StoredRun, go_back, stored_run
 from candelabra.sweep import with_table
 from candelabra.trial import given_config_dirs, trial
 from candelabra.trusted import conf_dir
 
-CALLED_BY_HYDRA = ("callbacks", "hydra_logging", "job_logging", "launcher", "sweeper")
+OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
+"""What Hydra's own settings say of one run; all others have to be those of any run."""
 
 HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
 
@@ -94,16 +103,14 @@ def _same_command(resume: StoredRun, typed: list[str]) -> list[str]:
     """The words of the first start and those typed beside `resume=`.
 
     Raises:
-        ConfigError: It is a sweep; or what is stored changes settings by which Hydra calls
-            functions, which it does before the configuration can be checked.
+        ConfigError: What is stored changes settings by which Hydra calls functions, which it does
+            before the configuration can be checked.
     """
-    if {"-m", "--multirun"} & set(typed):
-        raise ConfigError("resume= goes on with one run: it cannot stand beside -m")
     command = resume.command(typed)
     if resume.record["config_dirs"]:
         trusted, found = _hydra_settings(typed), _hydra_settings(command)
-        for key in CALLED_BY_HYDRA:
-            if trusted[key] != found[key]:
+        for key in sorted({*trusted, *found} - {*OF_THE_RUN}):
+            if trusted.get(key) != found.get(key):
                 raise ConfigError(
                     f"resume={resume.folder}: the yamls that the run was started with set "
                     f"hydra.{key}; that is not used again, type it beside resume="
@@ -120,6 +127,7 @@ def _hydra_settings(command: list[str]) -> dict[str, Any]:
         cfg = hydra.compose("train", words, return_hydra_config=True)
     settings = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(settings, dict)
+    settings["job"].pop("override_dirname")
     return {str(key): value for key, value in settings.items()}
 
 
@@ -151,12 +159,22 @@ def single(
             "several processes were started from outside (WORLD_SIZE or SLURM_NTASKS is above 1): "
             "tell all of them the same run folder, hydra.run.dir=FOLDER"
         )
+    if cfg.trainer.num_nodes > 1 and not (started_from_outside() or LAUNCHED in os.environ):
+        raise ConfigError(
+            "trainer.num_nodes above 1 is started by torchrun or srun: docs/mixing.md"
+        )
     processes = processes_of(cfg.trainer)
     if processes > 1:
+        if cfg.step.get("idle_heads") and cfg.trainer.strategy == "auto":
+            raise ConfigError("a step with idle heads on several devices needs trainer=ddp")
         # A resumed run knows its folder; another has got one just now.
         place = [] if resume is not None else [f"hydra.run.dir={quoted(str(folder))}"]
         command = [sys.executable, "-m", "candelabra", "train", *typed, *place]
         status = launch(command, processes)
+        record = read_json(folder / "run.json")
+        if status not in (0, 130, 143) and record.get("status") == "interrupted":
+            # The first process was told to end, since another had failed.
+            write_json(folder / "run.json", {**record, "status": "failed"})
         if status != 0:
             raise SystemExit(status)
         return None

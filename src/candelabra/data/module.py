@@ -109,13 +109,16 @@ class EvalDataset(Dataset[StepBatch]):
         world_size: int = 1,
     ) -> None:
         self.splits = dict(splits)
-        by_task = [
-            [(task, rows) for rows in _chunks(split, batch_size)]
+        # Every rank needs a chunk: one without would leave the others waiting.
+        batch_size = max(1, min(batch_size, sum(map(len, splits.values())) // world_size))
+        chunks = [
+            (task, rows)
             for task, split in self.splits.items()
-        ]
+            for rows in _chunks(split, batch_size)
+        ][rank::world_size]
         # Tasks in turn, so that `trainer.limit_val_batches` leaves some of each.
-        turns = zip_longest(*by_task)
-        self.chunks = [chunk for turn in turns for chunk in turn if chunk][rank::world_size]
+        turns = zip_longest(*([c for c in chunks if c[0] == task] for task in self.splits))
+        self.chunks = [chunk for turn in turns for chunk in turn if chunk]
 
     def __len__(self) -> int:
         return len(self.chunks)

@@ -2,7 +2,7 @@
 
 The examples of a step are neighbours in length: pools of `POOL_STEPS` steps (a whole pass, under a
 budget of tokens) are sorted, cut, and put in random order. No example is drawn a second time before
-all were drawn once.
+all were drawn once; the step at the seam of two passes may hold one twice.
 
 Shapes: S steps, N examples of the task.
 """

@@ -115,7 +115,8 @@ class Schedule:
 
     def plan(self, epoch: int, scores: Scores | None = None) -> Plan:
         """What an epoch draws of each task."""
-        key = (epoch, *sorted((scores or {}).items()))
+        # As text: of two scores that are no number neither is the other.
+        key = (epoch, repr(sorted((scores or {}).items())))
         if key not in self._plans:
             # Two are in use at most: a worker may still fetch while the next epoch starts.
             if len(self._plans) == 2:
@@ -187,9 +188,16 @@ class Schedule:
         Beyond the S steps it is the earliest possible one, so that no time is lost on millions of
         steps that cannot be enough.
         """
-        present, num_steps = np.flatnonzero(counts_S), len(counts_S)
-        count = int(counts_S[present[0]]) if len(present) else self.batch_size
-        needed = num_parts_of_a_pass(self.lengths[task], count, self.max_tokens.get(task))
+        present, num_steps, size = np.flatnonzero(counts_S), len(counts_S), self.sizes[task]
+        counts, max_tokens = counts_S[present], self.max_tokens.get(task)
+        if max_tokens is None:
+            needed = int(np.searchsorted(np.cumsum(counts), size)) + 1
+            if needed > len(present):
+                needed = -(-size // int(counts.max(initial=1)))
+                needed = max(needed, len(present) + 1)
+        else:
+            least = int(counts.min(initial=self.batch_size))
+            needed = num_parts_of_a_pass(self.lengths[task], least, max_tokens)
         if needed <= len(present):
             return int(present[needed - 1]) + 1
         if len(present) == num_steps:

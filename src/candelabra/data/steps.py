@@ -48,8 +48,9 @@ def alternate(
 ) -> dict[str, np.ndarray]:
     """One task a step, the same on every rank; a share is the part of the steps.
 
-    Each step goes to the task that is farthest behind its share, so that at any moment every task
-    has its share of the steps to within a few.
+    Each step goes to the task that is farthest behind its share, so that at any moment of an epoch
+    every task has its share of the steps to within a few. A share of less than one step an epoch
+    gets no turn.
 
     Args:
         shares_S: For each step the share of each task.

@@ -18,8 +18,6 @@ from candelabra.training.metrics_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 
 RESUME_FILE = "resume.ckpt"
-NEEDED = ("state_dict", "loops", "callbacks", "optimizer_states", "steps_done")
-"""What is in every checkpoint that a run goes on from."""
 DAMAGES = (
     pickle.UnpicklingError,
     AttributeError,
@@ -73,16 +71,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads what a run goes on from; nothing is executed, whatever is asked.
-
-        Raises:
-            TrainingError: The file is missing, damaged or holds anything else.
-        """
-        found = read_checkpoint(Path(path), map_location=map_location)
-        missing = [key for key in NEEDED if key not in found]
-        if missing:
-            raise TrainingError(f"the checkpoint {path} cannot be read: it lacks {missing}")
-        return found
+        """As `read_checkpoint`, whatever is asked."""
+        return read_checkpoint(Path(path), map_location=map_location)
 
 
 class ResumeCheckpoint(Checkpoint):
@@ -182,7 +172,8 @@ class ResumeCheckpoint(Checkpoint):
 
 def _check_paths(callback: ModelCheckpoint, state: Mapping[str, Any]) -> None:
     folder = Path(callback.dirpath or ".").resolve()
-    named = [state.get(key) for key in ("best_model_path", "kth_best_model_path")]
+    keys = ("best_model_path", "kth_best_model_path", "last_model_path")
+    named = [state.get(key) for key in keys]
     for path in [*named, *state.get("best_k_models", {})]:
         if path and not Path(path).resolve().is_relative_to(folder):
             raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")

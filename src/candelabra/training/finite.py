@@ -77,6 +77,10 @@ class FiniteLosses(pl.Callback):
         """No bundle after a bad step."""
         self._stop_if_bad(trainer)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """No weights are judged, or kept as the best, after a bad step."""
+        self._stop_if_bad(trainer)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:

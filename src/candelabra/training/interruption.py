@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from candelabra.errors import Ended
 from candelabra.launching import rank
 from candelabra.training.checkpoints import can_go_on_from_here, resume_checkpoint
 
@@ -112,4 +113,4 @@ class StopOnSignal(Checkpoint):
                 said += f"step {checkpoint.saved_step} is saved in {checkpoint.path}"
                 said += f"\n  go on with: {self.resume_command}"
             print(said, file=sys.stderr)
-        raise SystemExit(128 + received)
+        raise Ended(128 + received)

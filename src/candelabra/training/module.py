@@ -20,6 +20,10 @@ from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
 
+OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
+OF_THE_MODULE = ("steps_done", "examples_seen", "losses", "main_scores", "scores")
+"""What is in every checkpoint that a run goes on from."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -251,8 +255,11 @@ class MultiTaskModule(pl.LightningModule):
         """Takes the progress up again.
 
         Raises:
-            TrainingError: The weights are those of another model.
+            TrainingError: It is no checkpoint of a run, or its weights are those of another model.
         """
+        missing = [key for key in (*OF_LIGHTNING, *OF_THE_MODULE) if key not in checkpoint]
+        if missing:
+            raise TrainingError(f"the checkpoint {self.trainer.ckpt_path} lacks {missing}")
         self._check_fits(checkpoint["state_dict"])
         self.steps_done = checkpoint["steps_done"]
         self.examples_seen = checkpoint["examples_seen"]
