@@ -66,8 +66,10 @@ class Kill(pl.Callback):
     """Acts at a point of a training."""
 
     def __init__(self) -> None:
-        self.point, left, self.action = [*os.environ.get(POINT, "").split(":"), "0", "KILL"][:3]
-        self._left = int(left)
+        self.point, _, rest = os.environ.get(POINT, "").partition(":")
+        left, _, action = rest.partition(":")
+        self.act = ACTIONS[action or "KILL"]
+        self._left = int(left or 0)
         if self.point in HOOKS:
             setattr(self, self.point, lambda *_, **__: self.passes())
 
@@ -86,7 +88,7 @@ class Kill(pl.Callback):
 
     def passes(self) -> None:
         if self._left == 0:
-            ACTIONS[self.action]()
+            self.act()
         self._left -= 1
 
     def _half(self, save: Callable[..., None]) -> Callable[..., None]:

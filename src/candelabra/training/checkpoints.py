@@ -62,10 +62,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             remove_drafts(Path(path))
             with replacing(Path(path)) as stream:
                 torch.save(checkpoint, stream)
-        except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
+        except (OSError, RuntimeError) as error:
+            # torch makes a RuntimeError of a full disk, which speaks of positions.
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
             stands = "the previous one stands" if Path(path).exists() else "there is none yet"
             raise TrainingError(
-                f"the checkpoint {path} could not be written ({error}); {stands}"
+                f"the checkpoint {path} could not be written ({reason}); {stands}"
             ) from error
 
     def load_checkpoint(
