@@ -16,7 +16,7 @@ from command_line import Run, called
 from stand_ins import write_data
 
 SMALL = ["encoder=tiny", "logger=csv", "callbacks=plain", "trainer.max_epochs=1"]
-SMALL += ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
+SMALL += ["trainer.limit_train_batches=2", "trainer.limit_val_batches=3"]
 
 
 def test_run_folder_holds_what_a_reader_needs(run: Run) -> None:
@@ -30,7 +30,8 @@ def test_run_folder_holds_what_a_reader_needs(run: Run) -> None:
         "run.log",
         "run.json",
     }
-    assert [file.name for file in (run.folder / "checkpoints").iterdir()] == ["best.ckpt"]
+    found = {file.name for file in (run.folder / "checkpoints").iterdir()}
+    assert found == {"best.ckpt", "resume.ckpt"}
 
 
 def test_record_identifies_the_run(run: Run) -> None:
