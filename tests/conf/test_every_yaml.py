@@ -98,7 +98,13 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name, value in {"WANDB_MODE": "offline", "HOME": tmp_path, "NETRC": tmp_path}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    places = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+    for name in places:
+        monkeypatch.setenv(name, "")  # so that what Lightning sets is taken back
+        monkeypatch.delenv(name)
     yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
 
 
