@@ -21,7 +21,9 @@ HEAVY = (
     "candelabra.commands.train",
     "candelabra.build",
     "candelabra.finishing",
+    "candelabra.metrics.spans",
     "candelabra.report",
+    "candelabra.training.tracking",
 )
 """What every training imports."""
 

@@ -56,7 +56,6 @@ def fill_disk() -> None:
 ACTIONS = {
     "KILL": kill,
     "TERM": lambda: signal.raise_signal(signal.SIGTERM),
-    "INT": lambda: signal.raise_signal(signal.SIGINT),
     "WORKERS": kill_workers,
     "DISK": fill_disk,
 }

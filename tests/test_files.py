@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candelabra.files import write_json, write_jsonl, write_text
+from candelabra.files import remove_drafts, write_json, write_jsonl, write_text
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -64,6 +65,26 @@ def test_a_failure_leaves_the_old_file_alone(
         write_text(file, text)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file], "no draft is left either"
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.txt"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_text(file, "more than ten letters")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    for name in (".x.txt.1.tmp", ".x.txt.22.tmp", "x.txt", ".other.1.tmp", "x.tmp"):
+        (tmp_path / name).write_text("")
+    remove_drafts(tmp_path / "x.txt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".other.1.tmp", "x.tmp", "x.txt"]
 
 
 def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:

@@ -77,8 +77,6 @@ def words_of(run: Path, *words: str) -> None:
 
 TYPED = {
     "a value": (["optimizer.lr=1"], "optimizer.lr was 0.0002 and would be 1"),
-    "an option": (["freeze=encoder"], "freeze."),
-    "the seed": (["seed=1"], "seed was 0 and would be 1"),
     "the precision": (["trainer.precision=16-mixed"], "trainer.precision was 'auto'"),
     "a sweep": (["-m", "seed=1,2"], "resume= goes on with one run; -m"),
     "the validations": (

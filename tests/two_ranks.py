@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,44 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
 
 from candelabra.data.steps import alternate
 from candelabra.model.encoder import Tiny
+from candelabra.objective.losses import cross_entropy
 from candelabra.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
+from candelabra.training.finite import FiniteLosses
 from candelabra.training.module import MultiTaskModule, scores_of
 from candelabra.training.predictions import PredictionWriter
 from toys import Splits, sgd, toy_data, toy_module, toy_splits, toy_trainer
 
 CASES: dict[str, dict[str, Any]] = {
     "joint": {},
-    "joint, accumulated": {"accumulate": 2},
-    "alternate": {"step": alternate},
-    "alternate, accumulated": {"accumulate": 2, "step": alternate},
-    # Longer than it seems: the last step of an epoch may have no example for a rank.
-    "few examples a step": {"batch_size": 3},
+    # A step has four parts, and some of them may be empty.
+    "few examples a step": {"accumulate": 2, "batch_size": 5},
+    "alternate": {"accumulate": 2, "step": alternate},
+    "a bad loss in one of them": {"bad_step": 3},
 }
 RESUMED_AT = 3
+
+
+class Spoil(pl.Callback):
+    """In one step the last process gets a loss that is no number."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.bad = False
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, MultiTaskModule)
+        pl_module.objectives["who"] = replace(pl_module.objectives["who"], loss=self._loss)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        last = trainer.global_rank == trainer.world_size - 1
+        self.bad = last and trainer.global_step == self.step
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(logits, targets) * (float("nan") if self.bad else 1.0)
 
 
 class EveryStep(ResumeCheckpoint):
@@ -48,15 +70,21 @@ def trainer_of(ranks: int, *, unused: bool = False, **kwargs: Any) -> pl.Trainer
             process_group_backend="gloo",
             timeout=timedelta(seconds=30),
             find_unused_parameters=unused,
+            gradient_as_bucket_view=True,
         )
     return toy_trainer(devices=ranks, **kwargs)
 
 
 def trained(
-    toys: Splits, ranks: int, *, accumulate: int = 1, **schedule: Any
+    toys: Splits, ranks: int, *, accumulate: int = 1, bad_step: int = -1, **schedule: Any
 ) -> tuple[MultiTaskModule, dict[str, float]]:
     """Weights and validation metrics; five chunks, which two ranks cannot share evenly."""
-    trainer = trainer_of(ranks, unused="step" in schedule, accumulate_grad_batches=accumulate)
+    trainer = trainer_of(
+        ranks,
+        unused="step" in schedule,
+        accumulate_grad_batches=accumulate,
+        callbacks=[Spoil(bad_step), FiniteLosses("skip")],
+    )
     module = toy_module(optimizer=sgd)
     trainer.fit(module, datamodule=toy_data(toys, eval_batch_size=16, **schedule))
     return module, scores_of(trainer, "val")

@@ -75,22 +75,20 @@ def rows_said(error: object) -> list[int]:
     return [int(row) for row in numbers.split(", ")]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
-    ("task", "step", "data"),
+    ("task", "step", "data", "accumulate", "value"),
     [
-        ("mood", 2, {}),
-        ("who", 2, {"shares": GAP}),
-        ("who", 5, {"shares": GAP}),  # its epoch's shares follow the scores before it
-        ("mood", 5, {"step": alternate, "turns": "cycled"}),
+        ("mood", 2, {}, 1, "nan"),
+        ("who", 2, {}, 2, "inf"),
+        ("who", 5, {"shares": GAP}, 1, "-inf"),  # its epoch's shares follow the scores before it
+        ("mood", 5, {"step": alternate, "turns": "cycled"}, 2, "nan"),
     ],
 )
-@pytest.mark.parametrize("accumulate", [1, 2])
 def test_stop_names_task_step_and_rows(
-    toys: Splits, task: str, step: int, data: dict[str, Any], accumulate: int, value: float
+    toys: Splits, task: str, step: int, data: dict[str, Any], accumulate: int, value: str
 ) -> None:
     settings = {"steps_per_epoch": 3, **data}
-    module, spoil = toy_module(), Spoil(task, step, value=value)
+    module, spoil = toy_module(), Spoil(task, step, value=float(value))
     with pytest.raises(TrainingError) as caught:
         fit(
             toys,

@@ -53,21 +53,13 @@ def train(toys: Splits, folder: Path, *callbacks: pl.Callback, **kwargs: Any) ->
     ("hook", "number", "settings", "steps"),
     [
         ("on_train_batch_start", 1, {}, (2, 2)),
-        (
-            "on_train_batch_start",
-            2,
-            {"accumulate_grad_batches": 2},
-            (2, 2),
-        ),  # in the midst of a step
+        # In the midst of a step.
+        ("on_train_batch_start", 2, {"accumulate_grad_batches": 2}, (2, 2)),
         ("on_before_optimizer_step", 2, {}, (3, 3)),  # a validation follows
         ("on_validation_batch_end", 2, {}, (3, 3)),
         ("on_train_batch_end", 2, {"limit_val_batches": 0}, (4, 4)),  # an epoch ends
-        (
-            "on_train_batch_start",
-            2,
-            {"val_check_interval": 2},
-            (4, 4),
-        ),  # it ends without a validation
+        # It ends without a validation.
+        ("on_train_batch_start", 2, {"val_check_interval": 2}, (4, 4)),
         # The third validation lies in the midst of a step.
         ("on_validation_batch_end", 11, HALF_STEPS, (4, 3)),
     ],
@@ -82,21 +74,20 @@ def test_a_run_ends_with_its_step_and_goes_on(
     steps: tuple[int, int],
 ) -> None:
     whole = train(toys, tmp_path / "whole", **settings)
-    for sent, status in STATUS.items():
-        before = signal.getsignal(sent)
-        folder = tmp_path / sent.name
-        with pytest.raises(SystemExit) as caught:
-            train(toys, folder, Send(hook, number, [sent]), **settings)
-        assert caught.value.code == status
-        assert signal.getsignal(sent) is before
-        _, noted, ended, go_on = capsys.readouterr().err.splitlines()
-        assert noted == f"candelabra: {sent.name}: finishing the step"
-        file = folder / RESUME_FILE
-        assert ended.startswith(f"candelabra: {sent.name}: ended after step {steps[0]}; ")
-        assert ended.endswith(f"step {steps[1]} is saved in {file}")
-        assert go_on == "  go on with: candelabra train resume=X"
-        resumed = train(toys, folder, ckpt_path=str(file), **settings)
-        assert difference(whole, resumed) == 0
+    sent = signal.SIGINT if number % 2 else signal.SIGTERM
+    before = signal.getsignal(sent)
+    with pytest.raises(SystemExit) as caught:
+        train(toys, tmp_path, Send(hook, number, [sent]), **settings)
+    assert caught.value.code == STATUS[sent]
+    assert signal.getsignal(sent) is before
+    _, noted, ended, go_on = capsys.readouterr().err.splitlines()
+    assert noted == f"candelabra: {sent.name}: finishing the step"
+    file = tmp_path / RESUME_FILE
+    assert ended.startswith(f"candelabra: {sent.name}: ended after step {steps[0]}; ")
+    assert ended.endswith(f"step {steps[1]} is saved in {file}")
+    assert go_on == "  go on with: candelabra train resume=X"
+    resumed = train(toys, tmp_path, ckpt_path=str(file), **settings)
+    assert difference(whole, resumed) == 0
 
 
 @pytest.mark.parametrize("settings", [{}, {"limit_val_batches": 0}])
