@@ -48,7 +48,7 @@ CONFIGURATIONS = {
     "bf16": ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"],
     "alternate": [
         *("trainer.precision=bf16-mixed", "step=alternate", "weighting=uncertainty"),
-        *("num_workers=2", "trainer.val_check_interval=5"),
+        *("num_workers=2", "trainer.val_check_interval=3"),
     ],
     "early stopping": ["callbacks=kill_stopping", "trainer.max_epochs=6", "num_workers=2", *GAP],
     "two processes": ["trainer=ddp_cpu", "trainer.precision=32-true", *GAP],
@@ -202,8 +202,8 @@ def test_the_launcher_of_two_processes_is_killed(
     """Its processes end by themselves; the resumed run starts two new ones, or another number."""
     whole = unbroken("two processes")
     resumes = {
-        "on_train_batch_end:6": "trainer=cpu",
-        "on_validation_batch_end:4": "trainer=ddp_cpu",
+        "on_train_batch_end:6": "cpu",
+        "on_validation_batch_end:4": "ddp_cpu",
     }
     for point, trainer in resumes.items():
         run = forks.folder / point
