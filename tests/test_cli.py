@@ -193,6 +193,10 @@ BUILT = {
         ["freeze=lower_layers", "freeze.num_layers=99"],
         ["freeze.num_layers must lie between 0 and 2", "found 99"],
     ),
+    "validations": (
+        ["trainer.limit_train_batches=3", "trainer.val_check_interval=4"],
+        ["trainer.val_check_interval must be at most 3, the micro-batches of an epoch", "got 4"],
+    ),
     "head": (["head@tasks.sentiment.head=tagging"], ["needs the label 'O'"]),
     "dropout": (["tasks.movie.head.dropout=2"], ["dropout", "between 0 and 1"]),
     "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),

@@ -33,6 +33,14 @@ GAP = "balancing=gap_driven"
 TWO = f"{REFERENCES}={{sentiment: 0.9, movie: 0.7}}"
 
 CASES = {
+    "freeze setting": (
+        ["freeze=gradual", "freeze.epochs_per_group=0"],
+        ["freeze.epochs_per_group must be a number above 0, got 0"],
+    ),
+    "head of a composition": (
+        ["freeze=lower_layers_and_head", "freeze.parts.head.head=moovie"],
+        ["freeze.parts.head.head must be one of the tasks", "did you mean 'movie'?"],
+    ),
     "rule": (
         ["balancing.epoch=all_onse"],
         ["balancing.epoch must be one of all_once", "'all_once'?"],

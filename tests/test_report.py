@@ -11,8 +11,9 @@ from candelabra import report
 from candelabra.data.balancing import equal, ratios
 from candelabra.data.loading import TaskData
 from candelabra.data.steps import alternate
-from candelabra.model import freeze
-from candelabra.model.freeze import Freezer
+from candelabra.model.freeze.constant import FreezeEncoder
+from candelabra.model.freeze.freezer import Freezer
+from candelabra.model.freeze.scheduled import Gradual
 from candelabra.model.pooling import AttentionPooling
 from toys import Splits, toy_model, toy_schedule
 
@@ -138,7 +139,7 @@ LACKS = ("who", "test")
 
 
 def test_what_learns() -> None:
-    model = toy_model(freezer=Freezer(freeze.encoder), poolings={"mood": AttentionPooling(16)})
+    model = toy_model(freezer=Freezer(FreezeEncoder()), poolings={"mood": AttentionPooling(16)})
     assert model.freezer is not None
     model.freezer.apply(model, 0)
     lines = render(report.model_table(model))
@@ -149,6 +150,16 @@ def test_what_learns() -> None:
     assert row(lines, "head", "of", "who") == ["68", "68"]
     assert row(lines, "all") == [f"{frozen + 390:,}", "390"]
     assert not [line for line in lines if line[0] == "pooling" and line[1] != "of"]
+
+
+def test_what_learns_later() -> None:
+    model = toy_model(freezer=Freezer(Gradual(), steps_per_epoch=5))
+    assert model.freezer is not None
+    model.freezer.apply(model, 0)
+    lines = render(report.model_table(model, total_steps=11))
+    layer = sum(p.numel() for p in model.encoder.layers[0].parameters())
+    assert row(lines, "all,", "from", "step", "5") == [f"{layer + 102:,}"]
+    assert row(lines, "all,", "from", "step", "10") == [f"{2 * layer + 102:,}"]
 
 
 def run(folder: str, score: float | None, **extra: str) -> dict[str, object]:

@@ -15,12 +15,16 @@ from torch import Tensor
 
 from candelabra.data.steps import alternate
 from candelabra.model.encoder import Tiny
+from candelabra.model.freeze.base import Scheme
+from candelabra.model.freeze.constant import FreezeNothing
+from candelabra.model.freeze.freezer import Freezer
+from candelabra.model.freeze.scheduled import Gradual
 from candelabra.objective.losses import cross_entropy
 from candelabra.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
 from candelabra.training.finite import FiniteLosses
 from candelabra.training.module import MultiTaskModule, scores_of
 from candelabra.training.predictions import PredictionWriter
-from toys import Splits, sgd, toy_data, toy_module, toy_splits, toy_trainer
+from toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 
 CASES: dict[str, dict[str, Any]] = {
     "joint": {},
@@ -28,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
     "few examples a step": {"accumulate": 2, "batch_size": 5},
     "alternate": {"accumulate": 2, "step": alternate},
     "a bad loss in one of them": {"bad_step": 3},
+    "more learns later": {"freeze": Gradual(epochs_per_group=0.3, warmup_steps=0), "accumulate": 2},
 }
 RESUMED_AT = 3
 
@@ -76,7 +81,13 @@ def trainer_of(ranks: int, *, unused: bool = False, **kwargs: Any) -> pl.Trainer
 
 
 def trained(
-    toys: Splits, ranks: int, *, accumulate: int = 1, bad_step: int = -1, **schedule: Any
+    toys: Splits,
+    ranks: int,
+    *,
+    accumulate: int = 1,
+    bad_step: int = -1,
+    freeze: Scheme | None = None,
+    **schedule: Any,
 ) -> tuple[MultiTaskModule, dict[str, float]]:
     """Weights and validation metrics; five chunks, which two ranks cannot share evenly."""
     trainer = trainer_of(
@@ -85,8 +96,12 @@ def trained(
         accumulate_grad_batches=accumulate,
         callbacks=[Spoil(bad_step), FiniteLosses("skip")],
     )
-    module = toy_module(optimizer=sgd)
-    trainer.fit(module, datamodule=toy_data(toys, eval_batch_size=16, **schedule))
+    data = toy_data(toys, eval_batch_size=16, **schedule)
+    freezer = Freezer(freeze or FreezeNothing(), steps_per_epoch=data.schedule.steps_per_epoch)
+    model = toy_model(freezer=freezer)
+    freezer.apply(model, 0)
+    module = toy_module(model, optimizer=sgd)
+    trainer.fit(module, datamodule=data)
     return module, scores_of(trainer, "val")
 
 
@@ -99,7 +114,10 @@ def kept(toys: Splits, ranks: int, folder: Path, start: Path | None = None) -> M
         enable_checkpointing=True,
         max_epochs=2,
     )
-    module = toy_module(optimizer=sgd)
+    freezer = Freezer(Gradual(epochs_per_group=0.5, warmup_steps=0), steps_per_epoch=4)
+    model = toy_model(freezer=freezer)
+    freezer.apply(model, 0)
+    module = toy_module(model, optimizer=sgd)
     data = toy_data(toys, steps_per_epoch=4)
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     return module

@@ -23,7 +23,7 @@ from candelabra.data.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.errors import ConfigError, nearest
 from candelabra.model.encoder import Backbone, Encoder
-from candelabra.model.freeze import Freezer
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
 from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.interruption import StopOnSignal
@@ -96,16 +96,34 @@ def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
         },
     )
     limit, steps = cfg["trainer"]["limit_train_batches"], balancing["steps_per_epoch"]
-    if limit is None:
-        return make(steps_per_epoch=steps)
     if isinstance(limit, float):
         limit = max(1, round(limit * make(steps_per_epoch=steps).steps_per_epoch))
-    return make(steps_per_epoch=limit if steps is None else min(limit, steps))
+    if limit is not None:
+        steps = limit if steps is None else min(limit, steps)
+    made = make(steps_per_epoch=steps)
+    _check_validations(cfg["trainer"], made.steps_per_epoch)
+    return made
 
 
-def model(cfg: Node, labels: Mapping[str, list[str]], encoder: Encoder) -> MultiTaskModel:
-    """Encoder, heads and poolings, frozen as the configuration says."""
-    freezer = Freezer(instantiate(cfg["freeze"]))
+def _check_validations(trainer: Node, steps_per_epoch: int) -> None:
+    """Lightning would refuse it too, when everything is loaded and in other words."""
+    interval, batches = (
+        trainer["val_check_interval"],
+        steps_per_epoch * trainer["accumulate_grad_batches"],
+    )
+    counts_epochs = trainer["check_val_every_n_epoch"] is not None
+    if counts_epochs and isinstance(interval, int) and interval > batches:
+        raise ConfigError(
+            f"trainer.val_check_interval must be at most {batches}, the micro-batches of an "
+            f"epoch, unless trainer.check_val_every_n_epoch=null; got {interval}"
+        )
+
+
+def model(
+    cfg: Node, labels: Mapping[str, list[str]], encoder: Encoder, *, steps_per_epoch: int = 1
+) -> MultiTaskModel:
+    """Encoder, heads and poolings, frozen as the configuration says for the first step."""
+    freezer = Freezer(instantiate(cfg["freeze"]), steps_per_epoch=steps_per_epoch)
     built = assemble(
         encoder,
         pooling=cfg["pooling"],

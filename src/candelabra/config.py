@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -170,12 +171,7 @@ def validate(cfg: DictConfig) -> None:
             # A single text of full length has to fit.
             at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
     _check_balancing(cfg)
-    frozen = cfg.freeze.get("head")
-    if frozen is not None and frozen not in cfg.tasks:
-        raise ConfigError(
-            f"freeze.head must be one of the tasks {list(cfg.tasks)}, got {frozen!r}"
-            + nearest(frozen, cfg.tasks)
-        )
+    _check_freeze("freeze", cfg.freeze, cfg.tasks)
 
 
 def _check_keys(cfg: DictConfig) -> None:
@@ -203,6 +199,23 @@ def _check_balancing(cfg: DictConfig) -> None:
         instantiate(cfg.balancing.shares)({str(task): 1 for task in cfg.tasks}, Moment())
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
+    from hydra.utils import instantiate
+
+    frozen = node.get("head")
+    if frozen is not None and frozen not in tasks:
+        raise ConfigError(
+            f"{where}.head must be one of the tasks {list(tasks)}, got {frozen!r}"
+            + nearest(frozen, tasks)
+        )
+    for name, part in node.get("parts", {}).items():
+        _check_freeze(f"{where}.parts.{name}", part, tasks)
+    try:
+        instantiate(node)
+    except InstantiationException as error:
+        raise ConfigError(str(error.__cause__ or error)) from error
 
 
 def _check_limits(cfg: DictConfig) -> None:

@@ -86,8 +86,8 @@ def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
     return table
 
 
-def model_table(model: MultiTaskModel) -> Table:
-    """Which parts learn, and how many parameters they have."""
+def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
+    """Which parts learn at the start, how many parameters they have, and what changes later."""
     table = Table(title="model", title_justify="left")
     table.add_column("part")
     for column in ("parameters", "learning"):
@@ -100,6 +100,10 @@ def model_table(model: MultiTaskModel) -> Table:
         total, learning = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
         if total:
             table.add_row(name, f"{total:,}", f"{learning:,}")
+    if model.freezer is not None:
+        table.add_section()
+        for step, learning in list(model.freezer.thaws(model, total_steps).items())[1:]:
+            table.add_row(f"all, from step {step}", "", f"{learning:,}")
     return table
 
 

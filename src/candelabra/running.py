@@ -113,12 +113,12 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
             num_workers=cfg.num_workers,
         )
         labels = {name: task.labels for name, task in data.items()}
-        model = build.model(cfg, labels, backbone.load())
+        model = build.model(cfg, labels, backbone.load(), steps_per_epoch=schedule.steps_per_epoch)
         module = build.module(cfg, model, labels, schedule.total_steps)
         module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
         trainer = build.trainer(cfg, precision=precision, record=record)
 
-    report.show(report.tasks_table(data, schedule), report.model_table(model))
+    report.show(report.tasks_table(data, schedule), report.model_table(model, schedule.total_steps))
     record.update(
         device=device,
         precision=precision,

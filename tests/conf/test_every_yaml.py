@@ -50,6 +50,10 @@ NEEDED = {
     "encoder/path": ["encoder.name=google-bert/bert-base-uncased"],
     "freeze/head": ["freeze.head=movie"],
     "freeze/lower_layers": ["freeze.num_layers=1"],
+    "freeze/lower_layers_and_head": [
+        "freeze.parts.lower_layers.num_layers=1",
+        "freeze.parts.head.head=movie",
+    ],
     "head/tagging": ["head@tasks.sentiment.head=linear", "head@tasks.movie.head=tagging"],
     **{f"trainer/{name}": [f"trainer={name}", *ONE_PROCESS] for name in SEVERAL_PROCESSES},
     "tasks/none": ["tasks=none", "+task@tasks.it=sample_reviews"],

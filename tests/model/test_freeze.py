@@ -1,15 +1,24 @@
 from __future__ import annotations
 
-from functools import partial
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from candelabra.model import freeze
-from candelabra.model.freeze import Freezer, Scheme
+from candelabra.model.freeze.base import Progress, Scheme
+from candelabra.model.freeze.constant import (
+    Composition,
+    FreezeEmbeddings,
+    FreezeEncoder,
+    FreezeHead,
+    FreezeLowerLayers,
+    FreezeNothing,
+)
+from candelabra.model.freeze.freezer import Freezer
+from candelabra.model.freeze.scheduled import Gradual, LinearProbeThenFinetune
 
 
 class _Layer(nn.Module):
@@ -67,18 +76,18 @@ def _named(model: nn.Module, *prefixes: str) -> set[str]:
 
 LAYERS = [f"encoder.layers.{i}." for i in range(3)]
 SCHEMES: list[tuple[Scheme, list[str]]] = [
-    (freeze.none, []),
-    (freeze.encoder, ["encoder."]),
-    (freeze.embeddings, ["encoder.embeddings."]),
-    (partial(freeze.lower_layers, num_layers=0), ["encoder.embeddings."]),
-    (partial(freeze.lower_layers, num_layers=2), ["encoder.embeddings.", *LAYERS[:2]]),
-    (partial(freeze.lower_layers, num_layers=3), ["encoder.embeddings.", *LAYERS]),
-    (partial(freeze.head, head="movie"), ["heads.movie."]),
+    (FreezeNothing(), []),
+    (FreezeEncoder(), ["encoder."]),
+    (FreezeEmbeddings(), ["encoder.embeddings."]),
+    (FreezeLowerLayers(num_layers=0), ["encoder.embeddings."]),
+    (FreezeLowerLayers(num_layers=2), ["encoder.embeddings.", *LAYERS[:2]]),
+    (FreezeLowerLayers(num_layers=3), ["encoder.embeddings.", *LAYERS]),
+    (FreezeHead(head="movie"), ["heads.movie."]),
     (
-        partial(freeze.combine, parts=[freeze.embeddings, partial(freeze.head, head="movie")]),
+        Composition(parts={"low": FreezeEmbeddings(), "movie": FreezeHead(head="movie")}),
         ["encoder.embeddings.", "heads.movie."],
     ),
-    (partial(freeze.combine, parts=[]), []),
+    (Composition(parts={}), []),
 ]
 
 
@@ -98,30 +107,35 @@ def test_exactly_the_named_parts_are_frozen(scheme: Scheme, frozen: list[str]) -
 def test_too_many_layers_names_their_number(num_layers: int) -> None:
     rule = rf"num_layers must lie between 0 and 3, .*found {num_layers}"
     with pytest.raises(ValueError, match=rule):
-        freeze.lower_layers(_Model(), 0, num_layers=num_layers)
+        FreezeLowerLayers(num_layers=num_layers).frozen(_Model(), Progress())
 
 
 def test_an_unknown_head_names_the_heads_and_the_nearest() -> None:
-    rule = r"\['sentiment', 'movie'\]; found 'sentimnt'; the nearest is 'sentiment'"
+    rule = r"\['sentiment', 'movie'\]; found 'sentimnt'; did you mean 'sentiment'"
     with pytest.raises(ValueError, match=rule):
-        freeze.head(_Model(), 0, head="sentimnt")
+        FreezeHead(head="sentimnt").frozen(_Model(), Progress())
 
 
 def test_a_union_names_each_module_once() -> None:
-    parts = [freeze.embeddings, freeze.embeddings, partial(freeze.lower_layers, num_layers=1)]
+    schemes = [FreezeEmbeddings(), FreezeEmbeddings(), FreezeLowerLayers(num_layers=1)]
+    parts = {str(i): scheme for i, scheme in enumerate(schemes)}
     model = _Model()
-    assert freeze.combine(model, 0, parts=parts) == [
+    assert Composition(parts=parts).frozen(model, Progress()) == [
         model.encoder.embeddings,
         model.encoder.layers[0],
     ]
 
 
-def _thaw_at(model: _Model, step: int, *, step_of_thaw: int) -> list[nn.Module]:
-    return [model.encoder] if step < step_of_thaw else [model.encoder.embeddings]
+@dataclass(frozen=True)
+class _ThawAt(Scheme):
+    step: int
+
+    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+        return [model.encoder] if at.step < self.step else [model.encoder.embeddings]
 
 
 def test_a_scheme_may_change_with_the_step() -> None:
-    model, freezer = _Model(), Freezer(partial(_thaw_at, step_of_thaw=2))
+    model, freezer = _Model(), Freezer(_ThawAt(2))
     changes = [freezer.apply(model, step) for step in range(4)]
     assert changes == [True, False, True, False]
     assert freezer.frozen == (model.encoder.embeddings,)
@@ -131,8 +145,8 @@ def test_a_scheme_may_change_with_the_step() -> None:
 
 
 def test_a_union_never_thaws_what_another_part_froze() -> None:
-    parts = [freeze.encoder, partial(_thaw_at, step_of_thaw=0)]
-    model, freezer = _Model(), Freezer(partial(freeze.combine, parts=parts))
+    parts = {"always": FreezeEncoder(), "later": _ThawAt(2)}
+    model, freezer = _Model(), Freezer(Composition(parts=parts))
     freezer.apply(model, 0)
     assert not freezer.apply(model, 9)
     assert _learning(model) == _named(model, "heads.")
@@ -141,20 +155,20 @@ def test_a_union_never_thaws_what_another_part_froze() -> None:
 def test_a_shared_parameter_is_frozen() -> None:
     model = _Model()
     model.heads["movie"].linear.weight = model.encoder.embeddings.linear.weight
-    Freezer(freeze.embeddings).apply(model, 0)
+    Freezer(FreezeEmbeddings()).apply(model, 0)
     assert not model.heads["movie"].linear.weight.requires_grad
 
 
 def test_an_evaluating_model_is_left_in_eval_mode() -> None:
     model = _Model().eval()
-    freezer = Freezer(partial(_thaw_at, step_of_thaw=1))
+    freezer = Freezer(_ThawAt(1))
     for step in range(2):
         freezer.apply(model, step)
     assert not any(module.training for module in model.modules())
 
 
 def test_train_keeps_the_frozen_parts_in_eval_mode() -> None:
-    model = _HeldModel(Freezer(freeze.encoder))
+    model = _HeldModel(Freezer(FreezeEncoder()))
     model.freezer.apply(model, 0)
     model.eval()
     model.train()
@@ -168,7 +182,7 @@ def test_train_keeps_the_frozen_parts_in_eval_mode() -> None:
 
 def test_only_what_learns_gets_a_gradient() -> None:
     model = _Model()
-    Freezer(partial(freeze.lower_layers, num_layers=1)).apply(model, 0)
+    Freezer(FreezeLowerLayers(num_layers=1)).apply(model, 0)
     model.heads["movie"](model.encoder(torch.ones(2, 4))).sum().backward()
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
     assert with_gradient == _named(model, *LAYERS[1:], "heads.movie.")
@@ -190,12 +204,77 @@ def test_a_real_encoder_is_still_where_it_is_frozen() -> None:
     model.encoder, model.heads, model.idle = bert, nn.ModuleDict(), ()
     model.train()
     ids_BL = torch.arange(12).view(2, 6)
-    freezer = Freezer(freeze.encoder)
+    freezer = Freezer(FreezeEncoder())
     freezer.apply(model, 0)
     first, second = (bert(input_ids=ids_BL).last_hidden_state for _ in range(2))
     assert torch.equal(first, second)
     assert not first.requires_grad
-    freezer.scheme = freeze.none
+    freezer.scheme = FreezeNothing()
     freezer.apply(model, 1)
     assert bert(input_ids=ids_BL).last_hidden_state.requires_grad
     assert not torch.equal(bert(input_ids=ids_BL).last_hidden_state, first)
+
+
+def _whole_layers(model: _Model) -> list[str]:
+    """The encoder's groups, lowest first, that learn."""
+    groups = {"stem": model.encoder.embeddings, **dict(enumerate(model.encoder.layers))}
+    return [
+        str(name)
+        for name, module in groups.items()
+        if all(parameter.requires_grad for parameter in module.parameters())
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "per_group"), [(1.0, 10), (0.5, 5), (2, 20), (0.3, 3)])
+def test_gradual_thaws_a_group_at_a_time_from_the_top(epochs: float, per_group: int) -> None:
+    model = _Model()
+    freezer = Freezer(Gradual(epochs_per_group=epochs), steps_per_epoch=10)
+    expected = [[], ["2"], ["1", "2"], ["0", "1", "2"], ["stem", "0", "1", "2"]]
+    for step in range(5 * per_group + 3):
+        changed = freezer.apply(model, step)
+        assert changed is (step % per_group == 0 and step <= 4 * per_group)
+        assert _whole_layers(model) == expected[min(4, step // per_group)]
+        assert model.heads["movie"].linear.weight.requires_grad
+
+
+def test_what_lies_ahead_is_told_beforehand() -> None:
+    model, freezer = _Model(), Freezer(Gradual(), steps_per_epoch=7)
+    freezer.apply(model, 0)
+    size = 4 * 4 + 4
+    found = freezer.thaws(model, 30)
+    assert found == {0: 2 * size, 7: 3 * size, 14: 4 * size, 21: 5 * size, 28: 6 * size}
+    assert _whole_layers(model) == []
+
+
+def test_a_schedule_never_thaws_what_was_frozen_beside_it() -> None:
+    parts = {"gradual": Gradual(), "low": FreezeLowerLayers(num_layers=2)}
+    model, freezer = _Model(), Freezer(Composition(parts=parts))
+    for step in range(9):
+        freezer.apply(model, step)
+        assert _whole_layers(model) == ([] if step == 0 else ["2"])
+    assert freezer.scheme.layer_decay == pytest.approx(1 / 2.6)
+    assert freezer.scheme.warmup_steps == 20
+
+
+def test_the_probe_ends_and_its_rate_with_it() -> None:
+    scheme = LinearProbeThenFinetune(probe_epochs=0.5, probe_lr_factor=3.0)
+    model, freezer = _Model(), Freezer(scheme, steps_per_epoch=10)
+    for step in range(12):
+        freezer.apply(model, step)
+        assert bool(_whole_layers(model)) is (step >= 5)
+        assert freezer.lr_factor(step) == (3.0 if step < 5 else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "key"),
+    [
+        (Gradual, "epochs_per_group"),
+        (Gradual, "layer_decay"),
+        (LinearProbeThenFinetune, "probe_epochs"),
+        (LinearProbeThenFinetune, "probe_lr_factor"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(scheme: type[Scheme], key: str) -> None:
+    for value in (0, -1.0, "much", True):
+        with pytest.raises(ValueError, match=rf"freeze\.{key} must be a number above 0, got"):
+            scheme(**{key: value})

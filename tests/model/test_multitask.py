@@ -4,8 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from candelabra.model import freeze
-from candelabra.model.freeze import Freezer, Scheme
+from candelabra.model.freeze.base import Scheme
+from candelabra.model.freeze.constant import (
+    FreezeEmbeddings,
+    FreezeEncoder,
+    FreezeHead,
+    FreezeNothing,
+)
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling, FunctionPooling, cls, mean
 from candelabra.records import Batch
@@ -62,9 +68,13 @@ def test_a_step_may_hold_one_task(model: MultiTaskModel, batches: dict[str, Batc
 @pytest.mark.parametrize(
     ("scheme", "still", "moving"),
     [
-        (freeze.encoder, ["encoder"], ["heads.mood", "heads.who", "pooling"]),
-        (freeze.embeddings, ["encoder.backbone.embeddings"], ["encoder.backbone.encoder", "heads"]),
-        (lambda model, step: [model.heads["mood"]], ["heads.mood"], ["encoder", "heads.who"]),
+        (FreezeEncoder(), ["encoder"], ["heads.mood", "heads.who", "pooling"]),
+        (
+            FreezeEmbeddings(),
+            ["encoder.backbone.embeddings"],
+            ["encoder.backbone.encoder", "heads"],
+        ),
+        (FreezeHead(head="mood"), ["heads.mood"], ["encoder", "heads.who"]),
     ],
     ids=["encoder", "embeddings", "head"],
 )
@@ -86,7 +96,7 @@ def test_frozen_parts_stay_in_eval_mode(
 
 
 def test_a_frozen_encoder_has_no_dropout_and_no_gradient(batches: dict[str, Batch]) -> None:
-    model = toy_model(tiny(dropout=0.5), freezer=Freezer(freeze.encoder))
+    model = toy_model(tiny(dropout=0.5), freezer=Freezer(FreezeEncoder()))
     assert model.freezer is not None
     model.freezer.apply(model, 0)
     one, other = (model.train()(batches) for _ in range(2))
@@ -129,10 +139,10 @@ def test_the_heads_are_named_by_task(model: MultiTaskModel) -> None:
 def test_a_pooling_that_no_head_reads_does_not_learn() -> None:
     """Several processes would wait for its gradient."""
     model = toy_model(pooling=AttentionPooling(16), poolings={"mood": AttentionPooling(16)})
-    Freezer(freeze.none).apply(model, 0)
+    Freezer(FreezeNothing()).apply(model, 0)
     assert not any(parameter.requires_grad for parameter in model.pooling.parameters())
     assert all(parameter.requires_grad for parameter in model.poolings.parameters())
     model = toy_model(pooling=AttentionPooling(16), poolings={"who": AttentionPooling(16)})
-    Freezer(freeze.none).apply(model, 0)
+    Freezer(FreezeNothing()).apply(model, 0)
     assert all(parameter.requires_grad for parameter in model.pooling.parameters())
     assert not any(parameter.requires_grad for parameter in model.poolings.parameters())

@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from candelabra.data.tokens import TextTokenizer
-from candelabra.model import freeze
-from candelabra.model.freeze import Freezer
+from candelabra.model.freeze.constant import FreezeEncoder
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.objective.weighting.uncertainty import Uncertainty
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, linear
@@ -119,7 +119,7 @@ def test_dropout_follows_the_seed(toys: Splits) -> None:
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # frozen parts are, on purpose
 def test_a_frozen_encoder_stays_as_it_is(toys: Splits) -> None:
-    model = toy_model(tiny(dropout=0.3), freezer=Freezer(freeze.encoder))
+    model = toy_model(tiny(dropout=0.3), freezer=Freezer(FreezeEncoder()))
     assert model.freezer is not None
     model.freezer.apply(model, 0)
     watch, module = Watch(), toy_module(model)

@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoModel, DistilBertConfig, ModernBertConfig, MPNetConfig
 
-from candelabra.model import freeze
 from candelabra.model.encoder import Encoder
-from candelabra.model.freeze import Freezer
+from candelabra.model.freeze.constant import FreezeEncoder
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling
 from candelabra.objective.weighting.fixed import Fixed
@@ -104,7 +104,7 @@ def test_layers_of_other_backbones(config: transformers.PreTrainedConfig) -> Non
 
 
 def test_frozen_parameters_are_left_out() -> None:
-    model = toy_model(freezer=Freezer(freeze.encoder))
+    model = toy_model(freezer=Freezer(FreezeEncoder()))
     assert model.freezer is not None
     model.freezer.apply(model, 0)
     found = settings_of(model, parameter_groups(model, PLAIN, **DECAY))

@@ -17,6 +17,8 @@ from candelabra.training.module import MultiTaskModule
 from toys import Splits, difference, toy_module, weights
 from two_ranks import CASES, RESUMED_AT, kept, predicted, trained
 
+pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # frozen parts are
+
 
 @pytest.fixture(scope="module")
 def folder(toys: Splits, tmp_path_factory: pytest.TempPathFactory) -> Path:

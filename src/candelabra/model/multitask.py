@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from candelabra.errors import ConfigError
 from candelabra.model.encoder import Encoder
-from candelabra.model.freeze import Freezer
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads import Head
 from candelabra.model.pooling import ClsPooler, FunctionPooling
 from candelabra.records import Batch, Encoded, Tokens

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
@@ -19,6 +20,7 @@ from candelabra.objective.weighting.base import Weighting
 from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
+from candelabra.training.thawing import Thawing
 
 OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 OF_THE_MODULE = ("steps_done", "examples_seen", "losses", "main_scores", "scores")
@@ -93,11 +95,19 @@ class MultiTaskModule(pl.LightningModule):
         assert self.optimizer_factory is not None
         assert self.scheduler_factory is not None
         assert self.weighting is not None
-        optimizer = self.optimizer_factory(self.model, self.weighting)
-        scheduler = self.scheduler_factory(optimizer, self.total_steps)
+        self.thawing = Thawing(
+            self.model,
+            self.weighting,
+            make_optimizer=self.optimizer_factory,
+            make_scheduler=self.scheduler_factory,
+            total_steps=self.total_steps,
+        )
+        # Of a resumed run; the step that comes next is followed when it starts.
+        for step in range(1, self.steps_done):
+            self.thawing.follow(step)
         return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            "optimizer": self.thawing.optimizer,
+            "lr_scheduler": {"scheduler": self.thawing.scheduler, "interval": "step"},
         }
 
     def configure_gradient_clipping(
@@ -129,13 +139,28 @@ class MultiTaskModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Switches dropout on where nothing is frozen: `from_pretrained` leaves it off."""
         self.model.train()
+        if self.steps_done:
+            # A resumed run was wrapped before the optimizer followed its steps.
+            self._wrap_anew()
 
     def on_train_batch_start(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
-        """Seeds dropout from (seed, micro-batch, rank), so that no generator state is stored."""
+        """Lets learn what does from now on; seeds dropout from (seed, micro-batch, rank).
+
+        No generator state has to be stored then.
+        """
+        if self.thawing.follow(self.steps_done):
+            self._wrap_anew()
         micro = self.steps_done * self.trainer.accumulate_grad_batches + (
             batch_idx % self.trainer.accumulate_grad_batches
         )
         torch.manual_seed((self.seed * 1_000_003 + micro) * 1_009 + self.global_rank)
+
+    def _wrap_anew(self) -> None:
+        """DistributedDataParallel sums the gradients of what learnt when it wrapped the module."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy):
+            strategy.model = strategy.lightning_module
+            strategy.configure_ddp()
 
     def training_step(self, batches: Mapping[str, Batch], batch_idx: int) -> Tensor:
         """Every task's loss at its own length, combined into one."""

@@ -24,7 +24,7 @@ def parameter_groups(
     *,
     lr: float,
     weight_decay: float,
-    layer_decay: float = 1.0,
+    layer_decay: float | None = None,
     head_lr: float | None = None,
 ) -> list[Group]:
     """Groups by learning rate and decay; parameters that do not learn are left out.
@@ -38,10 +38,13 @@ def parameter_groups(
         weighting: Combines the losses; its parameters, if any, learn.
         lr: Learning rate of the encoder's top layer.
         weight_decay: Decoupled decay of matrices.
-        layer_decay: Factor from each layer to the one below; 1 gives all the same rate.
+        layer_decay: Factor from each layer to the one below; 1 gives all the same rate; None asks
+            the model's freeze scheme.
         head_lr: Learning rate of heads and poolings; None takes `lr`.
     """
     depth = len(model.encoder.layers)
+    if layer_decay is None:
+        layer_decay = 1.0 if model.freezer is None else model.freezer.scheme.layer_decay
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -82,7 +85,7 @@ def adamw(
     *,
     lr: float,
     weight_decay: float = 0.01,
-    layer_decay: float = 1.0,
+    layer_decay: float | None = None,
     head_lr: float | None = None,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,

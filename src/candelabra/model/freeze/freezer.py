@@ -1,0 +1,89 @@
+"""The one owner of `requires_grad`."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from candelabra.model.freeze.base import Freezable, Progress, Scheme
+
+
+class Freezer:
+    """Makes a model follow a scheme.
+
+    What takes no part in any answer is frozen with it.
+
+    A frozen module gets no gradient and runs in eval mode, so without dropout, while the rest of
+    the model trains. `model.train()` knows nothing of that: call `hold` after it, best in the
+    model's own `train`:
+
+        def train(self, mode: bool = True) -> Self:
+            super().train(mode)
+            self.freezer.hold(self)
+            return self
+
+    Args:
+        scheme: What is frozen at which step.
+        steps_per_epoch: Optimizer steps of an epoch; schemes count by epochs.
+    """
+
+    def __init__(self, scheme: Scheme, *, steps_per_epoch: int = 1) -> None:
+        self.scheme = scheme
+        self.steps_per_epoch = steps_per_epoch
+        self._frozen: tuple[nn.Module, ...] | None = None
+
+    @property
+    def frozen(self) -> tuple[nn.Module, ...]:
+        """The modules that were frozen at the last `apply`."""
+        return self._frozen or ()
+
+    def lr_factor(self, step: int) -> float:
+        """What all learning rates are multiplied by in a step."""
+        return self.scheme.lr_factor(Progress(step, self.steps_per_epoch))
+
+    def apply(self, model: Freezable, step: int) -> bool:
+        """Freeze what the scheme names at `step`; let everything else learn.
+
+        A parameter that a frozen module shares with one that learns is frozen.
+
+        Returns:
+            Whether the set of learning parameters changed.
+        """
+        frozen = (*self.scheme.frozen(model, Progress(step, self.steps_per_epoch)), *model.idle)
+        if frozen == self._frozen:
+            return False
+        thawed, self._frozen = self.frozen, frozen
+        held = {id(parameter) for module in frozen for parameter in module.parameters()}
+        changed = False
+        for parameter in model.parameters():
+            learns = id(parameter) not in held
+            changed |= parameter.requires_grad is not learns
+            parameter.requires_grad_(learns)
+        if model.training:
+            for module in thawed:
+                module.train()
+        self.hold(model)
+        return changed
+
+    def hold(self, model: Freezable) -> None:
+        """Put the frozen modules back into eval mode, if the model trains."""
+        if model.training:
+            for module in self.frozen:
+                module.eval()
+
+    def thaws(self, model: Freezable, total_steps: int) -> dict[int, int]:
+        """What lies ahead: step -> parameters that learn from there on, first step 0.
+
+        Args:
+            model: The model; it is not changed.
+            total_steps: Optimizer steps of the run.
+        """
+        found: dict[int, int] = {}
+        before = None
+        for step in range(max(1, total_steps)):
+            at = Progress(step, self.steps_per_epoch)
+            frozen = (*self.scheme.frozen(model, at), *model.idle)
+            if frozen != before:
+                held = {id(p) for module in frozen for p in module.parameters()}
+                found[step] = sum(p.numel() for p in model.parameters() if id(p) not in held)
+            before = frozen
+        return found
