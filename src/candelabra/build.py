@@ -26,9 +26,11 @@ from candelabra.model.encoder import Backbone, Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
 from candelabra.training.checkpoints import AtomicCheckpointIO
+from candelabra.training.drift import FrozenCopy
 from candelabra.training.interruption import StopOnSignal
 from candelabra.training.module import MultiTaskModule, Objective
 from candelabra.training.run_folder import RunFolder
+from candelabra.transfer import start_from
 
 Node = Mapping[str, Any]
 DATA_KEYS = ("columns", "labels", "limit", "validation", "split_seed", "on_bad_row")
@@ -122,7 +124,7 @@ def _check_validations(trainer: Node, steps_per_epoch: int) -> None:
 def model(
     cfg: Node, labels: Mapping[str, list[str]], encoder: Encoder, *, steps_per_epoch: int = 1
 ) -> MultiTaskModel:
-    """Encoder, heads and poolings, frozen as the configuration says for the first step."""
+    """Encoder, heads and poolings with the weights they start from, frozen as in the first step."""
     freezer = Freezer(instantiate(cfg["freeze"]), steps_per_epoch=steps_per_epoch)
     built = assemble(
         encoder,
@@ -133,6 +135,8 @@ def model(
         freezer=freezer,
     )
     start_from_pooler(built)
+    if cfg["init_from"] is not None:
+        built.origins = start_from(built, cfg["init_from"], labels=labels, heads=cfg["init_heads"])
     freezer.apply(built, 0)
     return built
 
@@ -178,6 +182,7 @@ def module(
     cfg: Node, built: MultiTaskModel, labels: Mapping[str, list[str]], total_steps: int
 ) -> MultiTaskModule:
     """The LightningModule of a training run."""
+    weight = cfg["distill_frozen"]
     return MultiTaskModule(
         built,
         objectives(cfg["tasks"], labels),
@@ -186,6 +191,7 @@ def module(
         scheduler=instantiate(cfg["scheduler"]),
         total_steps=total_steps,
         seed=cfg["seed"],
+        frozen_copy=FrozenCopy(built, weight=weight) if weight else None,
     )
 
 

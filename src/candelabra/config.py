@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from candelabra.errors import ConfigError, DataError, nearest
 from candelabra.launching import rank
+from candelabra.transfer import check_start
 from candelabra.trusted import NAME
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
@@ -64,6 +65,9 @@ class TrainConfig:
     eval_batch_size: int = 64
     num_workers: int = 0
     on_bad_row: str = "error"
+    init_from: str | None = None
+    init_heads: list[str] | None = None
+    distill_frozen: float = 0.0
     group: str | None = None
     tags: list[str] = field(default_factory=list)
 
@@ -172,6 +176,7 @@ def validate(cfg: DictConfig) -> None:
             at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
     _check_balancing(cfg)
     _check_freeze("freeze", cfg.freeze, cfg.tasks)
+    _check_start(cfg)
 
 
 def _check_keys(cfg: DictConfig) -> None:
@@ -216,6 +221,15 @@ def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
         instantiate(node)
     except InstantiationException as error:
         raise ConfigError(str(error.__cause__ or error)) from error
+
+
+def _check_start(cfg: DictConfig) -> None:
+    if not 0 <= cfg.distill_frozen < math.inf:
+        raise ConfigError(f"distill_frozen must be a number from 0, got {cfg.distill_frozen}")
+    if cfg.init_from is not None:
+        check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
+    elif cfg.init_heads is not None:
+        raise ConfigError("init_heads chooses heads of a bundle: it needs init_from=BUNDLE")
 
 
 def _check_limits(cfg: DictConfig) -> None:

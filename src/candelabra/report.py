@@ -92,6 +92,8 @@ def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
     table.add_column("part")
     for column in ("parameters", "learning"):
         table.add_column(column, justify="right")
+    if model.origins:
+        table.add_column("weights", overflow="fold")
     parts = {"encoder": model.encoder, "pooling": model.pooling}
     parts |= {f"pooling of {task}": module for task, module in model.poolings.items()}
     parts |= {f"head of {task}": module for task, module in model.heads.items()}
@@ -99,7 +101,8 @@ def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
         sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
         total, learning = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
         if total:
-            table.add_row(name, f"{total:,}", f"{learning:,}")
+            origin = [Text(model.origins.get(name, ""))] if model.origins else []
+            table.add_row(name, f"{total:,}", f"{learning:,}", *origin)
     if model.freezer is not None:
         table.add_section()
         for step, learning in list(model.freezer.thaws(model, total_steps).items())[1:]:

@@ -84,9 +84,10 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
     import pytorch_lightning as pl
     import torch
 
-    from candelabra import build, finishing, hardware, report
+    from candelabra import build, finishing, hardware, report, transfer
     from candelabra.data.module import MultiTaskDataModule
     from candelabra.quiet import quiet
+    from candelabra.training import drift
     from candelabra.training.tracking import tracked
 
     config = plain(cfg)
@@ -101,6 +102,8 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
         backbone = build.backbone(cfg.encoder)
         data = build.tasks_data(cfg.tasks)
         fingerprints = {name: task.fingerprint for name, task in data.items()}
+        if cfg.init_from is not None:
+            fingerprints["init_from"] = transfer.fingerprint(cfg.init_from)
         if resume is not None:
             resume.check_data(fingerprints)
         tokenizer = backbone.tokenizer()
@@ -131,6 +134,8 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
     with tracked(trainer, config, cfg.tasks):
         started = time.perf_counter()
         checkpoint = None if resume is None else resume.checkpoint
+        if resume is None:
+            drift.score_before(trainer, module, datamodule)
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         record.update(**finishing.pace(module, time.perf_counter() - started))
         metrics = finishing.test_best(trainer, module, datamodule, record.path)

@@ -82,8 +82,12 @@ def _check_target(target: Any, allow: Collection[str]) -> None:
         )
 
 
-def checked_folder(folder: Path) -> Path:
+def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
     """The bundle in `folder`, or in a run folder, after a look at its files.
+
+    Args:
+        folder: What a person gave.
+        key: The key by which it was given.
 
     Raises:
         BundleError: A file is missing, is code or may hold some, or is a link out of the bundle.
@@ -91,10 +95,10 @@ def checked_folder(folder: Path) -> Path:
     if not (folder / "config.json").is_file() and (folder / "bundle").is_dir():
         folder = folder / "bundle"
     if not folder.is_dir():
-        raise BundleError(f"bundle={folder}: no such folder")
+        raise BundleError(f"{key}={folder}: no such folder")
     for name in BUNDLE_FILES:
         if not (folder / name).is_file():
-            raise BundleError(f"bundle={folder}: no bundle, it has no file {name}")
+            raise BundleError(f"{key}={folder}: no bundle, it has no file {name}")
     root = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(root):

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from candelabra.data.tokens import WordSpans
 from candelabra.model.encoder import first_pieces
@@ -59,6 +60,34 @@ class Head(nn.Module, ABC):
     def loss(self, function: Loss, logits: Tensor, batch: Batch) -> Tensor:
         """The task's loss over a batch; a head whose own parameters enter it overrides this."""
         return function(logits, batch.targets)
+
+    def reads(self, batch: Batch) -> bool:
+        """Whether it can answer the texts of a batch, also of another task's."""
+        return self.pools or batch.first_BW is not None
+
+    def divergence(
+        self, logits: Tensor, reference: Tensor, batch: Batch, temperature: float
+    ) -> Tensor:
+        """How far an answer is from a reference: `T^2 KL(reference || logits)` at temperature T.
+
+        Args:
+            logits: As `forward` gives them.
+            reference: Other logits for the same batch.
+            batch: What they answer; padding and cut words do not count.
+            temperature: Both logits are divided by it (Hinton et al. 2015).
+
+        Returns:
+            This batch's part of the mean over the optimizer step.
+        """
+        answer, wanted = (
+            (each.float() / temperature).log_softmax(dim=-1) for each in (logits, reference)
+        )
+        apart = F.kl_div(answer, wanted, log_target=True, reduction="none").sum(dim=-1)
+        if self.pools:
+            return apart.sum() * temperature**2 / batch.num_examples
+        assert batch.first_BW is not None
+        apart = apart.masked_fill(batch.first_BW < 0, 0.0)
+        return apart.sum() * temperature**2 / batch.num_units
 
     @abstractmethod
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:

@@ -45,6 +45,7 @@ class MultiTaskModel(nn.Module):
         self.pooling = pooling
         self.poolings = nn.ModuleDict(poolings or {})
         self.freezer = freezer
+        self.origins: dict[str, str] = {}  # part -> where its weights come from, if from a bundle
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Training: a pass of the encoder for each task, at its own length.
@@ -52,18 +53,21 @@ class MultiTaskModel(nn.Module):
         One concatenated pass would pad short texts to the longest task's length.
         """
         return {
-            task: self._logits(
-                task, tuple(self.encoder(tokens) for tokens in batch.texts), batch.first_BW
-            )
+            task: self.answer(task, self.encode(batch), batch.first_BW)
             for task, batch in batches.items()
         }
+
+    def encode(self, batch: Batch) -> tuple[Encoded, ...]:
+        """A pass of the encoder for each text column."""
+        return tuple(self.encoder(tokens) for tokens in batch.texts)
 
     def serve(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
         """Inference: one pass of the encoder serves all heads."""
         encoded = (self.encoder(tokens),)
-        return {task: self._logits(task, encoded, first_BW) for task in self.heads}
+        return {task: self.answer(task, encoded, first_BW) for task in self.heads}
 
-    def _logits(self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None) -> Tensor:
+    def answer(self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None) -> Tensor:
+        """The logits of a task's head, from what the encoder made of any texts."""
         pooling = self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
         return self.head(task)(encoded, pooling, first_BW)
 

@@ -17,8 +17,9 @@ from candelabra.errors import ConfigError, TrainingError
 from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.objective.weighting.base import Weighting
-from candelabra.records import Batch
+from candelabra.records import Batch, Encoded
 from candelabra.training.axes import examples_axis
+from candelabra.training.drift import FrozenCopy
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
 from candelabra.training.thawing import Thawing
 
@@ -55,6 +56,7 @@ class MultiTaskModule(pl.LightningModule):
         scheduler: (optimizer, total steps) -> learning-rate schedule.
         total_steps: Optimizer steps in the whole run.
         seed: Randomness of step `t` comes from (seed, t, rank) alone.
+        frozen_copy: Holds the answers of frozen heads.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class MultiTaskModule(pl.LightningModule):
         scheduler: SchedulerFactory | None = None,
         total_steps: int = 0,
         seed: int = 0,
+        frozen_copy: FrozenCopy | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.frozen_copy = frozen_copy
         self.objectives = dict(objectives)
         self.weighting = weighting
         self.optimizer_factory = optimizer
@@ -82,6 +86,7 @@ class MultiTaskModule(pl.LightningModule):
         self.session = {"examples": 0, "tokens": 0}  # since this process started
         self.scores: dict[str, float] = {}  # the main metrics of the last validation
         self.epoch_scores: dict[str, float] = {}  # as they were where the epoch began
+        self.start_scores: dict[str, float] = {}  # of frozen heads, before the first step
         self.last_losses: dict[str, Tensor] = {}
         self._latest_losses: dict[str, Tensor | float] = {}  # also of tasks the step leaves out
         self.last_grad_norm: Tensor | None = None  # before clipping
@@ -139,6 +144,8 @@ class MultiTaskModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Switches dropout on where nothing is frozen: `from_pretrained` leaves it off."""
         self.model.train()
+        if self.frozen_copy is not None:
+            self.frozen_copy.to(self.device)
         if self.steps_done:
             # A resumed run was wrapped before the optimizer followed its steps.
             self._wrap_anew()
@@ -166,8 +173,8 @@ class MultiTaskModule(pl.LightningModule):
         """Every task's loss at its own length, combined into one."""
         assert self.weighting is not None
         self._in_step = {task: batch.num_examples for task, batch in batches.items()}
-        logits = self.model(batches)
-        losses = {task: self._loss(task, logits[task], batch) for task, batch in batches.items()}
+        encoded = {task: self.model.encode(batch) for task, batch in batches.items()}
+        losses = {task: self._loss(task, encoded[task], batch) for task, batch in batches.items()}
         self.last_losses = {task: loss.detach() for task, loss in losses.items()}
         total = self.weighting(
             {task: loss * self.objectives[task].loss_weight for task, loss in losses.items()}
@@ -196,15 +203,19 @@ class MultiTaskModule(pl.LightningModule):
             values[examples_axis(task)] = float(seen + self._in_step.get(task, 0))
         self.log_dict(values, batch_size=1)
 
-    def _loss(self, task: str, logits: Tensor, batch: Batch) -> Tensor:
+    def _loss(self, task: str, encoded: tuple[Encoded, ...], batch: Batch) -> Tensor:
         """The loss' part of the global mean.
 
         Lightning divides by the micro-batches and DistributedDataParallel by the ranks; both are
         taken back, since `num_units` counts the whole optimizer step already.
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        logits = self.model.answer(task, encoded, batch.first_BW)
         loss = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
-        return loss * (parts / batch.num_units)
+        loss = loss / batch.num_units
+        if self.frozen_copy is not None:
+            loss = loss + self.frozen_copy.loss(self.model, encoded, batch)
+        return loss * parts
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts optimizer steps; the schedule is asked for the next ones."""
@@ -248,6 +259,8 @@ class MultiTaskModule(pl.LightningModule):
             found = objective.metrics.compute()
             main[task] = float(found[objective.main_metric])
             values = {f"{split}/{task}/{key}": float(v) for key, v in found.items()}
+            if split == "val" and task in self.start_scores:
+                values[f"val/{task}/drift"] = main[task] - self.start_scores[task]
             # Those of single entity types go into the final tables, not into dozens of charts.
             self.log_dict({key: v for key, v in values.items() if key.count("/") == 2})
             self.log_dict({key: v for key, v in values.items() if key.count("/") > 2}, logger=False)
@@ -273,7 +286,11 @@ class MultiTaskModule(pl.LightningModule):
             task: seen + uncounted.get(task, 0) for task, seen in self.examples_seen.items()
         }
         checkpoint["losses"] = {task: float(loss) for task, loss in self._latest_losses.items()}
-        checkpoint["main_scores"] = {"last": self.scores, "epoch": self.epoch_scores}
+        checkpoint["main_scores"] = {
+            "last": self.scores,
+            "epoch": self.epoch_scores,
+            "start": self.start_scores,
+        }
         checkpoint["scores"] = self.val_scores()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -291,6 +308,7 @@ class MultiTaskModule(pl.LightningModule):
         self._latest_losses = checkpoint["losses"]
         self.scores = checkpoint["main_scores"]["last"]
         self.epoch_scores = checkpoint["main_scores"]["epoch"]
+        self.start_scores = checkpoint["main_scores"]["start"]
         self._stored_scores = checkpoint["scores"]
 
     def _check_fits(self, theirs: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,138 @@
+"""`init_from=BUNDLE`: a run starts from the weights of a trained bundle.
+
+The encoder's weights are taken in any case, a head's where the task has the same name and labels.
+Only tensors and names are read: nothing is built from the bundle's configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candelabra.errors import BundleError, ConfigError, nearest
+from candelabra.trusted import checked_folder, read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from candelabra.model.multitask import MultiTaskModel
+
+BUNDLE, NEW = "bundle", "new"
+WEIGHTS = ("encoder/model.safetensors", "heads.safetensors")
+
+
+def check_start(folder: str, heads: Iterable[str] | None, tasks: Collection[str]) -> None:
+    """Looks at names and files, before anything heavy is imported.
+
+    Args:
+        folder: The bundle, or a run folder that holds one.
+        heads: Heads that have to come from the bundle; None takes those that fit.
+        tasks: The run's tasks.
+
+    Raises:
+        BundleError: It is no bundle.
+        ConfigError: A head is no task of the run, or none of the bundle's.
+    """
+    theirs = read_json(checked_folder(Path(folder), key="init_from") / "labels.json")
+    for head in heads or []:
+        for names, whose in ((tasks, "a task of the run"), (theirs, "a head of the bundle")):
+            if head not in names:
+                raise ConfigError(
+                    f"init_heads must name heads of init_from={folder} and tasks of the run; "
+                    f"'{head}' is not {whose} ({', '.join(names)}){nearest(head, names)}"
+                )
+
+
+def fingerprint(folder: str) -> dict[str, str]:
+    """SHA-256 of the bundle's weights: a resumed run starts from the same."""
+    root = checked_folder(Path(folder), key="init_from")
+    found = {}
+    for name in WEIGHTS:
+        with (root / name).open("rb") as stream:
+            found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def start_from(
+    model: MultiTaskModel,
+    folder: str,
+    *,
+    labels: Mapping[str, list[str]],
+    heads: Collection[str] | None = None,
+) -> dict[str, str]:
+    """Gives a model the weights of a bundle.
+
+    Args:
+        model: Gets the encoder's weights, and those of heads and poolings.
+        folder: The bundle, or a run folder that holds one.
+        labels: The label names of each of the run's tasks.
+        heads: Heads that have to come from the bundle, with the poolings they read; an empty list
+            takes the encoder alone, None every head that fits.
+
+    Returns:
+        Part, as in the table of the model -> `bundle`, or `new` and why.
+
+    Raises:
+        BundleError: The weights are damaged.
+        ConfigError: The encoder is another one, or a head that has to come does not fit.
+    """
+    root = checked_folder(Path(folder), key="init_from")
+    theirs = read_json(root / "labels.json")
+    encoder, rest = (_tensors(root / name) for name in WEIGHTS)
+    differs = _take(model.encoder.backbone, encoder)
+    if differs:
+        raise ConfigError(f"init_from={folder}: its encoder is not the run's: {differs}")
+    found = {"encoder": BUNDLE}
+    for task in model.heads:
+        if heads is not None and task not in heads:
+            found[f"head of {task}"] = NEW
+            continue
+        differs = _other_labels(task, labels[task], theirs) or _take(
+            model.heads[task], _below(rest, f"heads.{task}.")
+        )
+        if differs and heads is not None:
+            raise ConfigError(f"init_heads: the head of '{task}' does not fit: {differs}")
+        found[f"head of {task}"] = f"{NEW}: {differs}" if differs else BUNDLE
+    taken = [task for task in model.heads if found[f"head of {task}"] == BUNDLE]
+    poolings = {f"pooling of {task}": (f"poolings.{task}.", task) for task in model.poolings}
+    for part, (prefix, task) in {"pooling": ("pooling.", ""), **poolings}.items():
+        pooling = model.poolings[task] if task else model.pooling
+        wanted = task in taken if task else bool(taken)
+        fits = wanted and not _take(pooling, _below(rest, prefix))
+        found[part] = BUNDLE if fits else NEW
+    return found
+
+
+def _other_labels(task: str, ours: list[str], theirs: Mapping[str, list[str]]) -> str:
+    if task not in theirs:
+        return f"the bundle has heads of {', '.join(theirs)}"
+    if theirs[task] != ours:
+        return f"its labels are {', '.join(theirs[task])}"
+    return ""
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+
+def _take(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Loads the tensors, or says what is different and loads nothing."""
+    ours = {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
+    theirs = {key: list(tensor.shape) for key, tensor in tensors.items()}
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            return f"{key} is {theirs.get(key, 'not')} there, and {ours.get(key, 'not')} here"
+    module.load_state_dict(dict(tensors))
+    return ""
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise BundleError(f"{file}: damaged ({error})") from error
