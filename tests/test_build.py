@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
+import torch
 
 from candelabra.build import objectives
 from candelabra.errors import ConfigError
+from candelabra.objective.losses import class_balanced
 
 LABELS = {"movie": ["O", "B-Actor", "I-Actor"]}
 TASK = {
@@ -21,3 +25,19 @@ def test_main_metric_is_one_of_the_metrics() -> None:
 def test_another_main_metric_is_refused_before_training() -> None:
     with pytest.raises(ConfigError, match=r"tasks\.movie\.main_metric .*'f2'; did you mean 'f1'"):
         objectives({"movie": {**TASK, "main_metric": "f2"}}, LABELS)
+
+
+def test_a_loss_that_takes_counts_gets_those_of_its_task() -> None:
+    loss = {**TASK["loss"], "_target_": "candelabra.objective.losses.class_balanced"}
+    task = {**TASK, "loss": loss, "main_metric": "f1"}
+    found = objectives({"movie": task}, LABELS, {"movie": [90, 9, 1]})["movie"]
+    logits, targets = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    expected = class_balanced(logits, targets, counts=[90, 9, 1])
+    assert torch.equal(found.loss(logits, targets), expected)
+
+
+def test_a_loss_that_takes_none_gets_none() -> None:
+    task = {**TASK, "main_metric": "f1"}
+    found = objectives({"movie": task}, LABELS, {"movie": [90, 9, 1]})["movie"]
+    loss = found.loss(torch.zeros(1, 3), torch.tensor([0]))
+    assert loss.item() == pytest.approx(math.log(3))

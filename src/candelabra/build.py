@@ -7,8 +7,9 @@ names) is given to it here.
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.errors import ConfigError, nearest
 from candelabra.model.encoder import Backbone, Encoder
 from candelabra.model.freeze.freezer import Freezer
+from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
 from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.drift import FrozenCopy
@@ -148,16 +150,36 @@ def _partial(node: Node) -> functools.partial[Any]:
     return made
 
 
-def objectives(tasks: Mapping[str, Node], labels: Mapping[str, list[str]]) -> dict[str, Objective]:
+def objectives(
+    tasks: Mapping[str, Node],
+    labels: Mapping[str, list[str]],
+    counts: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Objective]:
     """What each task is trained and judged by.
+
+    Args:
+        tasks: The tasks' nodes.
+        labels: The label names of each task.
+        counts: How often each label stands in the task's train split, for a loss that takes
+            `counts`; None where nothing is trained.
 
     Raises:
         ConfigError: A task's main metric is none of its metrics.
     """
-    return {name: _objective(name, task, labels[name]) for name, task in tasks.items()}
+    return {
+        name: _objective(name, task, labels[name], None if counts is None else counts[name])
+        for name, task in tasks.items()
+    }
 
 
-def _objective(name: str, task: Node, labels: list[str]) -> Objective:
+def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
+    """A loss that takes `counts` gets those of the task; no other rule."""
+    made = instantiate(node)
+    takes = "counts" in inspect.signature(made).parameters
+    return functools.partial(made, counts=counts) if takes and counts is not None else made
+
+
+def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
     metrics = instantiate(task["metrics"])(labels=labels)
     with warnings.catch_warnings():
         # It says that nothing was counted yet; only the names are wanted.
@@ -171,7 +193,7 @@ def _objective(name: str, task: Node, labels: list[str]) -> Objective:
             f"tasks.{name}.main_metric must be one of {options}; got {main!r}{nearest(main, known)}"
         )
     return Objective(
-        loss=instantiate(task["loss"]),
+        loss=_loss(task["loss"], counts),
         loss_weight=task.get("loss_weight", 1.0),
         metrics=metrics,
         main_metric=main,
@@ -179,13 +201,25 @@ def _objective(name: str, task: Node, labels: list[str]) -> Objective:
 
 
 def module(
-    cfg: Node, built: MultiTaskModel, labels: Mapping[str, list[str]], total_steps: int
+    cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData], total_steps: int
 ) -> MultiTaskModule:
-    """The LightningModule of a training run."""
+    """The LightningModule of a training run.
+
+    Raises:
+        ConfigError: A task's loss does not fit its head.
+    """
+    labels = {name: task.labels for name, task in data.items()}
+    counts = {name: task.counts for name, task in data.items()}
+    judged = objectives(cfg["tasks"], labels, counts)
+    for name, objective in judged.items():
+        try:
+            built.head(name).check(objective.loss)
+        except ValueError as error:
+            raise ConfigError(f"tasks.{name}.loss: {error}") from error
     weight = cfg["distill_frozen"]
     return MultiTaskModule(
         built,
-        objectives(cfg["tasks"], labels),
+        judged,
         weighting=instantiate(cfg["weighting"])(tasks=list(cfg["tasks"])),
         optimizer=instantiate(cfg["optimizer"]),
         scheduler=instantiate(cfg["scheduler"]),

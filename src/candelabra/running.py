@@ -117,7 +117,7 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
         )
         labels = {name: task.labels for name, task in data.items()}
         model = build.model(cfg, labels, backbone.load(), steps_per_epoch=schedule.steps_per_epoch)
-        module = build.module(cfg, model, labels, schedule.total_steps)
+        module = build.module(cfg, model, data, schedule.total_steps)
         module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
         trainer = build.trainer(cfg, precision=precision, record=record)
 

@@ -62,6 +62,7 @@ NEEDED = {
 
 BY_GROUP = {
     "head": ["head@tasks.sentiment.head={option}"],
+    "loss": ["loss@tasks.sentiment.loss={option}", "loss@tasks.movie.loss={option}"],
     "task": ["tasks=none", "+task@tasks.it={option}"],
 }
 """How an option of a group is chosen, where not by `group=option`."""

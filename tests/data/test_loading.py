@@ -215,3 +215,12 @@ def test_banking77_labels_by_name_and_by_id() -> None:
     assert sizes(by_id) == {"train": 9003, "validation": 1000, "test": 3080}
     assert by_id.labels == json.loads(labels.read_text())
     assert min(Counter(by_id.splits["validation"].labels).values()) >= 3
+
+
+def test_counts_are_of_the_train_split_as_it_is_used() -> None:
+    data = load({"train": reviews(100), "test": reviews(20)}, limit={"train": 30})
+    assert data.counts == [15, 15]
+    tags = {"tokens": [["a", "b"]] * 4, "tags": [["B-X", "I-X"], ["B-X", "O"], ["O", "O"], [0, 0]]}
+    columns = {"words": "tokens", "tags": "tags"}
+    tagged = load({"train": tags, "validation": tags}, columns=columns, labels=["O", "B-X", "I-X"])
+    assert tagged.counts == [5, 2, 1]

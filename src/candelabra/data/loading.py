@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from candelabra.data.examples import OnBadRow, to_examples
@@ -32,6 +34,15 @@ class TaskData:
     labels: list[str]
     skipped: dict[str, dict[str, int]]
     fingerprint: dict[str, str]
+
+    @property
+    def counts(self) -> list[int]:
+        """How often each label stands in the train split: examples, or words."""
+        ids = chain.from_iterable(
+            label if isinstance(label, list) else [label] for label in self.splits["train"].labels
+        )
+        found = Counter(ids)
+        return [found[position] for position in range(len(self.labels))]
 
 
 def load_task(

@@ -89,6 +89,14 @@ class Head(nn.Module, ABC):
         apart = apart.masked_fill(batch.first_BW < 0, 0.0)
         return apart.sum() * temperature**2 / batch.num_units
 
+    def check(self, function: Loss) -> None:
+        """Raises ValueError where a loss cannot train this head; it is tried on one unit."""
+        function(*self.sample())
+
+    def sample(self) -> tuple[Tensor, Tensor]:
+        """Logits and targets of one unit, in the form that the loss is to get."""
+        return torch.zeros(1, len(self.labels)), torch.zeros(1, dtype=torch.long)
+
     @abstractmethod
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
         """Predicted label ids: (B), or (B, W)."""
