@@ -118,6 +118,19 @@ def test_the_weighting_has_its_own_group(pooled: MultiTaskModel) -> None:
     assert (own["lr"], own["weight_decay"]) == (0.3, 0.0)
 
 
+def test_a_module_may_have_a_rate_of_its_own(pooled: MultiTaskModel) -> None:
+    pooled.pooling.project.lr = 0.5
+    groups = parameter_groups(pooled, PLAIN, **DECAY, layer_decay=0.5, head_lr=0.7)
+    found = settings_of(pooled, groups)
+    assert {name for name, (rate, _) in found.items() if rate == 0.5} == {
+        "pooling.project.weight",
+        "pooling.project.bias",
+    }
+    assert found["pooling.project.weight"] == (0.5, 0.0)
+    assert found["pooling.query"] == (0.7, 0.0)
+    assert set(found) == {name for name, _ in pooled.named_parameters()}
+
+
 def test_nothing_to_learn_is_an_error() -> None:
     model = toy_model()
     model.requires_grad_(False)

@@ -30,8 +30,9 @@ def parameter_groups(
     """Groups by learning rate and decay; parameters that do not learn are left out.
 
     Norms and biases never decay. Layer `l` of `L` learns at `lr * layer_decay**(L - l)`, the
-    embeddings are layer 0 (Clark et al. 2020); heads and poolings at `head_lr`. Parameters of the
-    weighting are a group of their own at `weighting.lr`, without decay.
+    embeddings are layer 0 (Clark et al. 2020); heads and poolings at `head_lr`. A module with a
+    number `lr` of its own learns at that, without decay, whatever it is part of; so does the
+    weighting, as a group of its own.
 
     Args:
         model: Encoder and heads, after freezing.
@@ -45,16 +46,19 @@ def parameter_groups(
     depth = len(model.encoder.layers)
     if layer_decay is None:
         layer_decay = 1.0 if model.freezer is None else model.freezer.scheme.layer_decay
+    own = _own_rates(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         level = layer_of(name, depth)
-        if level is None:
+        if id(parameter) in own:
+            rate = own[id(parameter)]
+        elif level is None:
             rate = lr if head_lr is None else head_lr
         else:
             rate = lr * layer_decay ** (depth - level)
-        decay = weight_decay if parameter.ndim > 1 else 0.0
+        decay = weight_decay if parameter.ndim > 1 and id(parameter) not in own else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     found: list[Group] = [
         {"params": parameters, "lr": rate, "weight_decay": decay}
@@ -66,6 +70,17 @@ def parameter_groups(
     if not found:
         raise ValueError("nothing is left to learn: freeze and the tasks leave no parameter")
     return found
+
+
+def _own_rates(model: nn.Module) -> dict[int, float]:
+    """By the id of a parameter, the rate that its module asks for."""
+    asked = ((getattr(module, "lr", None), module) for module in model.modules())
+    return {
+        id(parameter): float(rate)
+        for rate, module in asked
+        if isinstance(rate, (int, float))
+        for parameter in module.parameters()
+    }
 
 
 def layer_of(name: str, depth: int) -> int | None:
