@@ -5,9 +5,14 @@ import math
 import pytest
 import torch
 
-from candelabra.build import objectives
+from candelabra.build import module, objectives
+from candelabra.data.loading import TaskData
 from candelabra.errors import ConfigError
+from candelabra.model.crf import CrfHead
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pooling import FunctionPooling, mean
 from candelabra.objective.losses import class_balanced
+from toys import tagged, tiny
 
 LABELS = {"movie": ["O", "B-Actor", "I-Actor"]}
 TASK = {
@@ -41,3 +46,13 @@ def test_a_loss_that_takes_none_gets_none() -> None:
     found = objectives({"movie": task}, LABELS, {"movie": [90, 9, 1]})["movie"]
     loss = found.loss(torch.zeros(1, 3), torch.tensor([0]))
     assert loss.item() == pytest.approx(math.log(3))
+
+
+def test_a_loss_that_does_not_fit_its_head_is_refused_before_training() -> None:
+    smoothing = {**TASK["loss"], "label_smoothing": 0.1}
+    heads = {"movie": CrfHead(16, LABELS["movie"])}
+    built = MultiTaskModel(tiny(), heads, pooling=FunctionPooling(mean))
+    data = {"movie": TaskData({"train": tagged([(["a"], [0])])}, LABELS["movie"], {}, {})}
+    cfg = {"tasks": {"movie": {**TASK, "loss": smoothing, "main_metric": "f1"}}}
+    with pytest.raises(ConfigError, match=r"tasks\.movie\.loss: a CRF head .* label_smoothing 0"):
+        module(cfg, built, data, 1)

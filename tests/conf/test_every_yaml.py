@@ -54,7 +54,10 @@ NEEDED = {
         "freeze.parts.lower_layers.num_layers=1",
         "freeze.parts.head.head=movie",
     ],
-    "head/tagging": ["head@tasks.sentiment.head=linear", "head@tasks.movie.head=tagging"],
+    **{
+        f"head/{name}": ["head@tasks.sentiment.head=linear", f"head@tasks.movie.head={name}"]
+        for name in ("crf", "tagging")
+    },
     **{f"trainer/{name}": [f"trainer={name}", *ONE_PROCESS] for name in SEVERAL_PROCESSES},
     "tasks/none": ["tasks=none", "+task@tasks.it=sample_reviews"],
 }

@@ -214,7 +214,18 @@ class TaggingHead(Head):
         """tags_BW; words cut by truncation and trailing padding are `O`."""
         return self._best(logits.float().log_softmax(dim=-1), first_BW)
 
-    def _best(self, scores_BWC: Tensor, first_BW: Tensor | None) -> Tensor:
+    def probabilities(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
+        """Of each tag at each word, (B, W, C), in float32; answers are scored by them."""
+        return logits.float().softmax(dim=-1)
+
+    def _best(
+        self,
+        scores_BWC: Tensor,
+        first_BW: Tensor | None,
+        *,
+        steps_CC: Tensor | None = None,
+        linked_BW: Tensor | None = None,
+    ) -> Tensor:
         assert first_BW is not None
         cut_BW = first_BW < 0
         lowest = torch.finfo(scores_BWC.dtype).min / 1e6
@@ -222,15 +233,21 @@ class TaggingHead(Head):
         outside_C[self.outside] = 0.0
         scores_BWC = torch.where(cut_BW[..., None], outside_C, scores_BWC)
         every_BW = torch.ones_like(cut_BW)
-        return viterbi(scores_BWC, every_BW, self.start_C, self.transition_CC)
+        return viterbi(
+            scores_BWC,
+            every_BW,
+            self.start_C,
+            self.transition_CC,
+            steps_CC=steps_CC,
+            linked_BW=linked_BW,
+        )
 
     def describe(
         self, logits: Tensor, first_BW: Tensor | None, examples: Examples
     ) -> list[list[dict[str, Any]]]:
         """Spans with `text`, `type`, `score` (mean probability of their tags), `start`, `end`."""
-        scores_BWC = logits.float().log_softmax(dim=-1)
-        tags_BW = self._best(scores_BWC, first_BW)
-        chosen_BW = scores_BWC.exp().gather(-1, tags_BW[..., None])[..., 0]
+        tags_BW = self.decode(logits, first_BW)
+        chosen_BW = self.probabilities(logits, first_BW).gather(-1, tags_BW[..., None])[..., 0]
         rows = zip(
             examples.texts[0], _words(examples), tags_BW.tolist(), chosen_BW.tolist(), strict=True
         )

@@ -58,10 +58,19 @@ def bio_constraints(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def viterbi(scores_BWC: Tensor, mask_BW: Tensor, start_C: Tensor, transition_CC: Tensor) -> Tensor:
-    """The allowed tag sequence with the largest summed log-probability (Viterbi 1967).
+def viterbi(
+    scores_BWC: Tensor,
+    mask_BW: Tensor,
+    start_C: Tensor,
+    transition_CC: Tensor,
+    *,
+    steps_CC: Tensor | None = None,
+    linked_BW: Tensor | None = None,
+) -> Tensor:
+    """The allowed tag sequence with the largest summed score (Viterbi 1967).
 
-    Where every word's best tag makes an allowed sequence, that is the answer.
+    Where every word's best tag makes an allowed sequence, and steps have no scores, that is the
+    answer.
 
     Args:
         scores_BWC: Logits or log-probabilities: both give the same answer.
@@ -69,6 +78,8 @@ def viterbi(scores_BWC: Tensor, mask_BW: Tensor, start_C: Tensor, transition_CC:
             all padding.
         start_C: Which tags may come first (`bio_constraints`).
         transition_CC: Which tag (column) may follow which (row).
+        steps_CC: A score for each of these steps; None: 0.
+        linked_BW: True where the step to a word from the one before has its score; None: always.
 
     Returns:
         Tag ids (B, W); `IGNORED` (-100) at padding.
@@ -79,13 +90,15 @@ def viterbi(scores_BWC: Tensor, mask_BW: Tensor, start_C: Tensor, transition_CC:
     # A constant per word moves all paths alike, as log-softmax does; this one makes the path of
     # the words' best tags sum to exactly 0, so that rounding never ties it with another.
     scores_BWC = scores_BWC.float() - scores_BWC.float().amax(-1, keepdim=True)
-    steps_CC = torch.zeros_like(transition_CC, dtype=torch.float32)
-    steps_CC = steps_CC.masked_fill(~transition_CC, float("-inf"))
+    allowed_CC = torch.zeros_like(transition_CC, dtype=torch.float32)
+    allowed_CC = allowed_CC.masked_fill(~transition_CC, float("-inf"))
+    linked_BW = torch.ones_like(mask_BW) if linked_BW is None else linked_BW
     best_BC = scores_BWC[:, 0].masked_fill(~start_C, float("-inf"))
     stay_C = torch.arange(len(start_C), device=scores_BWC.device)
     origins: list[Tensor] = []
     for word in range(1, num_words):
-        arriving_BC, origin_BC = (best_BC.unsqueeze(2) + steps_CC).max(1)
+        learnt_BCC = 0.0 if steps_CC is None else steps_CC * linked_BW[:, word, None, None]
+        arriving_BC, origin_BC = (best_BC.unsqueeze(2) + allowed_CC + learnt_BCC).max(1)
         real_B1 = mask_BW[:, word].bool().unsqueeze(1)
         best_BC = torch.where(real_B1, arriving_BC + scores_BWC[:, word], best_BC)
         origins.append(torch.where(real_B1, origin_BC, stay_C))
