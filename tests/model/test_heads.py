@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from torch import Tensor
 
-from candelabra.model.heads import ClassificationHead, Head, MlpHead, TaggingHead, spans
+from candelabra.model.heads import (
+    ClassificationHead,
+    Head,
+    MlpHead,
+    TaggingHead,
+    TaggingMlpHead,
+    spans,
+)
 from candelabra.model.pooling import mean
 from candelabra.records import Encoded
 from toys import sentences, tagged
@@ -110,6 +117,19 @@ def test_tagging_reads_first_pieces(encoded: Encoded) -> None:
     for row, word in FIRST_BW.ge(0).nonzero().tolist():
         piece_D = encoded.hidden_BLD[row, FIRST_BW[row, word]]
         torch.testing.assert_close(logits_BWC[row, word], head.classifier(piece_D))
+
+
+def test_a_dense_layer_may_stand_before_the_tags(encoded: Encoded) -> None:
+    torch.manual_seed(0)
+    head = TaggingMlpHead(WIDTH, TAGS).eval()
+    dense, linear = (m for m in head.modules() if isinstance(m, torch.nn.Linear))
+    logits_BWC = head((encoded,), mean, FIRST_BW)
+    expected = linear(torch.tanh(dense(encoded.hidden_BLD[0, FIRST_BW[0]])))
+    torch.testing.assert_close(logits_BWC[0], expected)
+    assert len([m for m in head.modules() if isinstance(m, torch.nn.Dropout)]) == 2
+    free = TaggingMlpHead(WIDTH, TAGS, constrained=False)
+    assert free.transition_CC.all()
+    assert not head.transition_CC.all()
 
 
 @given(st.integers(0, 10_000))

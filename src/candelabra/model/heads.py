@@ -168,9 +168,12 @@ class MlpHead(ClassificationHead):
 
     def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:
         super().__init__(width, labels, dropout=dropout)
-        self.classifier = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(width, width), nn.Tanh(), *self.classifier
-        )
+        self.classifier = through_dense(self.classifier, width, dropout=dropout)
+
+
+def through_dense(classifier: nn.Sequential, width: int, *, dropout: float) -> nn.Sequential:
+    """A classifier with dropout, a dense layer and tanh before it."""
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, width), nn.Tanh(), *classifier)
 
 
 class TaggingHead(Head):
@@ -262,6 +265,23 @@ class TaggingHead(Head):
         return [
             spans(text, words, [self.labels[tag] for tag in tags]) for text, words, tags in rows
         ]
+
+
+class TaggingMlpHead(TaggingHead):
+    """One BIO tag for each word through a dense layer: dropout, dense, tanh, dropout, linear.
+
+    Args:
+        width: Width of a token embedding.
+        labels: Tag names, `O`, `B-X` and `I-X`, in any order.
+        dropout: Dropout before each of the two layers.
+        constrained: As in `TaggingHead`.
+    """
+
+    def __init__(
+        self, width: int, labels: Sequence[str], *, dropout: float = 0.1, constrained: bool = True
+    ) -> None:
+        super().__init__(width, labels, dropout=dropout, constrained=constrained)
+        self.classifier = through_dense(self.classifier, width, dropout=dropout)
 
 
 def _words(examples: Examples) -> list[list[tuple[int, int]]]:
