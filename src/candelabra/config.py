@@ -115,6 +115,7 @@ TASK_KEYS = (
     "on_bad_row",
     "head",
     "pooling",
+    "layer_mix",
     "loss",
     "loss_weight",
     "metrics",
@@ -276,6 +277,8 @@ def validate_task(name: str, task: Any) -> None:
     if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
         raise ConfigError(f"{where}.loss_weight must be a number above 0, got {weight!r}")
     one_of(f"{where}.on_bad_row", task.get("on_bad_row", "error"), ("error", "skip"))
+    if not isinstance(task.get("layer_mix", False), bool):
+        raise ConfigError(f"{where}.layer_mix must be true or false, got {task.layer_mix!r}")
     try:
         instantiate(task.source).check()
     except DataError as error:

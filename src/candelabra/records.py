@@ -123,7 +123,10 @@ class Encoded:
     Attributes:
         hidden_BLD: Token embeddings.
         mask_BL: 1 where a token is, 0 where padding is.
+        layers: On demand, what every layer gave, (B, L, D) each: the embeddings first, then from
+            the lowest layer up to `hidden_BLD`.
     """
 
     hidden_BLD: Tensor
     mask_BL: Tensor
+    layers: tuple[Tensor, ...] | None = None

@@ -13,12 +13,14 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
 from candelabra import build
+from candelabra.bundle import load
 from candelabra.commands.verbatim import compose as compose_command
 from candelabra.config import SCHEMAS, new_run_id, register, validate
 from candelabra.data.tokens import TRUNCATIONS
@@ -56,7 +58,7 @@ NEEDED = {
     ],
     **{
         f"head/{name}": ["head@tasks.sentiment.head=linear", f"head@tasks.movie.head={name}"]
-        for name in ("crf", "tagging")
+        for name in ("crf", "tagging", "tagging_mlp")
     },
     **{f"trainer/{name}": [f"trainer={name}", *ONE_PROCESS] for name in SEVERAL_PROCESSES},
     "tasks/none": ["tasks=none", "+task@tasks.it=sample_reviews"],
@@ -171,6 +173,14 @@ def test_balancing_takes_two_alternate_steps(
 ) -> None:
     metrics = two_steps([*SMALL, *settings, *words(name), "step=alternate"], tmp_path)
     assert 0 <= metrics["val/score"] <= 1
+
+
+def test_a_layer_mix_takes_two_steps(settings: list[str], tmp_path: Path) -> None:
+    mixes = [f"tasks.{task}.layer_mix=true" for task in ("sentiment", "movie")]
+    two_steps([*SMALL, *settings, *mixes], tmp_path)
+    names = safetensors.torch.load_file(tmp_path / "bundle" / "heads.safetensors")
+    assert {"mixes.sentiment.s", "mixes.movie.gamma"} <= set(names)
+    assert set(load(tmp_path / "bundle").model.mixes) == {"sentiment", "movie"}
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("logger/")])

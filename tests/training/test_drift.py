@@ -65,16 +65,16 @@ def test_the_loss_is_the_divergence_from_the_start(batches: Mapping[str, Batch])
         start, model = holding(task), holding(task)
         copy = FrozenCopy(model, weight=0.7, temperature=1.5)
         for batch in batches.values():
-            none = copy.loss(model, model.encode(batch), batch).detach()
+            none = copy.loss(model, model.encode(batch, []), batch).detach()
             assert float(none) == pytest.approx(0, abs=1e-6)
         moved(model)
         for name, batch in batches.items():
-            loss = copy.loss(model, model.encode(batch), batch).detach()
+            loss = copy.loss(model, model.encode(batch, []), batch).detach()
             if name not in readable:
                 assert float(loss) == 0
                 continue
             answers = [
-                each.answer(task, each.encode(batch), batch.first_BW).detach()
+                each.answer(task, each.encode(batch, []), batch.first_BW).detach()
                 for each in (model.eval(), start.eval())
             ]
             count = len(batch.rows_B)
@@ -91,7 +91,7 @@ def test_only_the_model_learns_by_it(batches: Mapping[str, Batch]) -> None:
     model = holding("mood")
     copy = FrozenCopy(model, weight=1.0)
     moved(model)
-    copy.loss(model, model.encode(batches["mood"]), batches["mood"]).backward()
+    copy.loss(model, model.encode(batches["mood"], []), batches["mood"]).backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.encoder.parameters())
     assert all(p.grad is None for p in model.heads["mood"].parameters())
 
@@ -111,7 +111,7 @@ def module_of(weight: float, *, dropout: float = 0.0) -> MultiTaskModule:
 def answers(model: MultiTaskModel, batch: Batch) -> Tensor:
     model.eval()
     with torch.no_grad():
-        return model.answer("mood", model.encode(batch), batch.first_BW).log_softmax(-1)
+        return model.answer("mood", model.encode(batch, []), batch.first_BW).log_softmax(-1)
 
 
 def test_it_keeps_the_answers_of_the_frozen_head(toys: Splits) -> None:

@@ -86,11 +86,15 @@ class Encoder(nn.Module):
             f"{type(self.backbone).__name__} keeps its layers in none of {list(LAYER_LISTS)}"
         )
 
-    def forward(self, tokens: Tokens) -> Encoded:
-        """One pass: ids_BL, mask_BL -> hidden_BLD."""
+    def forward(self, tokens: Tokens, *, every_layer: bool = False) -> Encoded:
+        """One pass: ids_BL, mask_BL -> hidden_BLD and, on demand, every layer's."""
         self._choose_attention(tokens.ids_BL.device.type)
-        output = self.backbone(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL)
-        return Encoded(hidden_BLD=output.last_hidden_state, mask_BL=tokens.mask_BL)
+        asked = {"output_hidden_states": True} if every_layer else {}
+        output = self.backbone(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL, **asked)
+        last_BLD = output.last_hidden_state
+        # The last one again: some backbones give it without its final norm.
+        layers = (*output.hidden_states[:-1], last_BLD) if every_layer else None
+        return Encoded(hidden_BLD=last_BLD, mask_BL=tokens.mask_BL, layers=layers)
 
     def _choose_attention(self, device: str) -> None:
         if self.attention != "auto" or not self.backbone._supports_sdpa:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from candelabra.errors import ConfigError
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads import Head
+from candelabra.model.layer_mix import LayerMix
 from candelabra.model.pooling import ClsPooler, FunctionPooling
 from candelabra.records import Batch, Encoded, Tokens
 
@@ -24,6 +25,7 @@ class MultiTaskModel(nn.Module):
         heads: A head for each task.
         pooling: The run's pooling, (hidden_BLD, mask_BL) -> sentence_BD.
         poolings: The tasks that pool in another way.
+        mixes: The tasks that read a mix of all layers.
         freezer: Owner of `requires_grad`; None lets everything learn.
     """
 
@@ -34,6 +36,7 @@ class MultiTaskModel(nn.Module):
         *,
         pooling: nn.Module,
         poolings: Mapping[str, nn.Module] | None = None,
+        mixes: Mapping[str, LayerMix] | None = None,
         freezer: Freezer | None = None,
     ) -> None:
         super().__init__()
@@ -44,6 +47,7 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.pooling = pooling
         self.poolings = nn.ModuleDict(poolings or {})
+        self.mixes = nn.ModuleDict(mixes or {})
         self.freezer = freezer
         self.origins: dict[str, str] = {}  # part -> where its weights come from, if from a bundle
 
@@ -53,22 +57,30 @@ class MultiTaskModel(nn.Module):
         One concatenated pass would pad short texts to the longest task's length.
         """
         return {
-            task: self.answer(task, self.encode(batch), batch.first_BW)
+            task: self.answer(task, self.encode(batch, [task]), batch.first_BW)
             for task, batch in batches.items()
         }
 
-    def encode(self, batch: Batch) -> tuple[Encoded, ...]:
-        """A pass of the encoder for each text column."""
-        return tuple(self.encoder(tokens) for tokens in batch.texts)
+    def encode(self, batch: Batch, readers: Iterable[str]) -> tuple[Encoded, ...]:
+        """A pass of the encoder for each text column.
+
+        Args:
+            batch: Of any task.
+            readers: The tasks whose heads are to answer it.
+        """
+        mixed = any(task in self.mixes for task in readers)
+        return tuple(self.encoder(tokens, every_layer=mixed) for tokens in batch.texts)
 
     def serve(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
         """Inference: one pass of the encoder serves all heads."""
-        encoded = (self.encoder(tokens),)
+        encoded = (self.encoder(tokens, every_layer=len(self.mixes) > 0),)
         return {task: self.answer(task, encoded, first_BW) for task in self.heads}
 
     def answer(self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None) -> Tensor:
         """The logits of a task's head, from what the encoder made of any texts."""
         pooling = self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
+        if task in self.mixes:
+            encoded = tuple(self.mixes[task](text) for text in encoded)
         return self.head(task)(encoded, pooling, first_BW)
 
     @property
@@ -109,7 +121,8 @@ def assemble(
     Args:
         encoder: The shared encoder.
         pooling: The node of the run's pooling.
-        tasks: For each task a node with `head` and, where it pools in another way, `pooling`.
+        tasks: For each task a node with `head` and, where it pools in another way, `pooling`;
+            with `layer_mix: true` it reads a mix of all layers.
         labels: The label names of each task.
         make: Node -> what it names, with its settings bound.
         freezer: Owner of `requires_grad`.
@@ -131,6 +144,11 @@ def assemble(
             name: pool(task["pooling"])
             for name, task in tasks.items()
             if task.get("pooling") is not None
+        },
+        mixes={
+            name: LayerMix(len(encoder.layers) + 1)
+            for name, task in tasks.items()
+            if task.get("layer_mix")
         },
         freezer=freezer,
     )

@@ -81,7 +81,7 @@ class FrozenCopy:
         if not readers:
             return total
         with torch.no_grad():
-            before = self._copy.encode(batch)
+            before = self._copy.encode(batch, readers)
         for head in readers:
             total = total + model.head(head).divergence(
                 model.answer(head, encoded, batch.first_BW),

@@ -17,7 +17,7 @@ from candelabra.errors import ConfigError, TrainingError
 from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.objective.weighting.base import Weighting
-from candelabra.records import Batch, Encoded
+from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
 from candelabra.training.drift import FrozenCopy
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
@@ -173,8 +173,7 @@ class MultiTaskModule(pl.LightningModule):
         """Every task's loss at its own length, combined into one."""
         assert self.weighting is not None
         self._in_step = {task: batch.num_examples for task, batch in batches.items()}
-        encoded = {task: self.model.encode(batch) for task, batch in batches.items()}
-        losses = {task: self._loss(task, encoded[task], batch) for task, batch in batches.items()}
+        losses = {task: self._loss(task, batch) for task, batch in batches.items()}
         self.last_losses = {task: loss.detach() for task, loss in losses.items()}
         total = self.weighting(
             {task: loss * self.objectives[task].loss_weight for task, loss in losses.items()}
@@ -203,13 +202,15 @@ class MultiTaskModule(pl.LightningModule):
             values[examples_axis(task)] = float(seen + self._in_step.get(task, 0))
         self.log_dict(values, batch_size=1)
 
-    def _loss(self, task: str, encoded: tuple[Encoded, ...], batch: Batch) -> Tensor:
+    def _loss(self, task: str, batch: Batch) -> Tensor:
         """The loss' part of the global mean.
 
         Lightning divides by the micro-batches and DistributedDataParallel by the ranks; both are
         taken back, since `num_units` counts the whole optimizer step already.
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        held = [] if self.frozen_copy is None else self.frozen_copy.heads
+        encoded = self.model.encode(batch, [task, *held])
         logits = self.model.answer(task, encoded, batch.first_BW)
         loss = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
         loss = loss / batch.num_units
