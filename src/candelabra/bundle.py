@@ -5,7 +5,8 @@
     model.predict("what 1995 romantic comedy starred michael douglas")
 
 The folder: `config.json` (tasks, pooling, settings: names and numbers), `labels.json`,
-`metrics.json`, `heads.safetensors`, and `encoder/`, which transformers opens by itself.
+`metrics.json`, `heads.safetensors`, and `encoder/`, which transformers opens by itself; and, where
+each task has its own, `adapters.safetensors`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from candelabra.data.collate import TokenizedSplit
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import BundleError, ConfigError, UserError
 from candelabra.files import write_json
+from candelabra.model.adapters import adapter_state, base_state
 from candelabra.model.encoder import Encoder, Pretrained
 from candelabra.model.multitask import MultiTaskModel, assemble
 from candelabra.records import Examples
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     pass
 
 FORMAT = 1
+ADAPTERS = "adapters.safetensors"
+"""Where each task has its own adapter; the encoder's folder then holds what they share."""
 WORD = re.compile(r"\w+|[^\w\s]")
 """How a typed text is cut into words for tagging: punctuation stands alone."""
 
@@ -63,7 +67,10 @@ class Bundle:
     def save(self, folder: Path) -> None:
         """Writes the folder; `load` gives the same outputs."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.encoder.backbone.save_pretrained(folder / "encoder")
+        encoder = self.model.encoder
+        encoder.backbone.save_pretrained(folder / "encoder", state_dict=base_state(encoder))
+        if encoder.adapters:
+            save_file(adapter_state(encoder), folder / ADAPTERS)
         self.tokenizer.tokenizer.save_pretrained(folder / "encoder")
         rest = {
             name: tensor.contiguous()
@@ -168,6 +175,9 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
             make=functools.partial(make, allow=allow),
         )
         _load_weights(model, root / "heads.safetensors")
+        if "adapter" in config:
+            make(config["adapter"], allow=allow)().attach(encoder, list(config["tasks"]))
+            _load_adapters(encoder, root / ADAPTERS)
     except KeyError as error:
         raise BundleError(f"{root}: config.json or labels.json lacks {error}") from error
     except (UserError, AttributeError, TypeError, ValueError) as error:
@@ -220,6 +230,20 @@ def _load_weights(model: MultiTaskModel, file: Path) -> None:
     missing = [name for name in missing if not name.startswith("encoder.")]
     if missing or unexpected:
         raise BundleError(f"{file}: lacks {missing}, and has beyond need {unexpected}")
+
+
+def _load_adapters(encoder: Encoder, file: Path) -> None:
+    try:
+        state = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{file}: missing or damaged ({error})") from error
+    differs = state.keys() ^ adapter_state(encoder).keys()
+    if differs:
+        raise BundleError(f"{file}: lacks, or has beyond need, {sorted(differs)}")
+    try:
+        encoder.backbone.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise BundleError(f"{file}: of other shapes ({error})") from error
 
 
 def _check_tasks(tasks: Any, labels: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ ANSWER_KEYS = ("text",)
 GROUPS = (
     "encoder",
     "pooling",
+    "adapter",
     "freeze",
     "balancing",
     "step",
@@ -49,6 +50,7 @@ class TrainConfig:
     encoder: Any = None
     pooling: Any = None
     tasks: dict[str, Any] = field(default_factory=dict)
+    adapter: Any = None
     freeze: Any = None
     balancing: Any = None
     step: Any = None
@@ -227,6 +229,11 @@ def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
 def _check_start(cfg: DictConfig) -> None:
     if not 0 <= cfg.distill_frozen < math.inf:
         raise ConfigError(f"distill_frozen must be a number from 0, got {cfg.distill_frozen}")
+    if cfg.distill_frozen and cfg.adapter.get("per_task"):
+        raise ConfigError(
+            "distill_frozen needs an encoder that all tasks share; with adapter=lora_per_task no "
+            "task moves what a frozen head reads"
+        )
     if cfg.init_from is not None:
         check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
     elif cfg.init_heads is not None:

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from candelabra.bundle import Bundle
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.tokens import TextTokenizer
+from candelabra.model.adapters import SHARED, merge
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.checkpoints import read_checkpoint
 from candelabra.training.module import MultiTaskModule, scores_of
@@ -69,6 +70,13 @@ def bundle(
     labels: dict[str, list[str]],
     metrics: dict[str, float],
 ) -> Bundle:
-    """The trained model with what it needs to be used; `config` holds plain values."""
+    """The trained model with what it needs to be used; `config` holds plain values.
+
+    An adapter that serves all tasks is merged into the encoder.
+    """
     kept = {"pooling": config["pooling"], "tasks": config["tasks"]}
+    if model.encoder.adapters == (SHARED,):
+        merge(model.encoder)
+    elif model.encoder.adapters:
+        kept["adapter"] = config["adapter"]
     return Bundle(model.eval(), tokenizer, kept, labels, metrics)

@@ -65,10 +65,10 @@ def start_from(
     """Gives a model the weights of a bundle.
 
     Args:
-        model: Gets the encoder's weights, and those of heads and poolings.
+        model: Gets the encoder's weights, and those of heads, poolings and mixes.
         folder: The bundle, or a run folder that holds one.
         labels: The label names of each of the run's tasks.
-        heads: Heads that have to come from the bundle, with the poolings they read; an empty list
+        heads: Heads that have to come from the bundle, with what they read; an empty list
             takes the encoder alone, None every head that fits.
 
     Returns:
@@ -80,6 +80,11 @@ def start_from(
     """
     root = checked_folder(Path(folder), key="init_from")
     theirs = read_json(root / "labels.json")
+    if "adapter" in read_json(root / "config.json"):
+        raise ConfigError(
+            f"init_from={folder}: its encoder is another for each task (adapter=lora_per_task); "
+            f"encoder=path encoder.name={root / 'encoder'} starts from what they share"
+        )
     encoder, rest = (_tensors(root / name) for name in WEIGHTS)
     differs = _take(model.encoder.backbone, encoder)
     if differs:
@@ -96,12 +101,14 @@ def start_from(
             raise ConfigError(f"init_heads: the head of '{task}' does not fit: {differs}")
         found[f"head of {task}"] = f"{NEW}: {differs}" if differs else BUNDLE
     taken = [task for task in model.heads if found[f"head of {task}"] == BUNDLE]
-    poolings = {f"pooling of {task}": (f"poolings.{task}.", task) for task in model.poolings}
-    for part, (prefix, task) in {"pooling": ("pooling.", ""), **poolings}.items():
-        pooling = model.poolings[task] if task else model.pooling
-        wanted = task in taken if task else bool(taken)
-        fits = wanted and not _take(pooling, _below(rest, prefix))
-        found[part] = BUNDLE if fits else NEW
+    own = {"pooling": model.poolings, "mix": model.mixes}
+    for kind, modules in own.items():
+        for task, module in modules.items():
+            prefix = f"{'poolings' if kind == 'pooling' else 'mixes'}.{task}."
+            fits = task in taken and not _take(module, _below(rest, prefix))
+            found[f"{kind} of {task}"] = BUNDLE if fits else NEW
+    fits = bool(taken) and not _take(model.pooling, _below(rest, "pooling."))
+    found["pooling"] = BUNDLE if fits else NEW
     return found
 
 

@@ -46,6 +46,7 @@ class _Encoder(nn.Module):
 
 class _Model(nn.Module):
     idle: tuple[nn.Module, ...] = ()
+    fixed: tuple[nn.Parameter, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +202,7 @@ def test_a_real_encoder_is_still_where_it_is_frozen() -> None:
     )
     bert.layers = bert.encoder.layer
     model = nn.Module()
-    model.encoder, model.heads, model.idle = bert, nn.ModuleDict(), ()
+    model.encoder, model.heads, model.idle, model.fixed = bert, nn.ModuleDict(), (), ()
     model.train()
     ids_BL = torch.arange(12).view(2, 6)
     freezer = Freezer(FreezeEncoder())

@@ -15,9 +15,9 @@ from transformers import (
     RobertaConfig,
 )
 
-from candelabra.model import freeze
 from candelabra.model.encoder import Encoder
-from candelabra.model.freeze import Freezer
+from candelabra.model.freeze.constant import FreezeEncoder, FreezeNothing
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch, Encoded, Tokens
@@ -132,7 +132,7 @@ def test_serving_equals_training_passes(toys: Splits) -> None:
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # frozen parts are, on purpose
 @pytest.mark.parametrize("frozen", [False, True])
 def test_learns_in_a_training_also_over_a_frozen_encoder(toys: Splits, frozen: bool) -> None:
-    freezer = Freezer(freeze.encoder if frozen else freeze.none)
+    freezer = Freezer(FreezeEncoder() if frozen else FreezeNothing())
     model = mixed_model(freezer)
     freezer.apply(model, 0)
     before = model.state_dict()["encoder.backbone.encoder.layer.0.output.dense.weight"].clone()

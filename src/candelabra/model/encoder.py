@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError
+from candelabra.model.adapters import MARK
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Encoder(nn.Module):
     Attributes:
         pooler: State of the checkpoint's own linear layer over [CLS], where it has one. It is no
             part of this module: only the `cls_pooler` pooling takes it over.
+        adapters: The names of its adapters; where it has some, its own weights are fixed.
     """
+
+    adapters: tuple[str, ...] = ()
 
     def __init__(self, backbone: PreTrainedModel, *, attention: str = "auto") -> None:
         super().__init__()
@@ -56,6 +60,12 @@ class Encoder(nn.Module):
     def width(self) -> int:
         """Width of a token embedding."""
         return int(self.backbone.config.hidden_size)
+
+    @property
+    def fixed(self) -> list[nn.Parameter]:
+        """What never learns: under adapters, everything but them."""
+        named = self.named_parameters() if self.adapters else ()
+        return [parameter for name, parameter in named if MARK not in name]
 
     @property
     def embeddings(self) -> nn.Module:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from candelabra.errors import ConfigError
+from candelabra.model.adapters import choose, each
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads import Head
@@ -61,20 +62,28 @@ class MultiTaskModel(nn.Module):
             for task, batch in batches.items()
         }
 
-    def encode(self, batch: Batch, readers: Iterable[str]) -> tuple[Encoded, ...]:
+    def encode(self, batch: Batch, readers: Sequence[str]) -> tuple[Encoded, ...]:
         """A pass of the encoder for each text column.
 
         Args:
             batch: Of any task.
-            readers: The tasks whose heads are to answer it.
+            readers: The tasks whose heads are to answer it; one, where each has its own adapter.
         """
+        if len(self.encoder.adapters) > 1:
+            (task,) = readers
+            choose(self.encoder, task)
         mixed = any(task in self.mixes for task in readers)
         return tuple(self.encoder(tokens, every_layer=mixed) for tokens in batch.texts)
 
     def serve(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
         """Inference: one pass of the encoder serves all heads."""
-        encoded = (self.encoder(tokens, every_layer=len(self.mixes) > 0),)
-        return {task: self.answer(task, encoded, first_BW) for task in self.heads}
+        if len(self.encoder.adapters) > 1:
+            passes = each(self.encoder, tokens, every_layer=len(self.mixes) > 0)
+        else:
+            passes = dict.fromkeys(
+                self.heads, self.encoder(tokens, every_layer=len(self.mixes) > 0)
+            )
+        return {task: self.answer(task, (passes[task],), first_BW) for task in self.heads}
 
     def answer(self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None) -> Tensor:
         """The logits of a task's head, from what the encoder made of any texts."""
@@ -89,6 +98,11 @@ class MultiTaskModel(nn.Module):
         used = {task for task in self.heads if self.head(task).pools}
         own = [pooling for task, pooling in self.poolings.items() if task not in used]
         return own if used - set(self.poolings) else [self.pooling, *own]
+
+    @property
+    def fixed(self) -> list[nn.Parameter]:
+        """What no freeze scheme lets learn: the encoder's own weights under adapters."""
+        return self.encoder.fixed
 
     def head(self, task: str) -> Head:
         """The head of a task."""

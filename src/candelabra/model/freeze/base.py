@@ -46,6 +46,10 @@ class Freezable(Protocol):
     def idle(self) -> Sequence[nn.Module]:
         """What takes no part in any task's answer."""
 
+    @property
+    def fixed(self) -> Sequence[nn.Parameter]:
+        """Parameters that no scheme lets learn."""
+
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """All parameters, as `nn.Module` gives them."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import nn
 
 from candelabra.model.freeze.base import Freezable, Progress, Scheme
@@ -10,7 +12,7 @@ from candelabra.model.freeze.base import Freezable, Progress, Scheme
 class Freezer:
     """Makes a model follow a scheme.
 
-    What takes no part in any answer is frozen with it.
+    What takes no part in any answer is frozen with it, and what lies fixed under adapters.
 
     A frozen module gets no gradient and runs in eval mode, so without dropout, while the rest of
     the model trains. `model.train()` knows nothing of that: call `hold` after it, best in the
@@ -52,7 +54,7 @@ class Freezer:
         if frozen == self._frozen:
             return False
         thawed, self._frozen = self.frozen, frozen
-        held = {id(parameter) for module in frozen for parameter in module.parameters()}
+        held = _held(model, frozen)
         changed = False
         for parameter in model.parameters():
             learns = id(parameter) not in held
@@ -83,7 +85,12 @@ class Freezer:
             at = Progress(step, self.steps_per_epoch)
             frozen = (*self.scheme.frozen(model, at), *model.idle)
             if frozen != before:
-                held = {id(p) for module in frozen for p in module.parameters()}
+                held = _held(model, frozen)
                 found[step] = sum(p.numel() for p in model.parameters() if id(p) not in held)
             before = frozen
         return found
+
+
+def _held(model: Freezable, frozen: Iterable[nn.Module]) -> set[int]:
+    parameters = [parameter for module in frozen for parameter in module.parameters()]
+    return {id(parameter) for parameter in (*parameters, *model.fixed)}
