@@ -19,6 +19,8 @@ class Fixed(Weighting):
         tasks: The names of all tasks.
     """
 
+    moves = False
+
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The sum of the losses, a scalar."""
         self.check(losses)

@@ -93,22 +93,27 @@ def imtl_g(gram_KK: Tensor, step: int) -> Tensor:
     return gram_KK.new_tensor((second, first)) / (first + second)
 
 
-def nash(gram_KK: Tensor, step: int) -> Tensor:
+def nash(gram_KK: Tensor, step: int, *, max_norm: float = math.inf) -> Tensor:
     """The Nash bargaining solution `G w = 1 / w` (Navon et al. 2022).
 
-    For two tasks it points where IMTL-G does. Weights grow without end as gradients become
-    opposite: cosines count as -1 + 1e-6 or more.
+    For two tasks it points where IMTL-G does. The combined gradient has the length `sqrt(K)`,
+    however long the gradients are. Weights grow without end as gradients become opposite: cosines
+    count as -1 + 1e-6 or more.
 
     Args:
         gram_KK: Gram matrix.
         step: Of no influence.
+        max_norm: The combined gradient is cut to this length; the authors' code takes 1.
     """
     pair = _pair(gram_KK)
     if pair is None:
-        return gram_many.nash(gram_KK, ridge=SINGULAR)
-    a, b, c = pair
-    open_ = math.sqrt(max(1 + c / math.sqrt(a * b), SINGULAR))
-    return gram_KK.new_tensor((1 / math.sqrt(a), 1 / math.sqrt(b))) / open_
+        weights_K = gram_many.nash(gram_KK, ridge=SINGULAR)
+    else:
+        a, b, c = pair
+        apart = math.sqrt(max(1 + c / math.sqrt(a * b), SINGULAR))
+        weights_K = gram_KK.new_tensor((1 / math.sqrt(a), 1 / math.sqrt(b))) / apart
+    length = math.sqrt(max(float(weights_K @ gram_KK @ weights_K), 0.0))
+    return weights_K * (max_norm / length) if length > max_norm else weights_K
 
 
 def aligned(gram_KK: Tensor, step: int) -> Tensor:

@@ -1,0 +1,70 @@
+"""Fast adaptive multitask optimization: equal relative progress, from losses alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from candelabra.objective.weighting.step import Adam, Grams, StepWeighting
+
+LEAST = 1e-8
+"""The paper's epsilon under the logarithm."""
+
+
+class Famo(StepWeighting):
+    """`c sum z_i log D_i`, `D_i = L_i - b_i + 1e-8`, `z = softmax(w)` (Liu et al. 2023).
+
+    `c = 1 / sum(z_i / D_i)` is a constant, so the weights `c z_i / D_i` sum to 1, for heads too: as
+    published. After each step the same batch's losses are computed once more, with the same
+    dropout; `w` descends along `J^T (log D_before - log D_after)`, `J` the derivative of the
+    softmax, by Adam. So a task that gained more than the others weighs less. That costs a forward
+    pass a step, and the step's batches stay in memory until then.
+
+    Args:
+        tasks: The names of all tasks.
+        lr_w: Learning rate of `w`.
+        decay: L2 decay of `w`.
+        bound: `b`, a number below all losses.
+    """
+
+    looks_again = True
+    w_K: Tensor
+
+    def __init__(
+        self,
+        tasks: Collection[str],
+        *,
+        lr_w: float = 0.025,
+        decay: float = 1e-3,
+        bound: float = 0.0,
+    ) -> None:
+        super().__init__(tasks)
+        if not lr_w > 0:
+            raise ValueError(f"weighting.lr_w must be positive; found {lr_w}")
+        self.bound = bound
+        self.register_buffer("w_K", torch.zeros(len(self.tasks)))
+        self.adam = Adam(len(self.tasks), lr=lr_w, decay=decay)
+        self._before_K: Tensor | None = None
+
+    def weigh(self, losses_K: Tensor, grams: Grams) -> Tensor:
+        """`c z_i / D_i`; keeps the losses until `look_again`."""
+        self._before_K = losses_K
+        shares_K = self._z().to(losses_K) / self._above(losses_K)
+        return shares_K / shares_K.sum()
+
+    def look_again(self, losses_K: Tensor) -> None:
+        """Moves `w`; where a loss is not finite, before or after, it stays."""
+        before_K, self._before_K = self._before_K, None
+        if before_K is None or not losses_K.isfinite().all():
+            return
+        gain_K = self._above(before_K).log() - self._above(losses_K).log()
+        z_K = self._z().to(gain_K)
+        self.adam.step(self.w_K, z_K * (gain_K - z_K @ gain_K))
+
+    def _z(self) -> Tensor:
+        return self.w_K.double().cpu().softmax(dim=0)
+
+    def _above(self, losses_K: Tensor) -> Tensor:
+        return (losses_K - self.bound).clamp(min=0) + LEAST
