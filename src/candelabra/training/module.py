@@ -21,6 +21,7 @@ from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
 from candelabra.training.drift import FrozenCopy
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
+from candelabra.training.taskwise import TaskwiseModule
 from candelabra.training.thawing import Thawing
 
 OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -45,7 +46,7 @@ class Objective:
     main_metric: str
 
 
-class MultiTaskModule(pl.LightningModule):
+class MultiTaskModule(TaskwiseModule):
     """Trains a `MultiTaskModel`.
 
     Args:
@@ -157,10 +158,12 @@ class MultiTaskModule(pl.LightningModule):
         """
         if self.thawing.follow(self.steps_done):
             self._wrap_anew()
-        micro = self.steps_done * self.trainer.accumulate_grad_batches + (
-            batch_idx % self.trainer.accumulate_grad_batches
-        )
-        torch.manual_seed((self.seed * 1_000_003 + micro) * 1_009 + self.global_rank)
+        parts = self.trainer.accumulate_grad_batches
+        micro = batch_idx % parts
+        at = self.steps_done * parts + micro
+        seed = (self.seed * 1_000_003 + at) * 1_009 + self.global_rank
+        self.begin_batch(batch, step=self.steps_done, micro=micro, seed=seed)
+        torch.manual_seed(seed)
 
     def _wrap_anew(self) -> None:
         """DistributedDataParallel sums the gradients of what learnt when it wrapped the module."""
@@ -171,17 +174,22 @@ class MultiTaskModule(pl.LightningModule):
 
     def training_step(self, batches: Mapping[str, Batch], batch_idx: int) -> Tensor:
         """Every task's loss at its own length, combined into one."""
-        assert self.weighting is not None
         self._in_step = {task: batch.num_examples for task, batch in batches.items()}
-        losses = {task: self._loss(task, batch) for task, batch in batches.items()}
+        losses = self.losses_of(batches)
         self.last_losses = {task: loss.detach() for task, loss in losses.items()}
-        total = self.weighting(
-            {task: loss * self.objectives[task].loss_weight for task, loss in losses.items()}
-        )
+        total = self.combined(self.weighted(losses))
         self._latest_losses.update(self.last_losses)
         if self._writes_metrics():
             self._log_step(total.detach())
         return total
+
+    def losses_of(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Each task's part of the global mean, from a pass of the model."""
+        return {task: self._loss(task, batch) for task, batch in batches.items()}
+
+    def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each loss times its `loss_weight`."""
+        return {task: loss * self.objectives[task].loss_weight for task, loss in losses.items()}
 
     def _writes_metrics(self) -> bool:
         """Whether this step is written: Lightning's `log` takes milliseconds of every call."""
@@ -195,7 +203,7 @@ class MultiTaskModule(pl.LightningModule):
         values: dict[str, Any] = {
             f"train/{task}/loss": loss for task, loss in self._latest_losses.items()
         }
-        if self.weighting.lr is not None:
+        if self.weighting.moves:
             weights = self.weighting.weights()
             values |= {f"train/{task}/weight": weight for task, weight in weights.items()}
         for task, seen in self.examples_seen.items():
