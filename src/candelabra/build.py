@@ -32,6 +32,7 @@ from candelabra.training.drift import FrozenCopy
 from candelabra.training.interruption import StopOnSignal
 from candelabra.training.module import MultiTaskModule, Objective
 from candelabra.training.run_folder import RunFolder
+from candelabra.training.task_gradients import check_possible
 from candelabra.transfer import start_from
 
 Node = Mapping[str, Any]
@@ -201,27 +202,42 @@ def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] |
     )
 
 
+def _fitting_objectives(
+    tasks: Mapping[str, Node], built: MultiTaskModel, data: Mapping[str, TaskData]
+) -> dict[str, Objective]:
+    labels = {name: task.labels for name, task in data.items()}
+    found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
+    for name, objective in found.items():
+        try:
+            built.head(name).check(objective.loss)
+        except ValueError as error:
+            raise ConfigError(f"tasks.{name}.loss: {error}") from error
+    return found
+
+
 def module(
     cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData], total_steps: int
 ) -> MultiTaskModule:
     """The LightningModule of a training run.
 
     Raises:
-        ConfigError: A task's loss does not fit its head.
+        ConfigError: A task's loss does not fit its head; or the weighting cannot work with the
+            step, the freeze option or the precision.
     """
-    labels = {name: task.labels for name, task in data.items()}
-    counts = {name: task.counts for name, task in data.items()}
-    judged = objectives(cfg["tasks"], labels, counts)
-    for name, objective in judged.items():
-        try:
-            built.head(name).check(objective.loss)
-        except ValueError as error:
-            raise ConfigError(f"tasks.{name}.loss: {error}") from error
+    weighting = instantiate(cfg["weighting"])(
+        tasks={name: len(task.labels) for name, task in data.items()}
+    )
+    check_possible(
+        weighting,
+        built,
+        idle_heads=cfg["step"]["idle_heads"],
+        precision=cfg["trainer"]["precision"],
+    )
     weight = cfg["distill_frozen"]
     return MultiTaskModule(
         built,
-        judged,
-        weighting=instantiate(cfg["weighting"])(tasks=list(cfg["tasks"])),
+        _fitting_objectives(cfg["tasks"], built, data),
+        weighting=weighting,
         optimizer=instantiate(cfg["optimizer"]),
         scheduler=instantiate(cfg["scheduler"]),
         total_steps=total_steps,
