@@ -28,6 +28,7 @@ from candelabra.objective.weighting.log_classes import LogClasses
 from candelabra.objective.weighting.random import Random
 from candelabra.objective.weighting.step import GradientWeighting
 from candelabra.objective.weighting.uncertainty import Uncertainty
+from candelabra.training.diagnostics import GradientDiagnostics
 from candelabra.training.module import MultiTaskModule
 from toys import LABELS, Splits, sgd, tiny, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 
@@ -60,10 +61,11 @@ def model() -> MultiTaskModel:
 def trained(
     toys: Splits, name: str, *, ranks: int = 1, accumulate: int = 1, **kwargs: Any
 ) -> MultiTaskModule:
-    """A few steps; gradients that are told apart, where the name ends so."""
-    scheme, apart, _ = name.partition(" told apart")
+    """A few steps; tasks are told apart in each step, or in each second one, as the name says."""
+    scheme, _, when = name.partition(" told apart")
     module = toy_module(model(), weighting=MAKE[scheme](), optimizer=sgd)
-    module.tell_apart = bool(apart)
+    if scheme != name:
+        kwargs["callbacks"] = [GradientDiagnostics(every_n_steps=2 if when else 1)]
     if ranks > 1:
         kwargs["strategy"] = DDPStrategy(
             process_group_backend="gloo",
@@ -82,13 +84,15 @@ def trained(
 
 
 def state(module: MultiTaskModule) -> dict[str, torch.Tensor]:
-    """Weights of the model and what the weighting keeps."""
+    """Weights of the model, what the weighting keeps, and the Gram matrices of the last step."""
     assert module.weighting is not None
     own = {f"weighting.{key}": value for key, value in module.weighting.state_dict().items()}
+    if module.last_step is not None:
+        own |= {f"gram.{part}": found for part, found in module.last_step.grams.items()}
     return {**module.model.state_dict(), **own}
 
 
-NAMES = [*MAKE, "fixed told apart", "uncertainty told apart"]
+NAMES = [*MAKE, "fixed told apart at times", "uncertainty told apart"]
 
 
 def be_one_of_two() -> int:
