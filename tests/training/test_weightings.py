@@ -15,8 +15,8 @@ from torch import Tensor
 
 import weightings
 from candelabra.errors import ConfigError
-from candelabra.model import freeze
-from candelabra.model.freeze import Freezer
+from candelabra.model.freeze.constant import FreezeEncoder
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.objective.weighting.step import ALL, GradientWeighting, StepWeighting
 from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.task_gradients import check_possible, part_of
@@ -200,7 +200,7 @@ class TestWhatIsRefused:
             check_possible(MAKE[name](), toy_model(), **{**self.fine, "idle_heads": True})
 
     def test_a_frozen_encoder(self) -> None:
-        frozen = toy_model(freezer=Freezer(freeze.encoder))
+        frozen = toy_model(freezer=Freezer(FreezeEncoder()))
         assert frozen.freezer is not None
         frozen.freezer.apply(frozen, 0)
         with pytest.raises(ConfigError, match="shared parameters that learn, and the freeze"):
