@@ -93,7 +93,12 @@ class TaskGradients:
             if not losses[task].requires_grad:
                 continue  # all of the task is frozen
             found = torch.autograd.grad(
-                losses[task], self.parameters, grad_outputs=scale, allow_unused=True
+                losses[task],
+                self.parameters,
+                grad_outputs=scale,
+                allow_unused=True,
+                # Where an example has labels of several tasks, their losses share a pass.
+                retain_graph=place + 1 < len(self.tasks),
             )
             for index, gradient in enumerate(found):
                 if gradient is not None:
@@ -104,12 +109,15 @@ class TaskGradients:
         """Gram matrices of the shared gradients: each part's, and of all; float64 on the CPU."""
         num = len(self.tasks)
         order = ["embeddings", *(f"layer_{n + 1}" for n in range(self.depth)), "pooling", "other"]
+        shared = [place for place, tasks in enumerate(self.reached) if len(tasks) > 1]
+        rows = [self.flat_KP[:, self.slices[place]] for place in shared]
+        products = [rows_KN @ rows_KN.T for rows_KN in rows] or [self.flat_KP.new_zeros(num, num)]
         sums: dict[str, Tensor] = {}
-        for part, tasks, where in zip(self.parts, self.reached, self.slices, strict=True):
-            if len(tasks) > 1:
-                rows_KN = self.flat_KP[:, where]
-                sums[part] = sums.get(part, 0) + (rows_KN @ rows_KN.T).double()
-        found = {part: sums[part].cpu() for part in order if part in sums}
+        # One transfer, and float64 on the host: not every device has it.
+        for place, gram_KK in zip(shared, torch.stack(products).cpu().double(), strict=False):
+            part = self.parts[place]
+            sums[part] = sums[part] + gram_KK if part in sums else gram_KK
+        found = {part: sums[part] for part in order if part in sums}
         total = torch.zeros(num, num, dtype=torch.float64)
         return {**found, ALL: sum(found.values(), total)}
 

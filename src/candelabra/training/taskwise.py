@@ -47,7 +47,8 @@ class TaskwiseModule(pl.LightningModule):
         self.last_step: StepReport | None = None
         self._apart: TaskGradients | None = None
         self._losses: dict[str, Tensor] = {}  # of the micro-batch, with their graphs
-        self._total: Tensor | None = None
+        self._leaves: dict[str, Tensor] = {}  # those losses again, cut off from their graphs
+        self._total: Tensor | None = None  # of the leaves
         self._observed: dict[str, Tensor] = {}  # of the step so far, in this process
         self._batches: list[tuple[Mapping[str, Batch], int]] = []  # with their seeds
 
@@ -75,7 +76,13 @@ class TaskwiseModule(pl.LightningModule):
             self.weighting.begin(step)
             always = isinstance(self.weighting, StepWeighting)
             apart = always or (self.tell_apart and len(batches) > 1)
-            self._apart = TaskGradients(self.model, list(batches)) if apart else None
+            tasks = [task for task in self.weighting.tasks if task in batches]
+            if always and len(tasks) < len(self.weighting.tasks):
+                raise ConfigError(
+                    f"this weighting needs all of the tasks {list(self.weighting.tasks)} in every "
+                    f"step; found {tasks}: take step=joint"
+                )
+            self._apart = TaskGradients(self.model, tasks) if apart else None
             self.last_step, self._observed, self._batches = None, {}, []
             self._reduce_in_backward(not apart)
         if isinstance(self.weighting, StepWeighting) and self.weighting.looks_again:
@@ -115,7 +122,7 @@ class TaskwiseModule(pl.LightningModule):
         assert apart is not None
         assert weighting is not None
         apart.flat_KP = self._mean(apart.flat_KP)
-        losses_K = self._mean(apart.losses_K).double().cpu()
+        losses_K = self._mean(apart.losses_K).cpu().double()
         for parameter in weighting.parameters():
             if parameter.grad is not None:
                 parameter.grad = self._mean(parameter.grad)
@@ -125,7 +132,7 @@ class TaskwiseModule(pl.LightningModule):
             weights_K, heads = weighting.settle(losses_K, grams), weighting.heads
         else:
             leaves = [self._leaves[task].grad for task in apart.tasks]
-            weights_K = torch.stack([w for w in leaves if w is not None]).double().cpu()
+            weights_K = torch.stack([w for w in leaves if w is not None]).cpu().double()
             weights_K = weights_K / float(scale)
         apart.write(weights_K, heads=heads)
         self.last_step = StepReport(apart.tasks, losses_K, grams, weights_K)
@@ -159,7 +166,7 @@ class TaskwiseModule(pl.LightningModule):
                 torch.manual_seed(seed)
                 losses = self.weighted(self.losses_of(batches))
                 sums = {task: sums[task] + losses[task] / len(self._batches) for task in sums}
-        return self._mean(torch.stack(list(sums.values()))).double().cpu()
+        return self._mean(torch.stack(list(sums.values()))).cpu().double()
 
     def _mean(self, tensor: Tensor) -> Tensor:
         found = self.trainer.strategy.reduce(tensor, reduce_op="mean")

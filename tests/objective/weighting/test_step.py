@@ -152,6 +152,18 @@ def test_zero_parallel_and_opposite_gradients_are_harmless(
     assert weighting.weights()["movie"] == weights_K[1].float()
 
 
+@each_scheme
+def test_of_three_tasks_those_without_a_gradient_take_no_part(scheme: Any) -> None:
+    rows = [[1.0, 2.0], [0.0, 0.0], [-1.0, 0.5]]
+    three_K = GradientWeighting(["a", "b", "c"], scheme=scheme).settle(
+        numbers(1.0, 1.0, 1.0), gram_of(*rows)
+    )
+    two_K = GradientWeighting(TASKS, scheme=scheme).settle(
+        numbers(1.0, 1.0), gram_of(rows[0], rows[2])
+    )
+    torch.testing.assert_close(three_K[[0, 2]], two_K)
+
+
 def test_a_vanishing_sum_is_not_blown_up() -> None:
     opposite_KK = gram_of([1.0], [-2.0])[ALL]
     assert rescaled(numbers(2.0, 1.0), opposite_KK).tolist() == [2, 1]

@@ -64,7 +64,7 @@ class Famo(StepWeighting):
         self.adam.step(self.w_K, z_K * (gain_K - z_K @ gain_K))
 
     def _z(self) -> Tensor:
-        return self.w_K.double().cpu().softmax(dim=0)
+        return self.w_K.cpu().double().softmax(dim=0)
 
     def _above(self, losses_K: Tensor) -> Tensor:
         return (losses_K - self.bound).clamp(min=0) + LEAST

@@ -61,7 +61,7 @@ class GradNorm(GradientWeighting):
 
     def raw(self, losses_K: Tensor, grams: Grams) -> Tensor:
         """The weights so far; then they move."""
-        weights_K = self.w_K.double().cpu()
+        weights_K = self.w_K.cpu().double()
         if self.step < self.first_steps:
             self.start_K += losses_K.to(self.start_K) / self.first_steps
         else:

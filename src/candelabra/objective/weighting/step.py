@@ -161,7 +161,7 @@ class Adam(torch.nn.Module):
 
     def step(self, vector_K: Tensor, gradient_K: Tensor) -> None:
         """Moves `vector_K` in place."""
-        gradient_K = gradient_K.to(vector_K) + self.decay * vector_K
+        gradient_K = gradient_K.float().to(vector_K) + self.decay * vector_K
         self.count += 1
         self.mean_K.lerp_(gradient_K, 0.1)
         self.square_K.lerp_(gradient_K.square(), 0.001)
