@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candelabra.objective.losses import class_balanced, cross_entropy, focal, logit_adjustment
+from candelabra.objective.losses import (
+    binary_cross_entropy,
+    class_balanced,
+    cross_entropy,
+    focal,
+    logit_adjustment,
+    squared_error,
+)
 from candelabra.records import IGNORED
 
 COUNTS = [900, 50, 0, 3]
@@ -238,3 +245,55 @@ def test_half_precision_is_summed_in_float32() -> None:
     loss = cross_entropy(logits, torch.zeros(5000, dtype=torch.long))
     assert loss.dtype is torch.float32
     torch.testing.assert_close(loss, -logits.float().log_softmax(-1)[:, 0].sum())
+
+
+def test_several_labels_are_each_a_binary_cross_entropy() -> None:
+    logits_BC = torch.randn(3, 4)
+    targets_BC = torch.tensor([[1, 0, 1, 1], [0, IGNORED, 0, 1], [IGNORED] * 4])
+    expected = math.fsum(
+        math.log1p(math.exp(-x if holds else x))
+        for x, holds in zip(
+            logits_BC.flatten().tolist(), targets_BC.flatten().tolist(), strict=True
+        )
+        if holds != IGNORED
+    )
+    found = binary_cross_entropy(logits_BC, targets_BC)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_squared_error_is_the_sum_of_squares() -> None:
+    logits_B, targets_B = torch.tensor([1.0, 2, 3]), torch.tensor([0.0, math.nan, -100])
+    assert squared_error(logits_B, targets_B).item() == pytest.approx(1 + 103**2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (binary_cross_entropy, torch.tensor([[1, IGNORED], [IGNORED, IGNORED]])),
+        (squared_error, torch.tensor([1.0, math.nan])),
+    ],
+)
+def test_unknown_labels_and_numbers_have_no_gradient(
+    loss: Callable[[Tensor, Tensor], Tensor], targets: Tensor
+) -> None:
+    logits = torch.full(targets.shape, 0.3).bfloat16().requires_grad_()
+    value = loss(logits, targets)
+    value.backward()
+    assert value.dtype is torch.float32
+    assert logits.grad is not None
+    assert logits.grad.ne(0).equal(targets == 1)
+    nothing = torch.full_like(targets, math.nan if targets.is_floating_point() else IGNORED)
+    value = loss(logits, nothing)
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, squared_error])
+def test_class_ids_are_no_label_sets_and_no_numbers(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    with pytest.raises(ValueError, match=r"found targets \(2,\).* logits \(2, 3\)"):
+        loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(ValueError, match="found targets"):
+        squared_error(torch.zeros(2), torch.zeros(2, dtype=torch.long))

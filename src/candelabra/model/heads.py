@@ -36,9 +36,11 @@ class Head(nn.Module, ABC):
 
     Attributes:
         pools: Whether it reads the sentence embedding.
+        learns: The role of the column that it learns from; None is not checked.
     """
 
     pools = True
+    learns: str | None = None
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:
         super().__init__()
@@ -110,7 +112,31 @@ class Head(nn.Module, ABC):
         """The examples' own labels in the form of the answers."""
 
 
-class ClassificationHead(Head):
+class PooledHead(Head):
+    """What heads over the sentence embedding share: dropout, linear.
+
+    Args:
+        width: Width of a token embedding.
+        labels: Label names.
+        num_outputs: Width of the logits.
+        dropout: Dropout on the sentence embedding.
+    """
+
+    def __init__(
+        self, width: int, labels: Sequence[str], *, num_outputs: int, dropout: float
+    ) -> None:
+        super().__init__(width, labels)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_outputs))
+
+    def forward(
+        self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
+    ) -> Tensor:
+        """logits_BC from the pooled first text."""
+        (text,) = encoded
+        return self.classifier(pooling(text.hidden_BLD, text.mask_BL))
+
+
+class ClassificationHead(PooledHead):
     """One label for a text: dropout, linear.
 
     Args:
@@ -119,16 +145,10 @@ class ClassificationHead(Head):
         dropout: Dropout on the sentence embedding.
     """
 
-    def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:
-        super().__init__(width, labels)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, len(self.labels)))
+    learns = "label"
 
-    def forward(
-        self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
-    ) -> Tensor:
-        """logits_BC from the pooled first text."""
-        (text,) = encoded
-        return self.classifier(pooling(text.hidden_BLD, text.mask_BL))
+    def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:
+        super().__init__(width, labels, num_outputs=len(labels), dropout=dropout)
 
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
         """The most probable label's id, (B)."""
@@ -188,6 +208,7 @@ class TaggingHead(Head):
     """
 
     pools = False
+    learns = "tags"
     start_C: Tensor
     transition_CC: Tensor
 

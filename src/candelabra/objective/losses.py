@@ -1,9 +1,9 @@
-"""Losses of heads that predict classes.
+"""Losses of heads that predict classes, several labels, or a number.
 
-A loss is a function `(logits, targets) -> sum over the counted units` (examples or words). The
-caller divides by the number of units of the whole optimizer step, over all processes and
-micro-batches: a mean of means would be off. A loss that takes `counts` is given, when a run is
-built, how often each class stands in the task's train split.
+A loss is a function `(logits, targets) -> sum over the counted units` (examples, words, or the
+labels of each example). The caller divides by the number of units of the whole optimizer step,
+over all processes and micro-batches: a mean of means would be off. A loss that takes `counts` is
+given, when a run is built, how often each class stands in the task's train split.
 """
 
 from __future__ import annotations
@@ -135,6 +135,46 @@ def logit_adjustment(
     counts_C = _near(_checked(counts, logits_NC), logits_NC).clamp(min=1.0)
     adjusted_NC = logits_NC + tau * (counts_C / counts_C.sum()).log()
     return F.cross_entropy(adjusted_NC, targets_N, ignore_index=IGNORED, reduction="sum")
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy of labels that hold or not, each by itself, in float32.
+
+    Args:
+        logits: (B, C).
+        targets: 1 or 0 for each label (B, C); `IGNORED` (-100) does not count.
+
+    Raises:
+        ValueError: The shapes differ, or targets are no whole numbers.
+    """
+    if logits.shape != targets.shape or targets.is_floating_point():
+        raise ValueError(
+            "targets must be 1 or 0 for each label, in the shape of logits; found targets "
+            f"{tuple(targets.shape)} of {targets.dtype} and logits {tuple(logits.shape)}"
+        )
+    counted_BC = targets != IGNORED
+    holds_BC = targets.where(counted_BC, 0).float()
+    loss_BC = F.binary_cross_entropy_with_logits(logits.float(), holds_BC, reduction="none")
+    return loss_BC.masked_fill(~counted_BC, 0.0).sum()
+
+
+def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed squared error, in float32.
+
+    Args:
+        logits: Predicted numbers (B).
+        targets: Right numbers (B); NaN does not count.
+
+    Raises:
+        ValueError: The shapes differ, or targets are whole numbers, as class ids are.
+    """
+    if logits.shape != targets.shape or not targets.is_floating_point():
+        raise ValueError(
+            "targets must be numbers in the shape of logits; found targets "
+            f"{tuple(targets.shape)} of {targets.dtype} and logits {tuple(logits.shape)}"
+        )
+    error_B = logits.float() - targets.float()
+    return error_B.masked_fill(targets.isnan(), 0.0).square().sum()
 
 
 def _flat(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
