@@ -9,6 +9,7 @@ from candelabra.build import module, objectives
 from candelabra.data.loading import TaskData
 from candelabra.errors import ConfigError
 from candelabra.model.crf import CrfHead
+from candelabra.model.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FunctionPooling, mean
 from candelabra.objective.losses import class_balanced
@@ -53,6 +54,20 @@ def test_a_loss_that_does_not_fit_its_head_is_refused_before_training() -> None:
     heads = {"movie": CrfHead(16, LABELS["movie"])}
     built = MultiTaskModel(tiny(), heads, pooling=FunctionPooling(mean))
     data = {"movie": TaskData({"train": tagged([(["a"], [0])])}, LABELS["movie"], {}, {})}
-    cfg = {"tasks": {"movie": {**TASK, "loss": smoothing, "main_metric": "f1"}}}
+    columns = {"words": "tokens", "tags": "tags"}
+    cfg = {"tasks": {"movie": {**TASK, "columns": columns, "loss": smoothing, "main_metric": "f1"}}}
     with pytest.raises(ConfigError, match=r"tasks\.movie\.loss: a CRF head .* label_smoothing 0"):
+        module(cfg, built, data, 1)
+
+
+def test_a_head_that_learns_from_another_column_is_refused_before_training() -> None:
+    heads = {"movie": MultiLabelHead(16, LABELS["movie"])}
+    built = MultiTaskModel(tiny(), heads, pooling=FunctionPooling(mean))
+    data = {"movie": TaskData({"train": tagged([(["a"], [0])])}, LABELS["movie"], {}, {})}
+    cfg = {
+        "tasks": {"movie": {**TASK, "columns": {"text": "t", "label": "l"}, "main_metric": "f1"}}
+    }
+    with pytest.raises(
+        ConfigError, match=r"movie\.head is a MultiLabelHead, which learns from labe"
+    ):
         module(cfg, built, data, 1)

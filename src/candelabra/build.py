@@ -208,8 +208,14 @@ def _fitting_objectives(
     labels = {name: task.labels for name, task in data.items()}
     found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
     for name, objective in found.items():
+        head, columns = built.head(name), tasks[name]["columns"]
+        if head.learns is not None and head.learns not in columns:
+            raise ConfigError(
+                f"tasks.{name}.head is a {type(head).__name__}, which learns from {head.learns}; "
+                f"tasks.{name}.columns name {', '.join(columns)}"
+            )
         try:
-            built.head(name).check(objective.loss)
+            head.check(objective.loss)
         except ValueError as error:
             raise ConfigError(f"tasks.{name}.loss: {error}") from error
     return found
@@ -221,7 +227,8 @@ def module(
     """The LightningModule of a training run.
 
     Raises:
-        ConfigError: A task's loss does not fit its head; or the weighting cannot work with the
+        ConfigError: A task's head does not fit its data, or its loss does not fit its
+            head; or the weighting cannot work with the
             step, the freeze option or the precision.
     """
     weighting = instantiate(cfg["weighting"])(
