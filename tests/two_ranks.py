@@ -25,6 +25,7 @@ from candelabra.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
 from candelabra.training.finite import FiniteLosses
 from candelabra.training.module import MultiTaskModule, scores_of
 from candelabra.training.predictions import PredictionWriter
+from kinds import kinds_module, kinds_splits
 from toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 
 CASES: dict[str, dict[str, Any]] = {
@@ -35,6 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a bad loss in one of them": {"bad_step": 3},
     "an adapter for each": {"adapters": Lora(r=2, num_layers=1, per_task=True)},
     "more learns later": {"freeze": Gradual(epochs_per_group=0.3, warmup_steps=0), "accumulate": 2},
+    "a head of each kind": {"kinds": True},
 }
 RESUMED_AT = 3
 
@@ -90,6 +92,7 @@ def trained(
     bad_step: int = -1,
     freeze: Scheme | None = None,
     adapters: Adapters | None = None,
+    kinds: bool = False,
     **schedule: Any,
 ) -> tuple[MultiTaskModule, dict[str, float]]:
     """Weights and validation metrics; five chunks, which two ranks cannot share evenly."""
@@ -99,13 +102,14 @@ def trained(
         accumulate_grad_batches=accumulate,
         callbacks=[Spoil(bad_step), FiniteLosses("skip")],
     )
-    data = toy_data(toys, eval_batch_size=16, **schedule)
+    splits = kinds_splits(Tiny(max_length=32).tokenizer()) if kinds else toys
+    data = toy_data(splits, eval_batch_size=16, **schedule)
     freezer = Freezer(freeze or FreezeNothing(), steps_per_epoch=data.schedule.steps_per_epoch)
     model = toy_model(freezer=freezer)
     torch.manual_seed(0)
     (adapters or NoAdapters()).attach(model.encoder, list(toys))
     freezer.apply(model, 0)
-    module = toy_module(model, optimizer=sgd)
+    module = kinds_module(optimizer=sgd) if kinds else toy_module(model, optimizer=sgd)
     trainer.fit(module, datamodule=data)
     return module, scores_of(trainer, "val")
 

@@ -22,7 +22,8 @@ class Examples:
 
     Attributes:
         texts: One list of texts for each text column of the task.
-        labels: For each row a class id, or a list with a tag id for each word.
+        labels: For each row a class id; or a list, with a tag id for each word or, of several
+            labels, 1 or 0 for each of them; or a number.
         words: For tagging, the (start, end) characters of each row's words in its text.
         rows: Each example's row in its source, counted from 0.
     """
@@ -90,10 +91,12 @@ class Batch(_OnDevice):
 
     Attributes:
         texts: One `Tokens` for each text column.
-        labels: Class ids (B), or tag ids for every word (B, W), padded with `IGNORED`.
+        labels: Class ids (B); tag ids for every word (B, W), padded with `IGNORED`; 1 or 0 for
+            each of several labels (B, C); or numbers (B), where NaN does not count.
         rows_B: Index of each example in its split.
-        num_units: What the loss is divided by: the examples, or labelled words, of this task in
-            the whole optimizer step, over all ranks and micro-batches.
+        num_units: What the loss is divided by: the examples, labelled words, or known labels of
+            each example, of this task in the whole optimizer step, over all ranks and
+            micro-batches.
         num_examples: The examples of this task in the whole optimizer step.
         num_tokens: Their tokens, without padding.
         first_BW: For tagging, the position of each word's first piece; -1 where the word was cut

@@ -46,6 +46,9 @@ ONE_PROCESS = [
 ]
 """Several are started by tests of the command line; here a group of one."""
 
+PLAIN_LOSSES = [f"loss@tasks.{task}.loss=cross_entropy" for task in ("sentiment", "movie")]
+"""Where a loss is of another kind of task, which is added."""
+
 NEEDED = {
     "balancing/gap_driven": ["balancing.shares.references={sentiment: 0.9, movie: 0.7}"],
     "encoder/hub": ["encoder.name=google-bert/bert-base-uncased"],
@@ -60,6 +63,10 @@ NEEDED = {
         f"head/{name}": ["head@tasks.sentiment.head=linear", f"head@tasks.movie.head={name}"]
         for name in ("crf", "tagging", "tagging_mlp")
     },
+    "head/multilabel": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_mentions"],
+    "head/regression": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_counts"],
+    "loss/binary_cross_entropy": [*PLAIN_LOSSES, "+task@tasks.it=sample_mentions"],
+    "loss/squared_error": [*PLAIN_LOSSES, "+task@tasks.it=sample_counts"],
     **{f"trainer/{name}": [f"trainer={name}", *ONE_PROCESS] for name in SEVERAL_PROCESSES},
     "tasks/none": ["tasks=none", "+task@tasks.it=sample_reviews"],
 }
@@ -77,8 +84,8 @@ SMALL = [
     "logger=csv",
     "trainer.max_epochs=1",
     "trainer.limit_train_batches=2",
-    "trainer.limit_val_batches=2",
-    "trainer.limit_test_batches=2",
+    "trainer.limit_val_batches=4",
+    "trainer.limit_test_batches=4",
 ]
 
 
@@ -164,7 +171,7 @@ def usual(name: str) -> bool:
 @pytest.mark.parametrize("name", [name for name in OPTIONS if usual(name)])
 def test_takes_two_steps(name: str, settings: list[str], tmp_path: Path) -> None:
     metrics = two_steps([*SMALL, *settings, *words(name)], tmp_path)
-    assert 0 <= metrics["val/score"] <= 1
+    assert -1 <= metrics["val/score"] <= 1  # a correlation may be negative
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("balancing/")])

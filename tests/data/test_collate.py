@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,29 @@ def test_any_kind_of_indices(texts: TokenizedSplit) -> None:
     batch = texts.batch(np.array([5, 2]))
     assert batch.rows_B.dtype is torch.int64
     assert torch.equal(batch.texts[0].ids_BL, texts.batch([5, 2]).texts[0].ids_BL)
+
+
+def test_several_labels_count_where_they_are_known(tokenizer: TextTokenizer) -> None:
+    held = [[1, 0, IGNORED], [0, 0, 1], [IGNORED] * 3]
+    split = encode(replace(toy_sentences(3, 0), labels=held), tokenizer)
+    batch = split.batch([2, 0], of=np.array([0, 1, 2]))
+    assert (batch.targets.tolist(), batch.num_units) == ([held[2], held[0]], 2 + 3 + 0)
+    assert batch.labels.dtype is torch.long
+    assert (split.batch([1], counted=False).targets == IGNORED).all()
+
+
+def test_numbers_are_float32_and_nan_where_they_do_not_count(tokenizer: TextTokenizer) -> None:
+    split = encode(replace(toy_sentences(2, 0), labels=[-100.0, 2.5]), tokenizer)
+    batch = split.batch([0, 1])
+    assert (batch.targets.tolist(), batch.targets.dtype) == ([-100.0, 2.5], torch.float32)
+    assert batch.num_units == 2
+    assert split.batch([0, 1], counted=False).targets.isnan().all()
+
+
+def test_words_without_a_label_are_no_units(words: TokenizedSplit) -> None:
+    labels = [list(tags) for tags in words.examples.labels]
+    labels[3][0] = IGNORED
+    split = replace(words, examples=replace(words.examples, labels=labels))
+    expected = words.units.copy()
+    expected[3] -= 1
+    assert split.units.tolist() == expected.tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,54 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("wrong type", {"tokens": "a b", "tags": ["O", "O"]}, "a list of words expected, found 'a b'"),
     ("wrong type", {"tokens": ["a"], "tags": "O"}, "tags must be a list, found 'O'"),
 ]
+
+
+SEVERAL: list[tuple[object, list[int]]] = [
+    (["joy", "fear"], [1, 1, 0]),
+    ([], [0, 0, 0]),
+    ([2, "joy"], [0, 1, 1]),
+    ({"joy": True, "fear": False, "love": None}, [0, 1, IGNORED]),
+    ({"love": 1, "fear": 0}, [0, IGNORED, 1]),
+    ({}, [IGNORED] * 3),
+]
+NO_SET: list[tuple[object, str]] = [
+    (["joy", "joy"], "repeated label: 'joy' stands twice"),
+    (["joi"], "unknown label: 'joi' is none of the 3 labels; did you mean 'joy'"),
+    (["joy", None], "wrong type: None"),
+    ("joy", "wrong type: a list of labels expected, found 'joy'"),
+    (None, "wrong type: a list of labels expected, found None"),
+    ({"joy": "yes"}, "wrong type: 'yes' for 'joy'; true, false or null"),
+    ({"joy": 2}, "wrong type: 2 for 'joy'"),
+    ({"hate": True}, "unknown label: 'hate'"),
+]
+
+
+@pytest.mark.parametrize(("cell", "expected"), SEVERAL)
+def test_several_labels(cell: object, expected: list[int]) -> None:
+    table = Table({"x": ["fine"], "y": [cell]}, "f")
+    examples, _ = to_examples(table, {"text": "x", "labels": "y"}, ["fear", "joy", "love"])
+    assert examples.labels == [expected]
+
+
+@pytest.mark.parametrize(("cell", "message"), NO_SET)
+def test_what_is_no_set_of_labels(cell: object, message: str) -> None:
+    table = Table({"x": ["fine"], "y": [cell]}, "f")
+    with pytest.raises(DataError, match=f"f, row 0: {message}"):
+        to_examples(table, {"text": "x", "labels": "y"}, ["fear", "joy", "love"])
+
+
+@pytest.mark.parametrize(("cell", "expected"), [(3, 3.0), (2.5, 2.5), ("-1e3", -1000.0), (0, 0.0)])
+def test_numbers(cell: object, expected: float) -> None:
+    table = Table({"x": ["fine"], "y": [cell]}, "f")
+    (found,) = to_examples(table, {"text": "x", "number": "y"}, [])[0].labels
+    assert (found, type(found)) == (expected, float)
+
+
+@pytest.mark.parametrize("cell", ["", "3,5", None, True, [1], math.nan, math.inf, "nan", 10**400])
+def test_what_is_no_number(cell: object) -> None:
+    table = Table({"x": ["fine"], "y": [cell]}, "f")
+    with pytest.raises(DataError, match="f, row 0: no number: a finite number expected, found"):
+        to_examples(table, {"text": "x", "number": "y"}, [])
 
 
 @pytest.mark.parametrize(("rule", "row", "found"), BAD)

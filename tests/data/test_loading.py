@@ -224,3 +224,20 @@ def test_counts_are_of_the_train_split_as_it_is_used() -> None:
     columns = {"words": "tokens", "tags": "tags"}
     tagged = load({"train": tags, "validation": tags}, columns=columns, labels=["O", "B-X", "I-X"])
     assert tagged.counts == [5, 2, 1]
+
+
+def test_several_labels_and_numbers() -> None:
+    rows = {"text": ["a", "b", "c", "d"], "y": [["x"], [], ["x", "y"], {"y": None}]}
+    columns = {"text": "text", "labels": "y"}
+    data = load({"train": rows, "validation": rows}, columns=columns, labels=None)
+    assert data.labels == ["x", "y"]
+    assert data.counts == [2, 1]
+    rows = {"text": ["a", "b", "c", "d"], "y": [1, 2.5, 3, 4]}
+    columns = {"text": "text", "number": "y"}
+    data = load({"train": rows, "test": rows}, columns=columns, labels=None, validation=0.25)
+    assert (data.labels, data.counts) == ([], [])
+    assert sorted(data.splits["train"].labels + data.splits["validation"].labels) == [1, 2.5, 3, 4]
+    again = load({"train": rows, "validation": rows}, columns=columns, labels=[])
+    assert again.splits["train"].labels == rows["y"]
+    with pytest.raises(DataError, match=r"numbers have no labels, found labels \['neg', 'pos'\]"):
+        load({"train": rows, "validation": rows}, columns=columns)

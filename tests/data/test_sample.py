@@ -185,3 +185,13 @@ def test_nothing_heavy_is_imported() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_mentions_tell_of_the_questions(split: str) -> None:
+    rows, questions = sample.mentions(split), sample.questions(split)
+    assert rows["text"] == [" ".join(tokens) for tokens in questions["tokens"]]
+    for labels, number, tags in zip(rows["labels"], rows["number"], questions["tags"], strict=True):
+        assert labels == sorted({tag[2:] for tag in tags if tag != "O"})
+        assert number == sum(tag.startswith("B-") for tag in tags)
+    assert {label for labels in rows["labels"] for label in labels} == set(TYPES)

@@ -82,3 +82,14 @@ def test_stratum_of_words_is_the_type_that_fewest_rows_have() -> None:
     tags = [[0, 2, 3], [1, 4, 2], [1, 0, 2], [0], [2]]
     examples = Examples(([""] * 5,), tags, [[]] * 5, list(range(5)))
     assert strata_of(examples, labels) == ["Genre", "Year", "Year", "O", "Genre"]
+
+
+def test_stratum_of_several_labels_is_the_one_that_fewest_rows_have() -> None:
+    held = [[1, 0, 0], [1, 1, IGNORED], [0, 0, 0], [1, 0, 1]]
+    examples = Examples(([""] * 4,), held, None, list(range(4)))
+    assert strata_of(examples, ["x", "y", "z"]) == ["x", "y", "O", "z"]
+
+
+def test_numbers_are_one_stratum() -> None:
+    examples = Examples((["a", "b"],), [1.5, -100.0], None, [0, 1])
+    assert strata_of(examples, []) == ["", ""]

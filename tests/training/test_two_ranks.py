@@ -14,6 +14,7 @@ from torch import Tensor
 
 import two_ranks
 from candelabra.training.module import MultiTaskModule
+from kinds import kinds_module
 from toys import Splits, difference, toy_module, weights
 from two_ranks import CASES, RESUMED_AT, kept, predicted, trained
 
@@ -48,11 +49,11 @@ def assert_close(found: dict[str, Tensor], module: MultiTaskModule) -> None:
 def test_two_ranks_equal_one(toys: Splits, found: dict[str, Any], case: str) -> None:
     """In SGD the weights tell of all gradients; one process never accumulates here."""
     module, metrics = trained(toys, 1, **{**CASES[case], "accumulate": 1})
-    fresh = weights(toy_module())
+    fresh = weights(kinds_module() if "kinds" in CASES[case] else toy_module())
     now = {name: tensor for name, tensor in weights(module).items() if name in fresh}
     assert max((tensor - fresh[name]).abs().max() for name, tensor in now.items()) > 1e-2
     assert_close(found[case]["weights"], module)
-    assert found[case]["metrics"] == pytest.approx(metrics)
+    assert found[case]["metrics"] == pytest.approx(metrics, abs=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")  # the sampler is resumable

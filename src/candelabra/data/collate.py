@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,12 +38,19 @@ class TokenizedSplit:
 
     @cached_property
     def units(self) -> np.ndarray:
-        """What each example adds to the loss' divisor: 1, or its words that were not cut."""
-        tokenized = self.texts[0]
+        """What each example adds to the loss' divisor: its labels that count.
+
+        That is 1; for tags the labelled words that were not cut; of several labels the known ones.
+        """
+        tokenized, labels = self.texts[0], self.examples.labels
         if tokenized.first is None or tokenized.word_starts is None:
-            return np.ones(len(self), dtype=np.int64)
+            return np.array([_num_known(label) for label in labels], dtype=np.int64)
+        counted = tokenized.first >= 0
+        known = np.fromiter((tag != IGNORED for tags in labels for tag in tags), dtype=bool)
+        if len(known) == len(counted):  # not in texts that somebody typed
+            counted = counted & known
         return np.add.reduceat(
-            np.append(tokenized.first >= 0, False).astype(np.int64), tokenized.word_starts[:-1]
+            np.append(counted, False).astype(np.int64), tokenized.word_starts[:-1]
         )
 
     def batch(
@@ -57,7 +65,7 @@ class TokenizedSplit:
         Args:
             indices: Which examples.
             of: This task's examples in the whole optimizer step; None: these are all.
-            counted: False makes every label `IGNORED`: the examples only keep a rank's heads busy.
+            counted: False makes no label count: the examples only keep a rank's heads busy.
         """
         step = np.asarray(indices) if of is None else of
         first_BW = None
@@ -66,12 +74,14 @@ class TokenizedSplit:
             labels = _pad([self.examples.labels[i] for i in indices], fill=IGNORED)
         else:
             labels = torch.as_tensor(np.asarray([self.examples.labels[i] for i in indices]))
+            labels = labels.float() if labels.is_floating_point() else labels
+        nothing = math.nan if labels.is_floating_point() else IGNORED
         return Batch(
             texts=tuple(
                 pad_tokens([tokenized.text(i) for i in indices], self.pad_id)
                 for tokenized in self.texts
             ),
-            labels=labels if counted else torch.full_like(labels, IGNORED),
+            labels=labels if counted else torch.full_like(labels, nothing),
             rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
             # All words of a step may have been cut: then its loss is 0, whatever divides it.
             num_units=max(1, int(self.units[step].sum())),
@@ -87,6 +97,12 @@ def pad_tokens(texts: Sequence[np.ndarray], pad_id: int) -> Tokens:
     lengths_B = torch.tensor([len(text) for text in texts])
     mask_BL = (torch.arange(ids_BL.shape[1])[None] < lengths_B[:, None]).long()
     return Tokens(ids_BL=ids_BL, mask_BL=mask_BL)
+
+
+def _num_known(label: float | list[int]) -> int:
+    if isinstance(label, list):
+        return sum(holds != IGNORED for holds in label)
+    return int(not math.isnan(label) if isinstance(label, float) else label != IGNORED)
 
 
 def _pad(rows: Sequence[Sequence[int] | np.ndarray], *, fill: int) -> torch.Tensor:

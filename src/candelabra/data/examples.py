@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from candelabra.data.labels import LabelIds
+from candelabra.data.labels import LabelIds, label_set
 from candelabra.data.table import BadRowError, Table, shown
 from candelabra.errors import DataError
 from candelabra.records import IGNORED, Examples
@@ -16,10 +17,10 @@ Spans = list[tuple[int, int]]
 
 
 class Row(NamedTuple):
-    """One checked row: its texts, its label or tags, and where its words stand in the text."""
+    """One checked row: its texts, what is to be learnt, and where its words stand in the text."""
 
     texts: tuple[str, ...]
-    label: int | list[int]
+    label: int | float | list[int]
     words: Spans | None = None
 
 
@@ -37,8 +38,9 @@ def to_examples(
 
     Args:
         table: The rows as read.
-        columns: Role -> column: `{text, label}` for single texts, `{words, tags}` for pre-split
-            words. Without `label` or `tags` the labels are all `IGNORED`.
+        columns: Role -> column: `{text, label}` for single texts, `{text, labels}` where several
+            labels may hold, `{text, number}` for a number, `{words, tags}` for pre-split words.
+            Without any of these the labels are all `IGNORED`.
         labels: The names of the labels or tags.
         on_bad_row: `error` refuses the split if a row is bad, `skip` drops and counts such rows.
 
@@ -101,6 +103,15 @@ def _gather(good: Sequence[Row], rows: list[int]) -> Examples:
 def _single_text(labels: Sequence[str]) -> Parser:
     label_id = LabelIds(labels)
     return lambda text, label: Row((checked_text(text),), label_id(label))
+
+
+def _several_labels(labels: Sequence[str]) -> Parser:
+    label_id = LabelIds(labels)
+    return lambda text, names: Row((checked_text(text),), label_set(names, label_id))
+
+
+def _number(_: Sequence[str]) -> Parser:
+    return lambda text, number: Row((checked_text(text),), checked_number(number))
 
 
 def _unlabelled_text(_: Sequence[str]) -> Parser:
@@ -176,6 +187,21 @@ def checked_text(value: object, *, empty: str = "empty text") -> str:
     return value
 
 
+def checked_number(value: object) -> float:
+    """The number of a cell; csv holds nothing but text, so that numerals are read too.
+
+    Raises:
+        BadRowError: It is no number, or not finite.
+    """
+    try:
+        number = float(value) if isinstance(value, (int, float, str)) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise BadRowError("no number", f"a finite number expected, found {shown(value)}")
+    return number
+
+
 def joined_words(words: object) -> tuple[str, Spans]:
     """Words joined by single spaces, and the (start, end) characters of each.
 
@@ -199,7 +225,12 @@ def joined_words(words: object) -> tuple[str, Spans]:
 SHAPES: dict[tuple[str, ...], Callable[[Sequence[str]], Parser]] = {
     ("text", "label"): _single_text,
     ("words", "tags"): _tagged_words,
+    ("text", "labels"): _several_labels,
+    ("text", "number"): _number,
     ("text",): _unlabelled_text,
     ("words",): _unlabelled_words,
 }
 """Roles of a shape's columns, in the order its parser takes them -> label names -> the parser."""
+
+LEARNT = ("label", "tags", "labels", "number")
+"""Roles of columns that hold what is to be learnt."""

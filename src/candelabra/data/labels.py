@@ -10,6 +10,7 @@ from typing import Any
 
 from candelabra.data.table import BadRowError, Table, shown
 from candelabra.errors import DataError
+from candelabra.records import IGNORED
 
 MAX_INFERRED = 1000
 """More different values than this are no labels, but most likely another column."""
@@ -59,7 +60,7 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
 
     Args:
         table: The train split.
-        columns: The task's columns, with a `label` or a `tags` among them.
+        columns: The task's columns, with a `label`, `labels` or `tags` among them.
 
     Returns:
         Names in alphabetical order; for tags O first, then B- and I- of each type, both even if
@@ -68,12 +69,13 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
     Raises:
         DataError: The column is missing, or does not look like labels.
     """
-    role = next((role for role in ("label", "tags") if role in columns), None)
+    role = next((role for role in ("label", "labels", "tags") if role in columns), None)
     if role is None:
         raise DataError(f"no labels to infer: columns name no label and no tags, only {columns}")
     values = table.column(columns[role], role=role)
-    if role == "tags":
-        values = [tag for tags in values if isinstance(tags, list) for tag in tags]
+    if role != "label":
+        # Of a mapping, that is of its keys.
+        values = [name for names in values if isinstance(names, (list, dict)) for name in names]
     where = f"{table.where}: labels cannot be inferred from column {columns[role]!r}"
     names = {value for value in values if isinstance(value, str) and value.strip()}
     ids = {value for value in values if isinstance(value, int) and not isinstance(value, bool)}
@@ -139,3 +141,31 @@ class LabelIds:
             found = f"{value}; the {len(self.ids)} {self.kind}s are numbered {first} to {last}"
             raise BadRowError(f"{self.kind} out of range", found)
         return value
+
+
+def label_set(value: object, label_id: LabelIds) -> list[int]:
+    """A cell that may hold several labels -> for each label 1, 0, or `IGNORED` where not known.
+
+    A list names the labels that hold; all others do not. A mapping says of each label whether it
+    holds (true or 1, false or 0); what is null or left out is not known.
+
+    Raises:
+        BadRowError: It is neither, names no label of the task, or names one twice.
+    """
+    if isinstance(value, Mapping):
+        found = [IGNORED] * len(label_id.ids)
+        for name, holds in value.items():
+            place = label_id(name)
+            if holds is not None and holds not in (0, 1):
+                raise BadRowError("wrong type", f"{shown(holds)} for {name!r}; true, false or null")
+            found[place] = IGNORED if holds is None else int(holds)
+        return found
+    if not isinstance(value, list):
+        raise BadRowError("wrong type", f"a list of labels expected, found {shown(value)}")
+    found = [0] * len(label_id.ids)
+    for name in value:
+        place = label_id(name)
+        if found[place]:
+            raise BadRowError("repeated label", f"{shown(name)} stands twice")
+        found[place] = 1
+    return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from candelabra.data.examples import OnBadRow, to_examples
+from candelabra.data.examples import LEARNT, OnBadRow, to_examples
 from candelabra.data.labels import infer_labels, read_labels
 from candelabra.data.sources import SPLITS, Source
 from candelabra.data.splits import carve, strata_of
@@ -25,7 +25,7 @@ class TaskData:
 
     Attributes:
         splits: `train`, `validation` and, where the source has one, `test`.
-        labels: Names, in the order of their ids.
+        labels: Names, in the order of their ids; none where numbers are learnt.
         skipped: For each split that was read, how many rows each rule dropped.
         fingerprint: For each split, a sha256 of its examples and label names, in order.
     """
@@ -38,10 +38,12 @@ class TaskData:
     @property
     def counts(self) -> list[int]:
         """How often each label stands in the train split: examples, or words."""
-        ids = chain.from_iterable(
-            label if isinstance(label, list) else [label] for label in self.splits["train"].labels
-        )
-        found = Counter(ids)
+        train = self.splits["train"]
+        if isinstance(train.labels[0], list) and train.words is None:
+            # Several labels may hold: each has a place of its own.
+            return [column.count(1) for column in zip(*train.labels, strict=True)]
+        rows = (label if isinstance(label, list) else [label] for label in train.labels)
+        found = Counter(chain.from_iterable(rows))
         return [found[position] for position in range(len(self.labels))]
 
 
@@ -77,10 +79,10 @@ def load_task(
         DataError: A file, a row, or a setting is wrong, or a split is empty.
     """
     try:
-        if not set(columns) & {"label", "tags"}:
-            raise DataError(f"columns must name label or tags, found {', '.join(columns)}")
+        if not set(columns) & set(LEARNT):
+            raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
         tables = _read(source, only)
-        names = infer_labels(tables["train"], columns) if labels is None else read_labels(labels)
+        names = _names(labels, columns, tables)
         splits, skipped = _checked(tables, columns, names, on_bad_row)
         if "validation" not in splits and only != "test":
             splits = _with_validation(splits, names, part=validation, seed=split_seed)
@@ -101,6 +103,18 @@ def fingerprint(examples: Examples, labels: Sequence[str]) -> str:
         # As JSON the end of each value is plain: ["ab", "c"] and ["a", "bc"] differ.
         digest.update(json.dumps(part).encode())
     return digest.hexdigest()
+
+
+def _names(
+    labels: Sequence[str] | str | Path | None,
+    columns: Mapping[str, str],
+    tables: Mapping[str, Table],
+) -> list[str]:
+    if "number" in columns:
+        if labels:
+            raise DataError(f"numbers have no labels, found labels {labels}")
+        return []
+    return infer_labels(tables["train"], columns) if labels is None else read_labels(labels)
 
 
 def _read(source: Source, only: str | None) -> dict[str, Table]:

@@ -17,7 +17,7 @@ from candelabra.data.table import Table
 from candelabra.errors import DataError, nearest
 
 SPLITS = ("train", "validation", "test")
-SAMPLES = ("reviews", "questions")
+SAMPLES = ("reviews", "questions", "mentions")
 HUB_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -36,7 +36,8 @@ class Sample:
     """The sample that comes with the package, written by a generator for this project.
 
     Attributes:
-        name: `reviews` (columns text, label) or `questions` (columns tokens, tags).
+        name: `reviews` (columns text, label), `questions` (columns tokens, tags) or `mentions`
+            (columns text, labels, number).
     """
 
     name: str

@@ -54,14 +54,18 @@ def strata_of(examples: Examples, labels: Sequence[str]) -> list[str]:
     """The stratum of each row.
 
     Returns:
-        The label's name; for tags the entity type of the row that fewest rows have, so that rare
-        types are not left to chance, and `O` for a row without entities.
+        The label's name; for tags the entity type, and of several labels the one, of the row that
+        fewest rows have, so that rare ones are not left to chance, and `O` for a row without any.
+        Numbers are one stratum.
     """
     name_of = {**dict(enumerate(labels)), IGNORED: ""}
-    rows = [label if isinstance(label, list) else [label] for label in examples.labels]
+    rows = examples.labels
+    if not rows or not isinstance(rows[0], list):
+        return ["" if isinstance(label, float) else name_of[label] for label in rows]
     if examples.words is None:
-        return [name_of[label] for [label] in rows]
-    kinds = [{_entity_type(name_of[tag]) for tag in set(tags)} - {"O"} for tags in rows]
+        kinds = [{labels[i] for i, holds in enumerate(row) if holds == 1} for row in rows]
+    else:
+        kinds = [{_entity_type(name_of[tag]) for tag in set(tags)} - {"O", ""} for tags in rows]
     num_rows = Counter(kind for row in kinds for kind in row)
     return [min(row, key=lambda kind: (num_rows[kind], kind), default="O") for row in kinds]
 

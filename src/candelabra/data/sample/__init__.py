@@ -34,6 +34,14 @@ class Reviews(TypedDict):
     label: list[str]
 
 
+class Mentions(TypedDict):
+    """Columns of the questions as texts: the entity types in each, and how many entities."""
+
+    text: list[str]
+    labels: list[list[str]]
+    number: list[int]
+
+
 class Questions(TypedDict):
     """Columns of the question task: words and their BIO tags for each row."""
 
@@ -85,6 +93,24 @@ def questions(split: str) -> Questions:
         if len(tokens) in _QUESTION_WORDS:
             rows[tuple(tokens)] = tags
     return {"tokens": [list(tokens) for tokens in rows], "tags": list(rows.values())}
+
+
+def mentions(split: str) -> Mentions:
+    """The questions as texts, with the types of their entities and the number of entities.
+
+    Args:
+        split: "train", "validation" or "test".
+
+    Raises:
+        ValueError: If there is no such split.
+    """
+    rows = questions(split)
+    found = [[tag[2:] for tag in tags if tag.startswith("B-")] for tags in rows["tags"]]
+    return {
+        "text": [" ".join(tokens) for tokens in rows["tokens"]],
+        "labels": [sorted(set(types)) for types in found],
+        "number": [len(types) for types in found],
+    }
 
 
 def _generator(kind: str, split: str) -> Random:

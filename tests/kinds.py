@@ -1,0 +1,94 @@
+"""A task of each kind: one label, tags (CRF), several labels, a number; and a mix of layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from candelabra.data.tokens import TextTokenizer
+from candelabra.metrics.classification import ClassificationMetrics
+from candelabra.metrics.multilabel import MultiLabelMetrics
+from candelabra.metrics.regression import RegressionMetrics
+from candelabra.metrics.spans import SpanMetrics
+from candelabra.model.crf import CrfHead
+from candelabra.model.heads import ClassificationHead, Head
+from candelabra.model.layer_mix import LayerMix
+from candelabra.model.multilabel import MultiLabelHead
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pooling import FunctionPooling, mean
+from candelabra.model.regression import RegressionHead
+from candelabra.objective.losses import binary_cross_entropy, cross_entropy, squared_error
+from candelabra.objective.weighting.fixed import Fixed
+from candelabra.records import IGNORED, Examples
+from candelabra.training.module import MultiTaskModule, Objective
+from candelabra.training.optim import adamw, constant
+from toys import PLAIN, Splits, encode, tiny, toy_sentences, toy_tags
+
+LABELS: dict[str, list[str]] = {
+    "mood": ["negative", "positive"],
+    "who": ["B-Actor", "O", "I-Actor", "B-Year"],
+    "has": ["which", "film", "of"],
+    "length": [],
+}
+
+
+def several(size: int, seed: int) -> Examples:
+    """Which of three words are in a text; every fifth row does not tell of one."""
+    texts = toy_sentences(size, seed)
+    held = [[int(name in text.split()) for name in LABELS["has"]] for text in texts.texts[0]]
+    for row in held[::5]:
+        row[1] = IGNORED
+    assert set(LABELS["has"]) <= set(PLAIN)
+    return replace(texts, labels=held)
+
+
+def numbers(size: int, seed: int) -> Examples:
+    """How long a text is, in tens of words."""
+    texts = toy_sentences(size, seed)
+    return replace(texts, labels=[len(text.split()) / 10 for text in texts.texts[0]])
+
+
+def kinds_splits(tokenizer: TextTokenizer) -> Splits:
+    """24 rows of each task and split."""
+    make = {"mood": toy_sentences, "who": toy_tags, "has": several, "length": numbers}
+    seeds = {"train": 1, "validation": 2, "test": 3}
+    return {
+        task: {split: encode(rows(24, seed), tokenizer) for split, seed in seeds.items()}
+        for task, rows in make.items()
+    }
+
+
+def kinds_model() -> MultiTaskModel:
+    """A head of each kind, without dropout; always the same weights."""
+    encoder = tiny()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        heads: dict[str, Head] = {
+            "mood": ClassificationHead(encoder.width, LABELS["mood"], dropout=0.0),
+            "who": CrfHead(encoder.width, LABELS["who"], dropout=0.0),
+            "has": MultiLabelHead(encoder.width, LABELS["has"], dropout=0.0),
+            "length": RegressionHead(encoder.width, dropout=0.0),
+        }
+    mixes = {task: LayerMix(len(encoder.layers) + 1) for task in ("who", "length")}
+    return MultiTaskModel(encoder, heads, pooling=FunctionPooling(mean), mixes=mixes)
+
+
+def kinds_module(**kwargs: Any) -> MultiTaskModule:
+    """Their training, with AdamW at a constant rate."""
+    objectives = {
+        "mood": Objective(cross_entropy, 1.0, ClassificationMetrics(LABELS["mood"]), "accuracy"),
+        "who": Objective(cross_entropy, 1.0, SpanMetrics(LABELS["who"]), "f1"),
+        "has": Objective(binary_cross_entropy, 1.0, MultiLabelMetrics(LABELS["has"]), "f1_micro"),
+        # At weight 1 plain gradient steps would overshoot, and rounding grow.
+        "length": Objective(squared_error, 0.1, RegressionMetrics(), "spearman"),
+    }
+    given = {
+        "weighting": Fixed(list(LABELS)),
+        "optimizer": partial(adamw, lr=5e-3),
+        "scheduler": constant,
+        "total_steps": 100,
+    }
+    return MultiTaskModule(kinds_model(), objectives, **{**given, **kwargs})
