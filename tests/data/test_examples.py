@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candelabra.data.examples import OnBadRow, joined_words, to_examples
+from candelabra.data.examples import NO_LABEL, OnBadRow, joined_words, to_examples
 from candelabra.data.readers import read_table
 from candelabra.data.table import Table
 from candelabra.errors import DataError
@@ -205,3 +205,57 @@ def test_spans_cut_the_words_out_of_the_text(words: list[str]) -> None:
     text, spans = joined_words(words)
     assert [text[start:end] for start, end in spans] == words
     assert text == " ".join(words)
+
+
+def test_rows_without_a_label_are_left_out_and_counted_apart() -> None:
+    cells = ["pos", None, "", " ", math.nan, "neg", "poz"]
+    table = Table({"x": ["fine"] * 7, "y": cells}, "f")
+    columns = {"text": "x", "label": "y"}
+    examples, counts = to_examples(
+        table, columns, ["neg", "pos"], on_bad_row="skip", missing_labels="skip"
+    )
+    assert (examples.rows, examples.labels) == ([0, 5], [1, 0])
+    assert counts == {"unknown label": 1, NO_LABEL: 4}
+    with pytest.raises(DataError, match=r"row 6: unknown label: .*Bad rows: 1 of 7"):
+        to_examples(table, columns, ["neg", "pos"], missing_labels="skip")
+    with pytest.raises(DataError, match="row 1: wrong type: None where a name"):
+        to_examples(table, columns, ["neg", "pos"])
+
+
+@pytest.mark.parametrize(
+    ("role", "missing", "held"),
+    [("labels", [None], [["neg"], [], {}]), ("number", [None, math.nan, ""], [0, -1.5])],
+)
+def test_an_empty_set_and_zero_are_answers(
+    role: str, missing: list[object], held: list[object]
+) -> None:
+    table = Table({"x": ["fine"] * len(missing + held), "y": [*missing, *held]}, "f")
+    labels = ["neg", "pos"] if role == "labels" else []
+    examples, counts = to_examples(table, {"text": "x", role: "y"}, labels, missing_labels="skip")
+    assert examples.rows == list(range(len(missing), len(missing + held)))
+    assert counts == {NO_LABEL: len(missing)}
+
+
+def test_a_words_missing_tag_does_not_count() -> None:
+    tags: list[object] = [
+        ["B-Actor", None, "I-Actor"],
+        ["_", "I-Actor", "O"],
+        [None, "_", None],
+        None,
+        ["O", "O", "I-Actor"],
+    ]
+    table = Table({"tokens": [["a", "b", "c"]] * 5, "tags": tags}, "f")
+    examples, counts = to_examples(table, WORDS, TAGS, on_bad_row="skip", missing_labels="skip")
+    assert examples.labels == [[1, IGNORED, 2], [IGNORED, 2, 0]]
+    assert counts == {"stray I- tag": 1, NO_LABEL: 2}
+
+
+def test_an_underscore_that_is_a_tag_is_one() -> None:
+    table = Table({"tokens": [["a"]], "tags": [["_"]]}, "f")
+    examples, _ = to_examples(table, WORDS, ["_", "NOUN"], missing_labels="skip")
+    assert examples.labels == [[0]]
+
+
+def test_missing_labels_is_error_or_skip() -> None:
+    with pytest.raises(DataError, match="missing_labels must be error or skip, found 'drop'"):
+        to_examples(Table({}, "f"), TEXT, [], missing_labels="drop")  # type: ignore[arg-type]

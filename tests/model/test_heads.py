@@ -19,7 +19,7 @@ from candelabra.model.heads import (
     spans,
 )
 from candelabra.model.pooling import mean
-from candelabra.records import Encoded
+from candelabra.records import IGNORED, Encoded
 from toys import sentences, tagged
 
 WIDTH = 6
@@ -214,3 +214,10 @@ def test_labels_without_outside_are_refused() -> None:
 
 def test_the_constraints_are_no_state() -> None:
     assert set(tagger().state_dict()) == {"classifier.1.weight", "classifier.1.bias"}
+
+
+def test_a_word_without_a_tag_is_in_no_gold_span() -> None:
+    examples = tagged([(["in", "1987", "streep"], [IGNORED, 3, IGNORED])])
+    assert tagger().describe_labels(examples) == [
+        [{"text": "1987", "type": "Year", "start": 3, "end": 7}]
+    ]

@@ -13,6 +13,11 @@ from candelabra.errors import DataError
 from candelabra.records import IGNORED, Examples
 
 OnBadRow = Literal["error", "skip"]
+OnMissing = Literal["error", "skip"]
+NO_LABEL = "no label"
+"""The rule by which rows without a label are counted where they may be left out."""
+NO_TAG = "_"
+"""What stands for a missing tag in text files, where it is no tag itself."""
 Spans = list[tuple[int, int]]
 
 
@@ -33,6 +38,7 @@ def to_examples(
     columns: Mapping[str, str],
     labels: Sequence[str],
     on_bad_row: OnBadRow = "error",
+    missing_labels: OnMissing = "error",
 ) -> tuple[Examples, dict[str, int]]:
     """Checks every row of a split.
 
@@ -43,6 +49,9 @@ def to_examples(
             Without any of these the labels are all `IGNORED`.
         labels: The names of the labels or tags.
         on_bad_row: `error` refuses the split if a row is bad, `skip` drops and counts such rows.
+        missing_labels: A row whose label cell is empty is bad by `error`; `skip` drops and counts
+            it as `NO_LABEL`, whatever `on_bad_row` says, and makes a single word's missing tag
+            (null, or `_` where that is no tag) `IGNORED`.
 
     Returns:
         The good rows, and the number of skipped rows for each rule.
@@ -53,22 +62,46 @@ def to_examples(
     """
     if on_bad_row not in ("error", "skip"):
         raise DataError(f"on_bad_row must be error or skip, found {on_bad_row!r}")
+    if missing_labels not in ("error", "skip"):
+        raise DataError(f"missing_labels must be error or skip, found {missing_labels!r}")
     roles = _roles(columns)
-    parse = SHAPES[roles](labels)
+    partial = missing_labels == "skip" and roles[-1] in LEARNT
+    parse = SHAPES[roles](labels, partial)
     cells = [table.column(columns[role], role=role) for role in roles]
-    rows, good, faults = [], [], {}
-    for row, values in enumerate(zip(*cells, strict=True)):
-        try:
-            if row in table.faults:
-                raise table.faults[row]
-            good.append(parse(*values))
-            rows.append(row)
-        except BadRowError as fault:
-            faults[row] = fault
+    absent = {row for row, cell in enumerate(cells[-1]) if partial and _missing(cell, labels)}
+    absent -= set(table.faults)
+    good, faults = _parsed(table, parse, cells, leave_out=absent)
     counts = dict(Counter(fault.rule for fault in faults.values()).most_common())
     if faults and on_bad_row == "error":
         raise DataError(_complaint(table, faults, counts))
-    return _gather(good, rows), counts
+    if absent:
+        counts[NO_LABEL] = len(absent)
+    return _gather(list(good.values()), list(good)), counts
+
+
+def _parsed(
+    table: Table, parse: Parser, cells: Sequence[list[Any]], *, leave_out: set[int]
+) -> tuple[dict[int, Row], dict[int, BadRowError]]:
+    """The good rows, and what is wrong with the others, by their place in the table."""
+    good, faults = {}, {}
+    for row, values in enumerate(zip(*cells, strict=True)):
+        if row in leave_out:
+            continue
+        try:
+            if row in table.faults:
+                raise table.faults[row]
+            good[row] = parse(*values)
+        except BadRowError as fault:
+            faults[row] = fault
+    return good, faults
+
+
+def _missing(cell: object, labels: Sequence[str]) -> bool:
+    """Whether a cell holds no label: null, NaN, blank, or a list of tags that all miss."""
+    if isinstance(cell, list):
+        return bool(cell) and all(_no_tag(item, labels) for item in cell)
+    blank = isinstance(cell, str) and not cell.strip()
+    return cell is None or blank or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _roles(columns: Mapping[str, str]) -> tuple[str, ...]:
@@ -100,25 +133,25 @@ def _gather(good: Sequence[Row], rows: list[int]) -> Examples:
     )
 
 
-def _single_text(labels: Sequence[str]) -> Parser:
+def _single_text(labels: Sequence[str], _: bool) -> Parser:
     label_id = LabelIds(labels)
     return lambda text, label: Row((checked_text(text),), label_id(label))
 
 
-def _several_labels(labels: Sequence[str]) -> Parser:
+def _several_labels(labels: Sequence[str], _: bool) -> Parser:
     label_id = LabelIds(labels)
     return lambda text, names: Row((checked_text(text),), label_set(names, label_id))
 
 
-def _number(_: Sequence[str]) -> Parser:
+def _number(_: Sequence[str], __: bool) -> Parser:
     return lambda text, number: Row((checked_text(text),), checked_number(number))
 
 
-def _unlabelled_text(_: Sequence[str]) -> Parser:
+def _unlabelled_text(_: Sequence[str], __: bool) -> Parser:
     return lambda text: Row((checked_text(text),), IGNORED)
 
 
-def _tagged_words(labels: Sequence[str]) -> Parser:
+def _tagged_words(labels: Sequence[str], partial: bool) -> Parser:
     tag_id = LabelIds(labels, kind="tag")
     before_inside = _allowed_before_inside(labels)
 
@@ -128,9 +161,15 @@ def _tagged_words(labels: Sequence[str]) -> Parser:
             raise BadRowError("wrong type", f"tags must be a list, found {shown(tags)}")
         if len(tags) != len(spans):
             raise BadRowError("unequal lengths", f"{len(spans)} words, {len(tags)} tags")
-        ids = [_tag(tag_id, tag, place=place, words=words) for place, tag in enumerate(tags)]
+        ids = [
+            IGNORED
+            if partial and _no_tag(tag, labels)
+            else _tag(tag_id, tag, place=place, words=words)
+            for place, tag in enumerate(tags)
+        ]
         for place, (before, tag) in enumerate(zip([None, *ids], ids, strict=False)):
-            if tag in before_inside and before not in before_inside[tag]:
+            # Behind a word without a tag any tag may stand.
+            if tag in before_inside and before not in {IGNORED, *before_inside[tag]}:
                 follows = "nothing" if before is None else repr(labels[before])
                 found = f"{labels[tag]!r} of word {place} follows {follows}"
                 raise BadRowError("stray I- tag", found)
@@ -139,12 +178,16 @@ def _tagged_words(labels: Sequence[str]) -> Parser:
     return parse
 
 
-def _unlabelled_words(_: Sequence[str]) -> Parser:
+def _unlabelled_words(_: Sequence[str], __: bool) -> Parser:
     def parse(words: object) -> Row:
         text, spans = joined_words(words)
         return Row((text,), [IGNORED] * len(spans), spans)
 
     return parse
+
+
+def _no_tag(tag: object, labels: Sequence[str]) -> bool:
+    return tag is None or (tag == NO_TAG and NO_TAG not in labels)
 
 
 def _tag(tag_id: LabelIds, tag: object, *, place: int, words: Any) -> int:
@@ -222,7 +265,7 @@ def joined_words(words: object) -> tuple[str, Spans]:
     return checked_text(" ".join(words)), spans
 
 
-SHAPES: dict[tuple[str, ...], Callable[[Sequence[str]], Parser]] = {
+SHAPES: dict[tuple[str, ...], Callable[[Sequence[str], bool], Parser]] = {
     ("text", "label"): _single_text,
     ("words", "tags"): _tagged_words,
     ("text", "labels"): _several_labels,
@@ -230,7 +273,10 @@ SHAPES: dict[tuple[str, ...], Callable[[Sequence[str]], Parser]] = {
     ("text",): _unlabelled_text,
     ("words",): _unlabelled_words,
 }
-"""Roles of a shape's columns, in the order its parser takes them -> label names -> the parser."""
+"""Roles of a shape's columns, in the order its parser takes them; what is learnt comes last.
+
+Its value makes the parser, of the label names and of whether single labels may miss.
+"""
 
 LEARNT = ("label", "tags", "labels", "number")
 """Roles of columns that hold what is to be learnt."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from candelabra.data.examples import LEARNT, OnBadRow, to_examples
+from candelabra.data.examples import LEARNT, NO_LABEL, OnBadRow, OnMissing, to_examples
 from candelabra.data.labels import infer_labels, read_labels
 from candelabra.data.sources import SPLITS, Source
 from candelabra.data.splits import carve, strata_of
@@ -28,12 +29,14 @@ class TaskData:
         labels: Names, in the order of their ids; none where numbers are learnt.
         skipped: For each split that was read, how many rows each rule dropped.
         fingerprint: For each split, a sha256 of its examples and label names, in order.
+        unlabelled: For each split that was read, how many rows it has beside without a label.
     """
 
     splits: dict[str, Examples]
     labels: list[str]
     skipped: dict[str, dict[str, int]]
     fingerprint: dict[str, str]
+    unlabelled: dict[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> list[int]:
@@ -57,6 +60,7 @@ def load_task(
     validation: float | int = 0.1,
     split_seed: int = 42,
     on_bad_row: OnBadRow = "error",
+    missing_labels: OnMissing = "error",
     only: str | None = None,
 ) -> TaskData:
     """Reads, checks and splits the data of a task.
@@ -73,6 +77,7 @@ def load_task(
         validation: What is carved from train, if anything: a fraction of its rows, or a count.
         split_seed: Seed of the draws.
         on_bad_row: `error` or `skip`.
+        missing_labels: `error`, or `skip`: rows without a label are other tasks' rows.
         only: The one split that is wanted; the others are not read where that changes nothing.
 
     Raises:
@@ -83,7 +88,14 @@ def load_task(
             raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
         tables = _read(source, only)
         names = _names(labels, columns, tables)
-        splits, skipped = _checked(tables, columns, names, on_bad_row)
+        check = partial(
+            to_examples,
+            columns=columns,
+            labels=names,
+            on_bad_row=on_bad_row,
+            missing_labels=missing_labels,
+        )
+        splits, skipped = _checked(tables, check)
         if "validation" not in splits and only != "test":
             splits = _with_validation(splits, names, part=validation, seed=split_seed)
         limits = {split: size for split, size in (limit or {}).items() if only in (None, split)}
@@ -93,7 +105,14 @@ def load_task(
     except DataError as error:
         raise type(error)(f"task {name!r}: {error}") from error
     prints = {split: fingerprint(examples, names) for split, examples in splits.items()}
-    return TaskData(splits, names, skipped, prints)
+    unlabelled = {split: rules.pop(NO_LABEL, 0) for split, rules in skipped.items()}
+    return TaskData(
+        splits,
+        names,
+        {split: rules for split, rules in skipped.items() if rules},
+        prints,
+        {split: count for split, count in unlabelled.items() if count},
+    )
 
 
 def fingerprint(examples: Examples, labels: Sequence[str]) -> str:
@@ -128,14 +147,11 @@ def _read(source: Source, only: str | None) -> dict[str, Table]:
 
 
 def _checked(
-    tables: Mapping[str, Table],
-    columns: Mapping[str, str],
-    labels: Sequence[str],
-    on_bad_row: OnBadRow,
+    tables: Mapping[str, Table], check: Callable[..., tuple[Examples, dict[str, int]]]
 ) -> tuple[dict[str, Examples], dict[str, dict[str, int]]]:
     splits, skipped = {}, {}
     for split, table in tables.items():
-        examples, counts = to_examples(table, columns, labels, on_bad_row)
+        examples, counts = check(table)
         if len(examples) == 0:
             rules = ", ".join(f"{rule} {count}" for rule, count in counts.items())
             raise DataError(

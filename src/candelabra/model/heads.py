@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from candelabra.data.tokens import WordSpans
 from candelabra.model.encoder import first_pieces
 from candelabra.model.viterbi import bio_constraints, viterbi
-from candelabra.records import Batch, Encoded, Examples
+from candelabra.records import IGNORED, Batch, Encoded, Examples
 
 Pooling = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -283,9 +283,10 @@ class TaggingHead(Head):
     def describe_labels(self, examples: Examples) -> list[list[dict[str, Any]]]:
         """Spans with `text`, `type`, `start`, `end`."""
         rows = zip(examples.texts[0], _words(examples), examples.labels, strict=True)
-        return [
-            spans(text, words, [self.labels[tag] for tag in tags]) for text, words, tags in rows
-        ]
+        return [spans(text, words, list(map(self._name, tags))) for text, words, tags in rows]
+
+    def _name(self, tag: int) -> str:
+        return "O" if tag == IGNORED else self.labels[tag]
 
 
 class TaggingMlpHead(TaggingHead):
