@@ -36,7 +36,15 @@ from candelabra.training.task_gradients import check_possible
 from candelabra.transfer import start_from
 
 Node = Mapping[str, Any]
-DATA_KEYS = ("columns", "labels", "limit", "validation", "split_seed", "on_bad_row")
+DATA_KEYS = (
+    "columns",
+    "labels",
+    "limit",
+    "validation",
+    "split_seed",
+    "on_bad_row",
+    "missing_labels",
+)
 TokenizedTasks = dict[str, dict[str, TokenizedSplit]]
 
 

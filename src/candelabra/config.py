@@ -115,6 +115,7 @@ TASK_KEYS = (
     "validation",
     "split_seed",
     "on_bad_row",
+    "missing_labels",
     "head",
     "pooling",
     "layer_mix",
@@ -283,7 +284,8 @@ def validate_task(name: str, task: Any) -> None:
     weight = task.get("loss_weight", 1.0)
     if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
         raise ConfigError(f"{where}.loss_weight must be a number above 0, got {weight!r}")
-    one_of(f"{where}.on_bad_row", task.get("on_bad_row", "error"), ("error", "skip"))
+    for key in ("on_bad_row", "missing_labels"):
+        one_of(f"{where}.{key}", task.get(key, "error"), ("error", "skip"))
     if not isinstance(task.get("layer_mix", False), bool):
         raise ConfigError(f"{where}.layer_mix must be true or false, got {task.layer_mix!r}")
     try:

@@ -72,7 +72,8 @@ def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("task")
     columns = ("train", "validation", "test", "labels", "share", "steps", "in a step", "drawn")
-    for column in (*columns, "repeated", "left out", "skipped"):
+    partial = any(task.unlabelled for task in data.values())
+    for column in (*columns, "repeated", "left out", "skipped", *(["no label"] if partial else [])):
         table.add_column(column, justify="right")
     shares, plan = schedule.shares(), schedule.plan(0)
     for name, task in data.items():
@@ -82,7 +83,8 @@ def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
         counts = (draws.drawn, draws.repeated, draws.left_out)
         skipped = sum(n for rules in task.skipped.values() for n in rules.values())
         cells = (*sizes, len(task.labels), f"{shares[name]:.3f}", len(taken), max(taken, default=0))
-        table.add_row(name, *map(str, (*cells, *counts, skipped)))
+        unlabelled = [sum(task.unlabelled.values())] if partial else []
+        table.add_row(name, *map(str, (*cells, *counts, skipped, *unlabelled)))
     return table
 
 

@@ -129,6 +129,7 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
         processes=trainer.world_size,
         fingerprints=fingerprints,
         skipped={name: task.skipped for name, task in data.items()},
+        unlabelled={name: task.unlabelled for name, task in data.items()},
         steps_per_epoch=schedule.steps_per_epoch,
     )
     with tracked(trainer, config, cfg.tasks):

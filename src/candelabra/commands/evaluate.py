@@ -31,7 +31,7 @@ HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a trained mo
 """
 
 SPLITS = ("train", "validation", "test")
-DATA_KEYS = ("source", "columns", "limit", "validation", "split_seed")
+DATA_KEYS = ("source", "columns", "limit", "validation", "split_seed", "missing_labels")
 
 
 def main(overrides: list[str]) -> int:
