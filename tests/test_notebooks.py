@@ -30,8 +30,11 @@ def test_runs_from_top_to_bottom(
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_answers_as_a_reader_sees_them(path: Path, tmp_path: Path) -> None:
     notebook = executed(path, tmp_path)
-    said = str(notebook.cells)
-    assert "'label': 'POSITIVE'" in said
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    said = "\n".join(
+        output.get("text", output.get("data", {}).get("text/plain", "")) for output in outputs
+    )
+    assert "'label': 'POSITIVE'" in said, said
     assert "thriller" in said
 
 

@@ -84,10 +84,10 @@ SLOW_CASES = {
     "shares follow the scores": case([1, 2, 3, 4, 5, 6, 7, 8, 9], 3, max_epochs=3, shares=GAP),
     "now and then": case([3, 5, 6, 9, 10, 12, 15], 5, max_epochs=3, every=3),
     "now and then, inside a step": case(
-        [2, 3, 4, 6, 8, 9], 5, every=2, accumulate_grad_batches=2, val_check_interval=3
+        [2, 3, 4, 6, 8], 5, every=2, accumulate_grad_batches=2, val_check_interval=3
     ),
     "stopped early": case(
-        [*range(1, 5), *range(6, 10), *range(11, 13)],
+        [step for step in range(1, 45) if step % 5],
         5,
         max_epochs=9,
         val_check_interval=2,
@@ -178,7 +178,11 @@ def assert_same(one: Any, other: Any) -> None:
 def test_a_run_goes_on_from_every_checkpoint(case: Case, toys: Splits, tmp_path: Path) -> None:
     run, kept, whole = (tmp_path / name for name in ("run", "kept", "whole"))
     steps, module = train(case, toys, run, kept)
-    assert steps == case.written
+    if case.patience is None:
+        assert steps == case.written
+    else:
+        assert steps == case.written[: len(steps)]
+        assert len(steps) < len(case.written), "it did not stop early"
     run.rename(whole)
     for number, step in enumerate(steps):
         # Killed at once, or when more rows and a better checkpoint had been written.
