@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUTPUTS ?= outputs
+# Tests run on every core, one thread each: more threads than cores wait for each other.
+PARALLEL ?= --numprocesses auto --dist loadfile
 BENCH ?= benchmarks/compare_speed.py
 
 # W&B's commands stay on this machine.
@@ -53,11 +55,12 @@ notebooks: $(INSTALLED) ## run every notebook from top to bottom
 bench: $(INSTALLED) ## speed against the Hugging Face Trainer; ARGS="--data FOLDER" (BENCH=benchmarks/FILE.py)
 	$(BIN)/python $(BENCH) $(ARGS)
 
+test test-all: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED) ## the tests, without the slow ones
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-all: $(INSTALLED) ## all tests
-	$(BIN)/pytest -m "slow or not slow" $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "slow or not slow" $(ARGS)
 
 check: $(INSTALLED) ## format, lint and types, nothing changed
 	$(BIN)/ruff format --check .
