@@ -23,7 +23,8 @@ from candelabra.model.regression import RegressionHead
 from candelabra.objective.losses import binary_cross_entropy, cross_entropy, squared_error
 from candelabra.objective.weighting.fixed import Fixed
 from candelabra.records import IGNORED, Examples
-from candelabra.training.module import MultiTaskModule, Objective
+from candelabra.training.judging import Objective
+from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
 from toys import PLAIN, Splits, encode, tiny, toy_sentences, toy_tags
 

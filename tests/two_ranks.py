@@ -23,7 +23,8 @@ from candelabra.model.freeze.scheduled import Gradual
 from candelabra.objective.losses import cross_entropy
 from candelabra.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
 from candelabra.training.finite import FiniteLosses
-from candelabra.training.module import MultiTaskModule, scores_of
+from candelabra.training.judging import scores_of
+from candelabra.training.module import MultiTaskModule
 from candelabra.training.predictions import PredictionWriter
 from kinds import kinds_module, kinds_splits
 from toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer

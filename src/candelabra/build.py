@@ -30,7 +30,8 @@ from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pool
 from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.drift import FrozenCopy
 from candelabra.training.interruption import StopOnSignal
-from candelabra.training.module import MultiTaskModule, Objective
+from candelabra.training.judging import Objective
+from candelabra.training.module import MultiTaskModule
 from candelabra.training.run_folder import RunFolder
 from candelabra.training.task_gradients import check_possible
 from candelabra.transfer import start_from
@@ -239,6 +240,7 @@ def module(
             head; or the weighting cannot work with the
             step, the freeze option or the precision.
     """
+    judged = _fitting_objectives(cfg["tasks"], built, data)
     weighting = instantiate(cfg["weighting"])(
         tasks={name: len(task.labels) for name, task in data.items()}
     )
@@ -247,11 +249,12 @@ def module(
         built,
         idle_heads=cfg["step"]["idle_heads"],
         precision=cfg["trainer"]["precision"],
+        total_steps=total_steps,
     )
     weight = cfg["distill_frozen"]
     return MultiTaskModule(
         built,
-        _fitting_objectives(cfg["tasks"], built, data),
+        judged,
         weighting=weighting,
         optimizer=instantiate(cfg["optimizer"]),
         scheduler=instantiate(cfg["scheduler"]),

@@ -1,46 +1,21 @@
-"""The configuration: schema and rules across fields. Imports nothing heavy."""
+"""The configuration: its schema, and its form when stored. Imports nothing heavy."""
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from candelabra.errors import ConfigError, DataError, nearest
 from candelabra.launching import rank
-from candelabra.transfer import check_start
-from candelabra.trusted import NAME
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-TRUNCATIONS = ("head", "tail", "head_tail")
 MASKED = "<from the environment>"
-ANSWER_KEYS = ("text",)
-"""What an answer holds beside the tasks' own: no task can have such a name."""
-GROUPS = (
-    "encoder",
-    "pooling",
-    "adapter",
-    "freeze",
-    "balancing",
-    "step",
-    "weighting",
-    "optimizer",
-    "scheduler",
-    "trainer",
-    "callbacks",
-    "logger",
-    "paths",
-)
 
 
 @dataclass
@@ -107,25 +82,6 @@ SCHEMAS: dict[str, type] = {
     "predict": PredictConfig,
 }
 
-TASK_KEYS = (
-    "source",
-    "columns",
-    "labels",
-    "limit",
-    "validation",
-    "split_seed",
-    "on_bad_row",
-    "missing_labels",
-    "head",
-    "pooling",
-    "layer_mix",
-    "loss",
-    "loss_weight",
-    "metrics",
-    "main_metric",
-    "max_tokens",
-)
-
 
 def new_run_id() -> str:
     """Unique, and sorted by the time of the start (UTC)."""
@@ -145,189 +101,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
     suffix = f".rank{rank()}" if rank() else ""
     OmegaConf.register_new_resolver("rank_suffix", lambda: suffix, replace=True)
-
-
-def validate(cfg: DictConfig) -> None:
-    """Checks what composition cannot: rules across fields, unknown keys, missing files.
-
-    Raises:
-        ConfigError: A rule is broken.
-        DataError: A source's files are missing.
-    """
-    _check_resolves(cfg)
-    _check_keys(cfg)
-    for key in ("batch_size", "eval_batch_size"):
-        at_least(key, cfg[key], 1)
-    at_least("num_workers", cfg.num_workers, 0)
-    one_of("on_bad_row", cfg.on_bad_row, ("error", "skip"))
-    one_of("encoder.truncation", cfg.encoder.truncation, TRUNCATIONS)
-    at_least("encoder.max_length", cfg.encoder.max_length, 3)
-    at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
-    accumulate = cfg.trainer.accumulate_grad_batches
-    at_least("trainer.accumulate_grad_batches", accumulate, 1)
-    _check_limits(cfg)
-    if not cfg.tasks:
-        raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
-    if cfg.batch_size < len(cfg.tasks) * accumulate:
-        raise ConfigError(
-            f"batch_size must be at least the tasks ({len(cfg.tasks)}) times "
-            f"trainer.accumulate_grad_batches ({accumulate}), got {cfg.batch_size}"
-        )
-    for name, task in cfg.tasks.items():
-        validate_task(str(name), task)
-        if task.get("max_tokens") is not None:
-            # A single text of full length has to fit.
-            at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
-    _check_balancing(cfg)
-    _check_freeze("freeze", cfg.freeze, cfg.tasks)
-    _check_start(cfg)
-
-
-def _check_keys(cfg: DictConfig) -> None:
-    names = [item.name for item in fields(TrainConfig)]
-    unknown("the configuration", cfg, names)
-    for name in names:
-        if name not in cfg:
-            raise ConfigError(f"{name} must not be dropped (~{name}); set it to another value")
-    for group in GROUPS:
-        if not isinstance(cfg[group], DictConfig):
-            raise ConfigError(f"{group} must be an option of its group, got {cfg[group]!r}")
-
-
-def _check_balancing(cfg: DictConfig) -> None:
-    """Asks for shares of imagined sizes: a wrong setting is said before the data are read."""
-    from hydra.utils import instantiate
-
-    from candelabra.data.balancing import RULES, TURNS, Moment
-
-    one_of("balancing.epoch", cfg.balancing.epoch, RULES)
-    one_of("balancing.turns", cfg.balancing.turns, TURNS)
-    if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
-        raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
-    try:
-        instantiate(cfg.balancing.shares)({str(task): 1 for task in cfg.tasks}, Moment())
-    except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
-
-
-def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
-    from hydra.utils import instantiate
-
-    frozen = node.get("head")
-    if frozen is not None and frozen not in tasks:
-        raise ConfigError(
-            f"{where}.head must be one of the tasks {list(tasks)}, got {frozen!r}"
-            + nearest(frozen, tasks)
-        )
-    for name, part in node.get("parts", {}).items():
-        _check_freeze(f"{where}.parts.{name}", part, tasks)
-    try:
-        instantiate(node)
-    except InstantiationException as error:
-        raise ConfigError(str(error.__cause__ or error)) from error
-
-
-def _check_start(cfg: DictConfig) -> None:
-    if not 0 <= cfg.distill_frozen < math.inf:
-        raise ConfigError(f"distill_frozen must be a number from 0, got {cfg.distill_frozen}")
-    if cfg.distill_frozen and cfg.adapter.get("per_task"):
-        raise ConfigError(
-            "distill_frozen needs an encoder that all tasks share; with adapter=lora_per_task no "
-            "task moves what a frozen head reads"
-        )
-    if cfg.init_from is not None:
-        check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
-    elif cfg.init_heads is not None:
-        raise ConfigError("init_heads chooses heads of a bundle: it needs init_from=BUNDLE")
-
-
-def _check_limits(cfg: DictConfig) -> None:
-    if cfg.balancing.steps_per_epoch is not None:
-        at_least("balancing.steps_per_epoch", cfg.balancing.steps_per_epoch, 1)
-    for key in ("limit_val_batches", "limit_test_batches"):
-        limit = cfg.trainer[key]
-        if isinstance(limit, int) and 0 < limit < len(cfg.tasks):
-            raise ConfigError(
-                f"trainer.{key} counts the batches of all tasks: it must be 0 or at least "
-                f"{len(cfg.tasks)}, got {limit}"
-            )
-    limit = cfg.trainer.limit_train_batches
-    if isinstance(limit, float):
-        if not 0 < limit <= 1:
-            raise ConfigError(
-                "trainer.limit_train_batches must be a part above 0 and up to 1.0, or a whole "
-                f"number of steps; got {limit}"
-            )
-    elif limit is not None:
-        at_least("trainer.limit_train_batches", limit, 1)
-
-
-def validate_task(name: str, task: Any) -> None:
-    """Checks one task's node, and that its source's files are there."""
-    from hydra.utils import instantiate
-
-    where = f"tasks.{name}"
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"{where}: a task's name must match {NAME.pattern}")
-    if name in ANSWER_KEYS:
-        raise ConfigError(f"{where}: '{name}' is a key of every answer; give the task another name")
-    if not isinstance(task, DictConfig):
-        raise ConfigError(f"{where} must be a task's settings, got {task!r}")
-    unknown(where, task, TASK_KEYS)
-    for key in ("source", "columns", "head", "loss", "metrics"):
-        if task.get(key) is None:
-            raise ConfigError(
-                f"{where} has no {key}. A task comes whole from `task@tasks.{name}=OPTION`; "
-                f"a value set under {where} alone (by an experiment, a preset or the command "
-                "line) leaves such a remnant"
-            )
-    weight = task.get("loss_weight", 1.0)
-    if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
-        raise ConfigError(f"{where}.loss_weight must be a number above 0, got {weight!r}")
-    for key in ("on_bad_row", "missing_labels"):
-        one_of(f"{where}.{key}", task.get(key, "error"), ("error", "skip"))
-    if not isinstance(task.get("layer_mix", False), bool):
-        raise ConfigError(f"{where}.layer_mix must be true or false, got {task.layer_mix!r}")
-    try:
-        instantiate(task.source).check()
-    except DataError as error:
-        raise DataError(f"task '{name}': {error}") from error
-
-
-def unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
-    """Raises ConfigError for the first key of `given` that is not `known`."""
-    known = list(known)
-    for key in given:
-        if key not in known:
-            raise ConfigError(
-                f"{where} has no key '{key}'{nearest(key, known)} (keys: {', '.join(known)})"
-            )
-
-
-def _check_resolves(cfg: DictConfig) -> None:
-    """Every interpolation resolves and every `???` was given."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        given = " ".join(f"{key}=VALUE" for key in missing)
-        raise ConfigError(f"{missing[0]} must be given: add {given}")
-    try:
-        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, MissingMandatoryValue) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
-
-
-def at_least(key: str, value: Any, least: int) -> None:
-    """Raises ConfigError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{key} must be a whole number of at least {least}, got {value!r}")
-
-
-def one_of(key: str, value: Any, options: Iterable[str]) -> None:
-    """Raises ConfigError unless `value` is one of `options`."""
-    if value not in options:
-        raise ConfigError(
-            f"{key} must be one of {', '.join(options)}, got {value!r}{nearest(value, options)}"
-        )
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from candelabra.data.tokens import TextTokenizer
 from candelabra.model.adapters import SHARED, merge
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.checkpoints import read_checkpoint
-from candelabra.training.module import MultiTaskModule, scores_of
+from candelabra.training.judging import scores_of
+from candelabra.training.module import MultiTaskModule
 from candelabra.training.predictions import PredictionWriter
 
 SCORE = "val/score"

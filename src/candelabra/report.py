@@ -98,6 +98,7 @@ def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
         table.add_column("weights", overflow="fold")
     parts = {"encoder": model.encoder, "pooling": model.pooling}
     parts |= {f"pooling of {task}": module for task, module in model.poolings.items()}
+    parts |= {f"mix of {task}": module for task, module in model.mixes.items()}
     parts |= {f"head of {task}": module for task, module in model.heads.items()}
     for name, module in [*parts.items(), ("all", model)]:
         sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]

@@ -10,12 +10,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from candelabra.config import validate
 from candelabra.errors import UserError
 from candelabra.files import read_json, write_json
 from candelabra.hydra_messages import explained, quoted
 from candelabra.resuming import StoredRun
 from candelabra.sweep import Sweep, outcome
+from candelabra.validation import validate
 
 ENDED = ("finished", "failed", "interrupted")
 STOPPED = ("interrupted", "running")

@@ -22,13 +22,14 @@ from omegaconf import DictConfig, flag_override
 from candelabra import build
 from candelabra.bundle import load
 from candelabra.commands.verbatim import compose as compose_command
-from candelabra.config import SCHEMAS, new_run_id, register, validate
+from candelabra.config import SCHEMAS, new_run_id, register
 from candelabra.data.tokens import TRUNCATIONS
 from candelabra.errors import ConfigError
 from candelabra.records import Tokens
 from candelabra.running import train
 from candelabra.training.run_folder import RunFolder
 from candelabra.trusted import conf_dir
+from candelabra.validation import validate
 from stand_ins import HUB_MODELS, write_data, write_model
 
 FILES = sorted(

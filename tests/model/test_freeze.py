@@ -53,6 +53,9 @@ class _Model(nn.Module):
         self.encoder = _Encoder()
         self.heads = nn.ModuleDict({"sentiment": _Layer(), "movie": _Layer()})
 
+    def parts_of(self, task: str) -> list[nn.Module]:
+        return [self.heads[task]]
+
 
 class _HeldModel(_Model):
     """As `Freezer` asks for: `train` holds what is frozen."""

@@ -12,6 +12,7 @@ from candelabra.model.freeze.constant import (
     FreezeNothing,
 )
 from candelabra.model.freeze.freezer import Freezer
+from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling, FunctionPooling, cls, mean
 from candelabra.records import Batch
@@ -146,3 +147,19 @@ def test_a_pooling_that_no_head_reads_does_not_learn() -> None:
     Freezer(FreezeNothing()).apply(model, 0)
     assert all(parameter.requires_grad for parameter in model.pooling.parameters())
     assert not any(parameter.requires_grad for parameter in model.poolings.parameters())
+
+
+def test_a_frozen_head_takes_what_only_it_reads_along() -> None:
+    model = toy_model(
+        tiny(),
+        freezer=Freezer(FreezeHead(head="mood")),
+        pooling=AttentionPooling(16),
+        poolings={"mood": AttentionPooling(16)},
+        mixes={"mood": LayerMix(3), "who": LayerMix(3)},
+    )
+    assert model.freezer is not None
+    model.freezer.apply(model, 0)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    # The run's pooling has no reader left here: a head on words does not pool.
+    owned = ("heads.mood.", "poolings.mood.", "mixes.mood.", "pooling.")
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith(owned)}

@@ -10,7 +10,8 @@ from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score
 from sklearn.metrics import f1_score as sklearn_f1
 
-from candelabra.training.module import MultiTaskModule, scores_of
+from candelabra.training.judging import scores_of
+from candelabra.training.module import MultiTaskModule
 from toys import (
     LABELS,
     Splits,

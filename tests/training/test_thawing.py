@@ -46,7 +46,7 @@ class _HeadLater(Scheme):
     """Freezes more as the run goes on, as no option of ours does."""
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        return [model.heads["who"]] if at.step >= 3 else []
+        return model.parts_of("who") if at.step >= 3 else []
 
 
 SCHEMES: dict[str, Scheme] = {

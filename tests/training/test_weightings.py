@@ -15,8 +15,10 @@ from torch import Tensor
 
 import weightings
 from candelabra.errors import ConfigError
+from candelabra.model.adapters import Lora
 from candelabra.model.freeze.constant import FreezeEncoder
 from candelabra.model.freeze.freezer import Freezer
+from candelabra.model.freeze.scheduled import Gradual
 from candelabra.objective.weighting.step import ALL, GradientWeighting, StepWeighting
 from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.task_gradients import check_possible, part_of
@@ -203,7 +205,7 @@ class TestWhatIsRefused:
         frozen = toy_model(freezer=Freezer(FreezeEncoder()))
         assert frozen.freezer is not None
         frozen.freezer.apply(frozen, 0)
-        with pytest.raises(ConfigError, match="shared parameters that learn, and the freeze"):
+        with pytest.raises(ConfigError, match="shared parameters that learn, and the freeze or"):
             check_possible(self.surgery(), frozen, **self.fine)
         check_possible(MAKE["geometric"](), frozen, **self.fine)
 
@@ -215,3 +217,15 @@ class TestWhatIsRefused:
     def test_float16(self) -> None:
         with pytest.raises(ConfigError, match=r"found trainer\.precision=16-mixed"):
             check_possible(self.surgery(), toy_model(), **{**self.fine, "precision": "16-mixed"})
+
+    def test_what_thaws_later_is_shared_then(self) -> None:
+        later = toy_model(freezer=Freezer(Gradual(), steps_per_epoch=10))
+        check_possible(self.surgery(), later, **{**self.fine, "total_steps": 11})
+        with pytest.raises(ConfigError, match="shared parameters that learn"):
+            check_possible(self.surgery(), later, **{**self.fine, "total_steps": 9})
+
+    def test_adapters_of_their_own_share_nothing(self) -> None:
+        apart = toy_model()
+        Lora(per_task=True).attach(apart.encoder, list(apart.heads))
+        with pytest.raises(ConfigError, match="or the adapter option leaves none"):
+            check_possible(self.surgery(), apart, **self.fine)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from candelabra.commands.verbatim import compose, take
-from candelabra.config import EvaluateConfig, at_least, one_of, plain, register, unknown
+from candelabra.config import EvaluateConfig, plain, register
 from candelabra.errors import ConfigError, DataError, MissingSplitError
+from candelabra.rules import at_least, one_of, unknown
 from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
     from candelabra.data.module import MultiTaskDataModule
     from candelabra.files import write_json
     from candelabra.quiet import quiet
-    from candelabra.training.module import MultiTaskModule, scores_of
+    from candelabra.training.judging import scores_of
+    from candelabra.training.module import MultiTaskModule
     from candelabra.training.predictions import PredictionWriter
 
     quiet()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.commands.verbatim import compose, take
-from candelabra.config import PredictConfig, at_least, register, unknown
+from candelabra.config import PredictConfig, register
 from candelabra.errors import ConfigError, DataError
+from candelabra.rules import at_least, unknown
 from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:

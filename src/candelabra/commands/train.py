@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from candelabra.commands.flags import CONFIG_DIR, split_flags
 from candelabra.commands.verbatim import take
-from candelabra.config import RUN_ID, plain, register, validate
+from candelabra.config import RUN_ID, plain, register
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json
 from candelabra.hydra_messages import explained, quoted
@@ -30,6 +30,7 @@ from candelabra.resuming import StoredRun, go_back, stored_run
 from candelabra.sweep import with_table
 from candelabra.trial import given_config_dirs, trial
 from candelabra.trusted import conf_dir
+from candelabra.validation import validate
 
 OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
 """What Hydra's own settings say of one run; all others have to be those of any run."""
@@ -41,9 +42,10 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
                               IMDb sentiment and MIT Movie NER; also imdb_only,
                               mit_movie_only, seed_imdb
   tasks=NAME                  a preset; +task@tasks.NAME=OPTION adds a task, ~tasks.NAME drops one
-  encoder=minilm  pooling=mean  freeze=none  balancing=proportional  step=joint
+  encoder=minilm  pooling=mean  adapter=none  freeze=none  balancing=proportional  step=joint
   weighting=fixed  optimizer=adamw  scheduler=linear  trainer=auto  logger=default
   callbacks=default           the groups, with their default options
+  init_from=BUNDLE            starts from the weights of a trained model
   head@tasks.NAME.head=mlp    another head
   seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=1e-4  encoder.max_length=256
   hydra.run.dir=FOLDER        the run folder itself

@@ -104,6 +104,11 @@ class MultiTaskModel(nn.Module):
         """What no freeze scheme lets learn: the encoder's own weights under adapters."""
         return self.encoder.fixed
 
+    def parts_of(self, task: str) -> list[nn.Module]:
+        """What belongs to one task: its head, and a pooling and a mix of its own."""
+        owned = (self.heads, self.poolings, self.mixes)
+        return [modules[task] for modules in owned if task in modules]
+
     def head(self, task: str) -> Head:
         """The head of a task."""
         head = self.heads[task]

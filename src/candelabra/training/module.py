@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
 
-from candelabra.errors import ConfigError, TrainingError
-from candelabra.model.heads import Loss
+from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.objective.weighting.base import Weighting
 from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
 from candelabra.training.drift import FrozenCopy
+from candelabra.training.judging import JudgedModule, Objective
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
+from candelabra.training.stored_state import check_stored
 from candelabra.training.taskwise import TaskwiseModule
-from candelabra.training.thawing import Thawing
-
-OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
-OF_THE_MODULE = ("steps_done", "examples_seen", "losses", "main_scores", "scores")
-"""What is in every checkpoint that a run goes on from."""
+from candelabra.training.thawing import Thawing, wrap_anew
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What a task is trained and judged by.
-
-    Attributes:
-        loss: (logits, targets) -> the sum over the batch's units.
-        loss_weight: How much the task's loss counts.
-        metrics: Fed with (predictions, labels); `compute()` gives a flat dict.
-        main_metric: The key of `metrics` that enters `val/score`.
-    """
-
-    loss: Loss
-    loss_weight: float
-    metrics: Metric | MetricCollection
-    main_metric: str
-
-
-class MultiTaskModule(TaskwiseModule):
+class MultiTaskModule(TaskwiseModule, JudgedModule):
     """Trains a `MultiTaskModel`.
 
     Args:
@@ -85,14 +60,9 @@ class MultiTaskModule(TaskwiseModule):
         self.examples_seen = dict.fromkeys(self.objectives, 0)
         self._in_step = dict.fromkeys(self.objectives, 0)  # examples of the present step
         self.session = {"examples": 0, "tokens": 0}  # since this process started
-        self.scores: dict[str, float] = {}  # the main metrics of the last validation
-        self.epoch_scores: dict[str, float] = {}  # as they were where the epoch began
-        self.start_scores: dict[str, float] = {}  # of frozen heads, before the first step
         self.last_losses: dict[str, Tensor] = {}
         self._latest_losses: dict[str, Tensor | float] = {}  # also of tasks the step leaves out
         self.last_grad_norm: Tensor | None = None  # before clipping
-        self._judged: set[str] = set()
-        self._stored_scores: dict[str, float] = {}  # of the checkpoint that was resumed
         # Registered, so that they move to the device with the module.
         self.metrics = nn.ModuleDict({task: o.metrics for task, o in self.objectives.items()})
 
@@ -149,7 +119,7 @@ class MultiTaskModule(TaskwiseModule):
             self.frozen_copy.to(self.device)
         if self.steps_done:
             # A resumed run was wrapped before the optimizer followed its steps.
-            self._wrap_anew()
+            wrap_anew(self.trainer.strategy)
 
     def on_train_batch_start(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """Lets learn what does from now on; seeds dropout from (seed, micro-batch, rank).
@@ -157,20 +127,13 @@ class MultiTaskModule(TaskwiseModule):
         No generator state has to be stored then.
         """
         if self.thawing.follow(self.steps_done):
-            self._wrap_anew()
+            wrap_anew(self.trainer.strategy)
         parts = self.trainer.accumulate_grad_batches
         micro = batch_idx % parts
         at = self.steps_done * parts + micro
         seed = (self.seed * 1_000_003 + at) * 1_009 + self.global_rank
         self.begin_batch(batch, step=self.steps_done, micro=micro, seed=seed)
         torch.manual_seed(seed)
-
-    def _wrap_anew(self) -> None:
-        """DistributedDataParallel sums the gradients of what learnt when it wrapped the module."""
-        strategy = self.trainer.strategy
-        if isinstance(strategy, DDPStrategy):
-            strategy.model = strategy.lightning_module
-            strategy.configure_ddp()
 
     def training_step(self, batches: Mapping[str, Batch], batch_idx: int) -> Tensor:
         """Every task's loss at its own length, combined into one."""
@@ -235,57 +198,6 @@ class MultiTaskModule(TaskwiseModule):
                 self.session["tokens"] += sub_batch.num_tokens
         self.steps_done = self.trainer.global_step
 
-    def validation_step(self, batches: Mapping[str, Batch], batch_idx: int) -> dict[str, Tensor]:
-        """Updates the metrics; returns the logits for whoever writes predictions."""
-        logits = self.model(batches)
-        for task, batch in batches.items():
-            predictions = self.model.head(task).decode(logits[task], batch.first_BW)
-            self.objectives[task].metrics.update(predictions, batch.labels)
-            self._judged.add(task)
-        return logits
-
-    test_step = validation_step
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs `val/<task>/<metric>` and `val/score`."""
-        self.scores = self._log_metrics("val")
-
-    def on_train_epoch_end(self) -> None:
-        """The schedule's next epoch begins with the scores of now."""
-        self.epoch_scores = self.scores
-
-    def on_test_epoch_end(self) -> None:
-        """Logs `test/<task>/<metric>` and `test/score`."""
-        self._log_metrics("test")
-
-    def _log_metrics(self, split: str) -> dict[str, float]:
-        """The main metric of each task that was judged."""
-        main = {}
-        judged = self._judged_anywhere()
-        for task, objective in self.objectives.items():
-            if task not in judged:
-                continue
-            found = objective.metrics.compute()
-            main[task] = float(found[objective.main_metric])
-            values = {f"{split}/{task}/{key}": float(v) for key, v in found.items()}
-            if split == "val" and task in self.start_scores:
-                values[f"val/{task}/drift"] = main[task] - self.start_scores[task]
-            # Those of single entity types go into the final tables, not into dozens of charts.
-            self.log_dict({key: v for key, v in values.items() if key.count("/") == 2})
-            self.log_dict({key: v for key, v in values.items() if key.count("/") > 2}, logger=False)
-            objective.metrics.reset()
-        self._judged.clear()
-        if main:
-            self.log(f"{split}/score", math.fsum(main.values()) / len(main), prog_bar=True)
-        return main
-
-    def _judged_anywhere(self) -> set[str]:
-        """Tasks with examples on any rank: all ranks have to sum the same metrics."""
-        here = torch.tensor([task in self._judged for task in self.objectives]).long()
-        anywhere = self.trainer.strategy.reduce(here.to(self.device), reduce_op="sum")
-        found = torch.as_tensor(anywhere).tolist()
-        return {task for task, count in zip(self.objectives, found, strict=True) if count}
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the progress and the latest scores beside the weights."""
         # A checkpoint callback saves before `on_train_batch_end` has counted here.
@@ -308,10 +220,7 @@ class MultiTaskModule(TaskwiseModule):
         Raises:
             TrainingError: It is no checkpoint of a run, or its weights are those of another model.
         """
-        missing = [key for key in (*OF_LIGHTNING, *OF_THE_MODULE) if key not in checkpoint]
-        if missing:
-            raise TrainingError(f"the checkpoint {self.trainer.ckpt_path} lacks {missing}")
-        self._check_fits(checkpoint["state_dict"])
+        check_stored(checkpoint, self.state_dict(), path=self.trainer.ckpt_path)
         self.steps_done = checkpoint["steps_done"]
         self.examples_seen = checkpoint["examples_seen"]
         self._latest_losses = checkpoint["losses"]
@@ -319,24 +228,3 @@ class MultiTaskModule(TaskwiseModule):
         self.epoch_scores = checkpoint["main_scores"]["epoch"]
         self.start_scores = checkpoint["main_scores"]["start"]
         self._stored_scores = checkpoint["scores"]
-
-    def _check_fits(self, theirs: Mapping[str, Tensor]) -> None:
-        ours = self.state_dict()
-        shapes = [{key: list(t.shape) for key, t in state.items()} for state in (ours, theirs)]
-        for key in sorted(shapes[0].keys() | shapes[1].keys()):
-            here, there = (found.get(key) for found in shapes)
-            if here != there:
-                raise TrainingError(
-                    f"the checkpoint is of another model: {key} is {there or 'not'} there, and "
-                    f"{here or 'not'} here"
-                )
-
-    def val_scores(self) -> dict[str, float]:
-        """All metrics of the last validation, also where it was before a resume."""
-        return {**self._stored_scores, **scores_of(self.trainer, "val")}
-
-
-def scores_of(trainer: pl.Trainer, split: str) -> dict[str, float]:
-    """All of a split's latest metrics; `trainer.test` leaves out those of single entity types."""
-    found = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    return {key: value for key, value in found.items() if key.startswith(f"{split}/")}

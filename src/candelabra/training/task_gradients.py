@@ -140,15 +140,21 @@ class TaskGradients:
 
 
 def check_possible(
-    weighting: Weighting, model: MultiTaskModel, *, idle_heads: bool, precision: str
+    weighting: Weighting,
+    model: MultiTaskModel,
+    *,
+    idle_heads: bool,
+    precision: str,
+    total_steps: int = 0,
 ) -> None:
     """Refuses, before training, what a step weighting could not do.
 
     Args:
         weighting: Any weighting; those of losses are always possible.
-        model: After freezing.
+        model: Encoder and heads.
         idle_heads: Whether steps leave tasks out.
         precision: Lightning's name of the precision.
+        total_steps: Optimizer steps of the run: what is frozen at first may thaw.
 
     Raises:
         ConfigError: It needs every task in every step, or shared parameters that learn, or
@@ -168,10 +174,12 @@ def check_possible(
             "a weighting of gradients needs two or more tasks that share the encoder; found "
             f"{list(weighting.tasks)}: take weighting=fixed"
         )
-    if not any(parameter.requires_grad for parameter in shared(model)):
+    freezer = model.freezer
+    last = model.parameters() if freezer is None else freezer.learning(model, total_steps)
+    if not {id(parameter) for parameter in last} & {id(parameter) for parameter in shared(model)}:
         raise ConfigError(
-            "a weighting of gradients needs shared parameters that learn, and the freeze option "
-            "leaves none: take weighting=fixed, or another freeze"
+            "a weighting of gradients needs shared parameters that learn, and the freeze or the "
+            "adapter option leaves none: take weighting=fixed, or another freeze or adapter"
         )
     if str(precision).startswith("16"):
         raise ConfigError(
@@ -181,9 +189,13 @@ def check_possible(
 
 
 def shared(model: MultiTaskModel) -> list[nn.Parameter]:
-    """What the tasks have in common: the encoder, and the run's pooling if two heads read it."""
+    """What the tasks have in common: the encoder, and the run's pooling if two heads read it.
+
+    With an adapter for each task they share no encoder that learns.
+    """
     readers = [
         task for task in model.heads if model.head(task).pools and task not in model.poolings
     ]
     pooling = list(model.pooling.parameters()) if len(readers) > 1 else []
-    return [*model.encoder.parameters(), *pooling]
+    encoder = [] if len(model.encoder.adapters) > 1 else model.encoder.parameters()
+    return [*encoder, *pooling]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from candelabra.model.freeze.freezer import Freezer
@@ -91,6 +92,13 @@ class Thawing:
         )
         base = self.scheduler.base_lrs[index]
         self.optimizer.param_groups[index]["lr"] = base * factor(self.scheduler.last_epoch)
+
+
+def wrap_anew(strategy: Strategy) -> None:
+    """DistributedDataParallel sums the gradients of what learnt when it wrapped the module."""
+    if isinstance(strategy, DDPStrategy):
+        strategy.model = strategy.lightning_module
+        strategy.configure_ddp()
 
 
 def _factor(

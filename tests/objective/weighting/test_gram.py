@@ -165,11 +165,11 @@ def test_parallel_and_opposite_gradients_have_finite_weights(
 def test_two_tasks_need_no_torchjd(
     scheme: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
+    monkeypatch.setitem(sys.modules, "torchjd", None)
     assert scheme(gram_of(gradients(2, 0)), 0).shape == (2,)
 
 
 def test_a_missing_torchjd_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
+    monkeypatch.setitem(sys.modules, "torchjd", None)
     with pytest.raises(ConfigError, match=r"needs torchjd.*candelabra\[gradients\]"):
         gram.mgda(gram_of(gradients(3, 0)), 0)

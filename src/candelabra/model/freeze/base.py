@@ -42,6 +42,9 @@ class Freezable(Protocol):
     def heads(self) -> nn.ModuleDict:
         """The heads by task name."""
 
+    def parts_of(self, task: str) -> Sequence[nn.Module]:
+        """The modules that belong to one task: its head, and what only that reads."""
+
     @property
     def idle(self) -> Sequence[nn.Module]:
         """What takes no part in any task's answer."""

@@ -67,7 +67,9 @@ class FreezeLowerLayers(Scheme):
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeHead(Scheme):
-    """One task's head is frozen. An encoder that learns still moves the features it reads.
+    """One task's head is frozen, with a pooling or a layer mix of its own.
+
+    An encoder that learns still moves the features it reads.
 
     Attributes:
         head: The name of its task.
@@ -76,7 +78,7 @@ class FreezeHead(Scheme):
     head: str
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """The head.
+        """The head, and what only it reads.
 
         Raises:
             ValueError: The model has no such head.
@@ -87,7 +89,7 @@ class FreezeHead(Scheme):
                 f"freeze.head must name one of the heads {names}; found {self.head!r}"
                 + nearest(self.head, names)
             )
-        return [model.heads[self.head]]
+        return list(model.parts_of(self.head))
 
 
 @dataclass(frozen=True, kw_only=True)

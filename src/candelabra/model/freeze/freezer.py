@@ -50,7 +50,7 @@ class Freezer:
         Returns:
             Whether the set of learning parameters changed.
         """
-        frozen = (*self.scheme.frozen(model, Progress(step, self.steps_per_epoch)), *model.idle)
+        frozen = self._scheme_at(model, step)
         if frozen == self._frozen:
             return False
         thawed, self._frozen = self.frozen, frozen
@@ -72,23 +72,25 @@ class Freezer:
             for module in self.frozen:
                 module.eval()
 
-    def thaws(self, model: Freezable, total_steps: int) -> dict[int, int]:
-        """What lies ahead: step -> parameters that learn from there on, first step 0.
+    def learning(self, model: Freezable, step: int) -> list[nn.Parameter]:
+        """What learns in a step; the model is not changed."""
+        held = _held(model, self._scheme_at(model, step))
+        return [parameter for parameter in model.parameters() if id(parameter) not in held]
 
-        Args:
-            model: The model; it is not changed.
-            total_steps: Optimizer steps of the run.
-        """
+    def thaws(self, model: Freezable, total_steps: int) -> dict[int, int]:
+        """What lies ahead: step -> number of parameters that learn from there on, first step 0."""
         found: dict[int, int] = {}
         before = None
         for step in range(max(1, total_steps)):
-            at = Progress(step, self.steps_per_epoch)
-            frozen = (*self.scheme.frozen(model, at), *model.idle)
+            frozen = self._scheme_at(model, step)
             if frozen != before:
-                held = _held(model, frozen)
-                found[step] = sum(p.numel() for p in model.parameters() if id(p) not in held)
+                found[step] = sum(p.numel() for p in self.learning(model, step))
             before = frozen
         return found
+
+    def _scheme_at(self, model: Freezable, step: int) -> tuple[nn.Module, ...]:
+        at = Progress(step, self.steps_per_epoch)
+        return (*self.scheme.frozen(model, at), *model.idle)
 
 
 def _held(model: Freezable, frozen: Iterable[nn.Module]) -> set[int]:

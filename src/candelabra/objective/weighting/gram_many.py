@@ -7,7 +7,6 @@ tasks these convex problems are solved here in a few lines.
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import Any
 
@@ -27,13 +26,13 @@ def torchjd(name: str) -> Any:
         ConfigError: The package is not installed.
     """
     try:
-        module = importlib.import_module("torchjd.aggregation")
+        from torchjd import aggregation
     except ImportError as error:
         raise ConfigError(
             "this weighting of more than two tasks needs torchjd, which is not installed: "
             'pip install "candelabra[gradients]"'
         ) from error
-    return getattr(module, name)
+    return getattr(aggregation, name)
 
 
 def pcgrad(gram_KK: Tensor, step: int, *, seed: int) -> Tensor:
