@@ -160,6 +160,10 @@ def test_what_learns_later() -> None:
     layer = sum(p.numel() for p in model.encoder.layers[0].parameters())
     assert row(lines, "all,", "from", "step", "5") == [f"{layer + 102:,}"]
     assert row(lines, "all,", "from", "step", "10") == [f"{2 * layer + 102:,}"]
+    stem = sum(p.numel() for p in model.encoder.embeddings.parameters())
+    assert row(lines, "thaws", "too", "late", "for", "this", "run") == [f"{stem:,}"]
+    model.freezer.scheme = FreezeEncoder()
+    assert not [line for line in render(report.model_table(model, 11)) if line[0] == "thaws"]
 
 
 def run(folder: str, score: float | None, **extra: str) -> dict[str, object]:

@@ -16,6 +16,7 @@ import candelabra.commands.train
 from bundles import edit
 from candelabra import finishing
 from candelabra.errors import ConfigError
+from candelabra.files import DRAFT
 from candelabra.resuming import FREE, StoredRun, stored_run
 from command_line import Done, called
 from stand_ins import write_data
@@ -240,6 +241,12 @@ def test_what_a_person_allows_is_resumed(run: Path, tmp_path: Path) -> None:
     words_of(run, f"+callbacks.own={MKDIR % (tmp_path / 'canary')}")
     found = stored_run(str(run), allow=["os.mkdir"])
     found.check({"callbacks": {"own": {"_target_": "os.mkdir"}}} | dict(found.config))
+
+
+def test_what_a_kill_left_of_a_link_is_no_link_out(run: Path, tmp_path: Path) -> None:
+    """Killed between the making of the link to W&B's files and its renaming."""
+    (run / DRAFT.format(name="wandb", process=7)).symlink_to(tmp_path)
+    assert stored_run(str(run)).folder == run
 
 
 def test_other_devices_go_on_with_the_same_configuration(

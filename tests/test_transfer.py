@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import candelabra
-from bundles import LABELS, made
+from bundles import LABELS, made, pooling_node
 from candelabra.errors import BundleError, ConfigError
 from candelabra.model.encoder import Encoder, Tiny
 from candelabra.model.heads import ClassificationHead, TaggingHead
@@ -17,6 +18,12 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling
 from candelabra.transfer import check_start, fingerprint, start_from
 from command_line import called
+
+CONFIG = {
+    **made("attention", "attention").config,
+    "tasks": {**made("attention", "attention").config["tasks"], "film": {}},
+}
+"""What the bundle's heads read is what the run's heads read."""
 
 
 @pytest.fixture
@@ -53,7 +60,7 @@ def taken(model: MultiTaskModel, bundle: Path) -> set[str]:
 def test_everything_that_fits_comes_from_the_bundle(bundle: Path) -> None:
     model = fresh()
     assert taken(model, bundle) == set()
-    found = start_from(model, str(bundle), labels=LABELS)
+    found = start_from(model, str(bundle), config=CONFIG, labels=LABELS)
     assert taken(model, bundle) == {
         "encoder",
         "heads.mood",
@@ -77,7 +84,7 @@ def test_chosen_heads_come_with_the_poolings(
     bundle: Path, heads: list[str], expected: set[str]
 ) -> None:
     model = fresh()
-    start_from(model, str(bundle.parent), labels=LABELS, heads=heads)
+    start_from(model, str(bundle.parent), config=CONFIG, labels=LABELS, heads=heads)
     assert taken(model, bundle) == expected
 
 
@@ -85,7 +92,7 @@ def test_other_labels_get_a_new_head(bundle: Path) -> None:
     labels = {**LABELS, "mood": ["bad", "good"], "film": ["yes", "no"]}
     model = fresh(labels)
     before = model.heads["mood"].state_dict()
-    found = start_from(model, str(bundle), labels=labels)
+    found = start_from(model, str(bundle), config=CONFIG, labels=labels)
     assert found["head of who"] == found["encoder"] == "bundle"
     assert found["head of mood"] == "new: its labels are NEGATIVE, POSITIVE"
     assert found["head of film"] == "new: the bundle has heads of mood, who"
@@ -96,21 +103,44 @@ def test_other_labels_get_a_new_head(bundle: Path) -> None:
 def test_a_head_that_has_to_come_must_fit(bundle: Path) -> None:
     labels = {**LABELS, "mood": ["bad", "good"]}
     with pytest.raises(ConfigError, match="head of 'mood' does not fit: its labels are NEGATIVE"):
-        start_from(fresh(labels), str(bundle), labels=labels, heads=["mood"])
+        start_from(fresh(labels), str(bundle), config=CONFIG, labels=labels, heads=["mood"])
+
+
+@pytest.mark.parametrize(
+    ("change", "kept", "message"),
+    [
+        ({"pooling": pooling_node("max")}, {"mood", "who"}, ""),
+        ({"mood": {"pooling": pooling_node("max")}}, {"who"}, "read pooling AttentionPooling"),
+        ({"who": {"layer_mix": True}}, {"mood"}, "read layer_mix False, here it is True"),
+    ],
+)
+def test_a_head_that_would_read_something_else_is_new(
+    bundle: Path, change: dict[str, Any], kept: set[str], message: str
+) -> None:
+    """Here `mood` has a pooling of its own, and `who` reads words."""
+    tasks = {name: {**node, **change.get(name, {})} for name, node in CONFIG["tasks"].items()}
+    config = {"pooling": change.get("pooling", CONFIG["pooling"]), "tasks": tasks}
+    found = start_from(fresh(), str(bundle), config=config, labels=LABELS)
+    assert {task for task in LABELS if found[f"head of {task}"] == "bundle"} == kept
+    others = set(LABELS) - kept
+    assert all(message in found[f"head of {task}"] for task in others)
+    for task in others:
+        with pytest.raises(ConfigError, match=f"head of '{task}' does not fit: it {message}"):
+            start_from(fresh(), str(bundle), config=config, labels=LABELS, heads=[task])
 
 
 def test_another_encoder_is_refused(bundle: Path) -> None:
     model = fresh(width=8)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(ConfigError, match=r"its encoder is not the run's: .* \[16\] .* \[8\] here"):
-        start_from(model, str(bundle), labels=LABELS)
+        start_from(model, str(bundle), config=CONFIG, labels=LABELS)
     assert all(torch.equal(t, before[key]) for key, t in model.state_dict().items())
 
 
 def test_damaged_weights_are_refused(bundle: Path) -> None:
     (bundle / "heads.safetensors").write_bytes(b"nothing")
     with pytest.raises(BundleError, match=r"heads\.safetensors: damaged"):
-        start_from(fresh(), str(bundle), labels=LABELS)
+        start_from(fresh(), str(bundle), config=CONFIG, labels=LABELS)
 
 
 def test_names_are_checked_before_anything_is_loaded(bundle: Path, tmp_path: Path) -> None:
@@ -153,7 +183,7 @@ def test_from_one_run_to_the_next(tmp_path: Path) -> None:
     assert after["val/movie/drift"] == pytest.approx(moved)
     assert "val/sentiment/drift" not in after
     record = json.loads((second / "run.json").read_text())
-    assert record["fingerprints"]["init_from"] == fingerprint(str(first))
+    assert record["fingerprints"]["init_from="] == fingerprint(str(first))
 
 
 def test_wrong_words_are_told_at_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
@@ -148,7 +149,15 @@ def model(
     )
     start_from_pooler(built)
     if cfg["init_from"] is not None:
-        built.origins = start_from(built, cfg["init_from"], labels=labels, heads=cfg["init_heads"])
+        built.origins = start_from(
+            built,
+            cfg["init_from"],
+            config={
+                key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("pooling", "tasks")
+            },
+            labels=labels,
+            heads=cfg["init_heads"],
+        )
     instantiate(cfg["adapter"]).attach(encoder, list(cfg["tasks"]))
     freezer.apply(built, 0)
     return built
@@ -242,7 +251,7 @@ def module(
     """
     judged = _fitting_objectives(cfg["tasks"], built, data)
     weighting = instantiate(cfg["weighting"])(
-        tasks={name: len(task.labels) for name, task in data.items()}
+        tasks={name: built.head(name).num_choices for name in data}
     )
     check_possible(
         weighting,

@@ -101,6 +101,7 @@ class Batch(_OnDevice):
         num_tokens: Their tokens, without padding.
         first_BW: For tagging, the position of each word's first piece; -1 where the word was cut
             by truncation, or is padding.
+        counted: False where the examples only keep a process' heads busy: no label counts.
     """
 
     texts: tuple[Tokens, ...]
@@ -110,6 +111,7 @@ class Batch(_OnDevice):
     num_examples: int
     num_tokens: int
     first_BW: Tensor | None = None
+    counted: bool = True
 
     @property
     def targets(self) -> Tensor:

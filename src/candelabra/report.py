@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from candelabra.model.multitask import MultiTaskModel
 
 RUN_SPLITS = ("val", "test")
+NEVER = 10**12
+"""A step that no run reaches."""
 
 
 def metrics_table(
@@ -108,8 +110,13 @@ def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
             table.add_row(name, f"{total:,}", f"{learning:,}", *origin)
     if model.freezer is not None:
         table.add_section()
-        for step, learning in list(model.freezer.thaws(model, total_steps).items())[1:]:
+        thaws = model.freezer.thaws(model, total_steps)
+        for step, learning in list(thaws.items())[1:]:
             table.add_row(f"all, from step {step}", "", f"{learning:,}")
+        *_, at_the_end = thaws.values()
+        some_day = sum(p.numel() for p in model.freezer.learning(model, NEVER))
+        if some_day > at_the_end:
+            table.add_row("thaws too late for this run", "", f"{some_day - at_the_end:,}")
     return table
 
 

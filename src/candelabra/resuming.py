@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from candelabra.errors import ConfigError
+from candelabra.files import DRAFT
 from candelabra.trusted import check_targets
 
 ACCUMULATE = "trainer.accumulate_grad_batches"
@@ -144,9 +145,11 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
         )
     if not zipfile.is_zipfile(found.checkpoint):
         raise ConfigError(f"resume={folder}: {found.checkpoint} is damaged, it has no end")
+    # W&B's files of all runs lie in one place; the link to them is made anew. A kill may have left
+    # its draft.
+    links = {path / "wandb", *path.glob(DRAFT.format(name="wandb", process="*"))}
     for file in path.rglob("*"):
-        # W&B's files of all runs lie in one place; the link to them is made anew.
-        ours = file == path / "wandb"
+        ours = file in links
         if file.is_symlink() and not ours and not file.resolve().is_relative_to(path.resolve()):
             raise ConfigError(f"resume={folder}: {file} is a link out of the folder")
     return found

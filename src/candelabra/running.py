@@ -103,7 +103,7 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
         data = build.tasks_data(cfg.tasks)
         fingerprints = {name: task.fingerprint for name, task in data.items()}
         if cfg.init_from is not None:
-            fingerprints["init_from"] = transfer.fingerprint(cfg.init_from)
+            fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
         if resume is not None:
             resume.check_data(fingerprints)
         tokenizer = backbone.tokenizer()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import BundleError, ConfigError, nearest
 from candelabra.trusted import checked_folder, read_json
@@ -59,6 +59,7 @@ def start_from(
     model: MultiTaskModel,
     folder: str,
     *,
+    config: Mapping[str, Any],
     labels: Mapping[str, list[str]],
     heads: Collection[str] | None = None,
 ) -> dict[str, str]:
@@ -67,6 +68,7 @@ def start_from(
     Args:
         model: Gets the encoder's weights, and those of heads, poolings and mixes.
         folder: The bundle, or a run folder that holds one.
+        config: The run's nodes `pooling` and `tasks`, as plain values.
         labels: The label names of each of the run's tasks.
         heads: Heads that have to come from the bundle, with what they read; an empty list
             takes the encoder alone, None every head that fits.
@@ -79,8 +81,8 @@ def start_from(
         ConfigError: The encoder is another one, or a head that has to come does not fit.
     """
     root = checked_folder(Path(folder), key="init_from")
-    theirs = read_json(root / "labels.json")
-    if "adapter" in read_json(root / "config.json"):
+    theirs, their_config = read_json(root / "labels.json"), read_json(root / "config.json")
+    if "adapter" in their_config:
         raise ConfigError(
             f"init_from={folder}: its encoder is another for each task (adapter=lora_per_task); "
             f"encoder=path encoder.name={root / 'encoder'} starts from what they share"
@@ -94,8 +96,11 @@ def start_from(
         if heads is not None and task not in heads:
             found[f"head of {task}"] = NEW
             continue
-        differs = _other_labels(task, labels[task], theirs) or _take(
-            model.heads[task], _below(rest, f"heads.{task}.")
+        pools = model.head(task).pools
+        differs = (
+            _other_labels(task, labels[task], theirs)
+            or _reads_other(task, config, their_config, pools=pools)
+            or _take(model.heads[task], _below(rest, f"heads.{task}."))
         )
         if differs and heads is not None:
             raise ConfigError(f"init_heads: the head of '{task}' does not fit: {differs}")
@@ -118,6 +123,24 @@ def _other_labels(task: str, ours: list[str], theirs: Mapping[str, list[str]]) -
     if theirs[task] != ours:
         return f"its labels are {', '.join(theirs[task])}"
     return ""
+
+
+def _reads_other(
+    task: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], *, pools: bool
+) -> str:
+    """What the head learnt to read, where that is not what it would read here."""
+    for key in ("pooling", "layer_mix"):
+        here, there = (
+            each["tasks"][task].get(key) or (each.get(key) if key == "pooling" else False)
+            for each in (ours, theirs)
+        )
+        if here != there and (pools or key == "layer_mix"):
+            return f"it read {key} {_short(there)}, here it is {_short(here)}"
+    return ""
+
+
+def _short(node: Any) -> str:
+    return node["_target_"].rpartition(".")[2] if isinstance(node, Mapping) else str(node)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

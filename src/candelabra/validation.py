@@ -91,6 +91,7 @@ def validate(cfg: DictConfig) -> None:
             at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
     _check_balancing(cfg)
     _check_freeze("freeze", cfg.freeze, cfg.tasks)
+    _check_adapter(cfg.adapter)
     _check_start(cfg)
 
 
@@ -134,6 +135,15 @@ def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
         _check_freeze(f"{where}.parts.{name}", part, tasks)
     try:
         instantiate(node)
+    except InstantiationException as error:
+        raise ConfigError(str(error.__cause__ or error)) from error
+
+
+def _check_adapter(node: DictConfig) -> None:
+    from hydra.utils import instantiate
+
+    try:
+        instantiate(node).check()
     except InstantiationException as error:
         raise ConfigError(str(error.__cause__ or error)) from error
 

@@ -27,7 +27,7 @@ from bundles import edit, made
 from candelabra.errors import BundleError, ConfigError
 from candelabra.model.adapters import Lora, adapted, choose, each, merge
 from candelabra.model.encoder import Encoder
-from candelabra.model.freeze.constant import FreezeLowerLayers, FreezeNothing
+from candelabra.model.freeze.constant import FreezeHead, FreezeLowerLayers, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Tokens
@@ -103,7 +103,8 @@ def test_one_pass_below_the_adapters_serves_all_tasks(name: str, num_layers: int
     encoder, tokens = adapt(backbone(name), num_layers=num_layers, per_task=True), texts()
     calls: Counter[int] = Counter()
     for index, layer in enumerate(encoder.layers):
-        layer.register_forward_hook(lambda *_, i=index: calls.update([i]))
+        part = next(iter(layer.children()))
+        part.register_forward_hook(lambda *_, i=index: calls.update([i]))
     with torch.no_grad():
         found = each(encoder, tokens, every_layer=True)
     assert [calls[i] for i in range(3)] == [1] * (3 - num_layers) + [2] * num_layers
@@ -153,6 +154,13 @@ def test_adapters_and_heads_learn_and_nothing_else() -> None:
     assert learning(model) == expected
     low = adapted_model(FreezeLowerLayers(num_layers=1), per_task=True)
     assert learning(low) == {name for name in expected if ".layer.0." not in name}
+
+
+def test_a_frozen_head_keeps_its_adapter() -> None:
+    model = adapted_model(FreezeHead(head="mood"), per_task=True)
+    held = {n for n, p in model.named_parameters() if not p.requires_grad and ".lora_" in n}
+    assert held == {n for n, _ in model.named_parameters() if ".lora_" in n and ".mood." in n}
+    assert held
 
 
 def test_a_task_moves_its_own_adapter(toys: Splits) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from candelabra.training.averaging import StochasticWeightAveraging
+from candelabra.training.averaging import ExponentialMovingAverage, StochasticWeightAveraging
 from toys import Splits, difference, fit, tiny, toy_model, toy_module, weights
 
 pytestmark = [
@@ -23,7 +23,7 @@ pytestmark = [
 ]
 STEPS = 16
 AVERAGES: dict[str, Callable[[], pl.Callback]] = {
-    "ema": lambda: EMAWeightAveraging(decay=0.7, use_buffers=False),
+    "ema": lambda: ExponentialMovingAverage(decay=0.7),
     "swa": lambda: StochasticWeightAveraging(start=0.5),
 }
 
@@ -97,3 +97,9 @@ def test_a_resumed_run_equals_an_unbroken_one(toys: Splits, tmp_path: Path, name
 def test_a_start_outside_of_the_run_is_refused(start: float) -> None:
     with pytest.raises(ValueError, match=r"average\.start must lie from 0 to below 1, got"):
         StochasticWeightAveraging(start=start)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_a_decay_that_keeps_all_or_nothing_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=r"average\.decay must lie between 0 and 1, got"):
+        ExponentialMovingAverage(decay=decay)

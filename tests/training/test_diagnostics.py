@@ -16,7 +16,6 @@ from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.diagnostics import (
     GradientDiagnostics,
     compared,
-    conflict_shares,
     is_finite,
 )
 from candelabra.training.gradient_map import draw, parts_of
@@ -71,7 +70,9 @@ def test_a_gradient_of_zero_has_no_angle() -> None:
 
 def test_shares_count_only_looks_that_compared() -> None:
     looks = {0: {"a_vs_b/all": -0.1}, 5: {"a_vs_b/all": 0.1, "a_vs_b/layer_1": -0.2}}
-    assert dict(conflict_shares(looks)) == {"a_vs_b/all": 0.5, "a_vs_b/layer_1": 1.0}
+    diagnostics = GradientDiagnostics()
+    diagnostics.load_state_dict({"looks": looks})
+    assert diagnostics.conflict_shares() == {"a_vs_b/all": 0.5, "a_vs_b/layer_1": 1.0}
 
 
 def test_every_second_step_has_a_row_in_the_file(toys: Splits, tmp_path: Path) -> None:

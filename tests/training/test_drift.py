@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from candelabra.model.freeze.constant import FreezeHead, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
+from candelabra.model.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.regression import RegressionHead
 from candelabra.records import Batch
 from candelabra.training.drift import FrozenCopy, frozen_heads, score_before
 from candelabra.training.module import MultiTaskModule
@@ -77,12 +79,13 @@ def test_the_loss_is_the_divergence_from_the_start(batches: Mapping[str, Batch])
                 each.answer(task, each.encode(batch, []), batch.first_BW).detach()
                 for each in (model.eval(), start.eval())
             ]
-            count = len(batch.rows_B)
+            rows = [(answer[None], wanted[None]) for answer, wanted in zip(*answers, strict=True)]
             if task == "who":
                 assert batch.first_BW is not None
-                answers = [each[batch.first_BW >= 0] for each in answers]
-                count = batch.num_units
-            expected = 0.7 * by_hand(answers[0], answers[1], 1.5) / count
+                read = batch.first_BW >= 0
+                rows = [(a[0][r], w[0][r]) for (a, w), r in zip(rows, read, strict=True)]
+            means = [by_hand(answer, wanted, 1.5) / len(answer) for answer, wanted in rows]
+            expected = 0.7 * sum(means) / len(means)
             assert expected > 1e-6
             assert float(loss) == pytest.approx(expected, rel=1e-3)
 
@@ -154,3 +157,30 @@ def test_a_resumed_run_has_the_same_copy_and_start(toys: Splits, tmp_path: Path)
     resumed = fit(toys, again, ckpt_path=str(tmp_path / "step=5.ckpt"), **settings)
     assert difference(whole, resumed) == 0
     assert resumed.start_scores == {"mood": 0.25}
+
+
+def test_other_kinds_of_answers_are_held_too(toys: Splits) -> None:
+    """A softmax would be blind to what all numbers, or all labels, have in common."""
+    batch = toys["mood"]["train"].batch([0, 1])
+    for head, answer, expected in (
+        (RegressionHead(4), torch.tensor([0.5, -1.0]), 9.0),
+        (MultiLabelHead(4, ["a", "b"]), torch.tensor([[0.3, 2.0], [-1.0, 0.0]]), None),
+    ):
+        found = head.divergence(answer + 3.0, answer, batch, 2.0)
+        if expected is None:
+            p, q = (answer / 2).sigmoid(), ((answer + 3.0) / 2).sigmoid()
+            kl = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+            expected = float(kl.mean()) * 4
+        assert float(found) == pytest.approx(expected, rel=1e-5)
+        assert float(head.divergence(answer, answer, batch, 2.0)) == pytest.approx(0, abs=1e-7)
+
+
+def test_examples_that_keep_a_process_busy_do_not_count(toys: Splits) -> None:
+    model = holding("mood")
+    copy = FrozenCopy(model, weight=1.0)
+    moved(model)
+    for counted in (True, False):
+        batch = toys["mood"]["train"].batch([0, 1], counted=counted)
+        loss = copy.loss(model, model.encode(batch, ["mood"]), batch)
+        assert bool(loss.detach() > 0) is counted
+        assert loss.requires_grad

@@ -24,6 +24,7 @@ from candelabra.model.freeze.constant import (
 )
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual, LinearProbeThenFinetune
+from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.metrics_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
@@ -188,3 +189,17 @@ def test_the_monitor_of_rates_takes_new_groups(toys: Splits, tmp_path: Path) -> 
     fit(toys, module_of(GRADUAL), max_epochs=EPOCHS, callbacks=[monitor], logger=logger)
     header = (tmp_path / "metrics.csv").read_text().splitlines()[0]
     assert header.count("lr-AdamW") == 8
+
+
+def test_a_module_keeps_the_rate_that_it_asks_for(toys: Splits) -> None:
+    """While the probe has all other rates multiplied."""
+    model = toy_model(
+        mixes={"mood": LayerMix(3, lr=0.07)}, freezer=Freezer(PROBE, steps_per_epoch=8)
+    )
+    spy = Spy()
+    fit(toys, toy_module(model, optimizer=partial(adamw, lr=5e-3)), callbacks=[spy])
+    for step, rates in enumerate(spy.rates):
+        assert rates["mixes.mood.gamma"] == pytest.approx(0.07)
+        assert rates["heads.who.classifier.1.weight"] == pytest.approx(
+            5e-3 * (4 if step < 4 else 1)
+        )

@@ -88,6 +88,7 @@ class TokenizedSplit:
             num_examples=len(step),
             num_tokens=int(self.lengths[step].sum()),
             first_BW=first_BW,
+            counted=counted,
         )
 
 

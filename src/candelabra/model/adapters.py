@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor, nn
 
 from candelabra.errors import ConfigError
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from torch import Tensor, nn
 
     from candelabra.model.encoder import Encoder
 
@@ -38,12 +38,19 @@ class Adapters(ABC):
     """What an option of the adapter group gives."""
 
     @abstractmethod
+    def check(self) -> None:
+        """Raises ConfigError where it cannot work here; imports nothing heavy."""
+
+    @abstractmethod
     def attach(self, encoder: Encoder, tasks: Sequence[str]) -> None:
         """Changes the encoder in place; what it had is then fixed, and adapters learn."""
 
 
 class NoAdapters(Adapters):
     """The encoder as it is."""
+
+    def check(self) -> None:
+        """Always possible."""
 
     def attach(self, encoder: Encoder, tasks: Sequence[str]) -> None:
         """Nothing."""
@@ -78,6 +85,13 @@ class Lora(Adapters):
             if value is not None and value < 1:
                 raise ConfigError(f"adapter.{key} must be at least 1, got {value}")
 
+    def check(self) -> None:
+        """Raises ConfigError where PEFT is not installed."""
+        if find_spec("peft") is None:
+            raise ConfigError(
+                "adapter needs the extra 'adapters': pip install \"candelabra[adapters]\""
+            )
+
     def attach(self, encoder: Encoder, tasks: Sequence[str]) -> None:
         """Adapts the encoder in place.
 
@@ -85,12 +99,9 @@ class Lora(Adapters):
             ConfigError: PEFT is not installed, no target is known or found, or the encoder has
                 fewer layers than `num_layers`.
         """
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise ConfigError(
-                f"adapter needs the extra 'adapters': pip install 'candelabra[adapters]' ({error})"
-            ) from error
+        self.check()
+        from peft import LoraConfig, inject_adapter_in_model
+
         config = LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,  # type: ignore[arg-type]
@@ -140,6 +151,12 @@ def adapted(module: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
             yield name, part
 
 
+def adapter_of(encoder: Encoder, name: str) -> list[nn.Module]:
+    """The modules of one adapter."""
+    parts = [(layer.lora_A, layer.lora_B) for _, layer in adapted(encoder)]  # type: ignore[attr-defined]
+    return [matrices[name] for pair in parts for matrices in pair]
+
+
 def choose(encoder: Encoder, name: str) -> None:
     """From now on this adapter is read; what learns stays as it is."""
     learns = {id(p): p.requires_grad for p in encoder.parameters()}
@@ -175,7 +192,7 @@ def adapter_state(encoder: Encoder) -> dict[str, Tensor]:
 def each(encoder: Encoder, tokens: Tokens, *, every_layer: bool = False) -> dict[str, Encoded]:
     """What every task's adapter makes of the same texts: {task: Encoded}.
 
-    The layers below the first adapted one are passed once.
+    The layers below the first adapted one are passed once; the later passes take their outputs.
 
     Args:
         encoder: Has an adapter for each task.
@@ -184,29 +201,24 @@ def each(encoder: Encoder, tokens: Tokens, *, every_layer: bool = False) -> dict
     """
     layers = list(encoder.layers)
     first = next(i for i, layer in enumerate(layers) if any(True for _ in adapted(layer)))
-    calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-
-    def record(index: int, module: nn.Module, args: Any, kwargs: Any) -> None:
-        calls[index] = (args, kwargs)
-
-    top, *others = encoder.adapters
-    choose(encoder, top)
-    with ExitStack() as hooks:
-        for index in range(first, len(layers)):
-            hook = layers[index].register_forward_pre_hook(partial(record, index), with_kwargs=True)
-            hooks.callback(hook.remove)
-        found = {top: encoder(tokens, every_layer=every_layer)}
-    shared = (found[top].layers or ())[: first + 1]  # of the embeddings and the layers below
-    norm = getattr(encoder.backbone, "final_norm", nn.Identity())
-    for task in others:
-        choose(encoder, task)
-        hidden_BLD, above = calls[first][0][0], []
-        for index in range(first, len(layers)):
-            (_, *args), kwargs = calls[index]
-            output = layers[index](hidden_BLD, *args, **kwargs)
-            hidden_BLD = output[0] if isinstance(output, tuple) else output
-            above.append(hidden_BLD)
-        last_BLD = norm(hidden_BLD)
-        layers_of = (*shared, *above[:-1], last_BLD) if every_layer else None
-        found[task] = Encoded(hidden_BLD=last_BLD, mask_BL=tokens.mask_BL, layers=layers_of)
+    outputs: dict[nn.Module, Any] = {}
+    found = {}
+    with ExitStack() as undo:
+        for layer in layers[:first]:
+            hook = layer.register_forward_hook(
+                lambda module, args, output: outputs.update({module: output})
+            )
+            undo.callback(hook.remove)
+        for task in encoder.adapters:
+            choose(encoder, task)
+            found[task] = encoder(tokens, every_layer=every_layer)
+            if len(found) == 1:
+                for layer in layers[:first]:
+                    layer.forward = partial(_again, outputs[layer])
+                    undo.callback(delattr, layer, "forward")
     return found
+
+
+def _again(output: Any, *args: Any, **kwargs: Any) -> Any:
+    """In place of a layer: what it gave before."""
+    return output

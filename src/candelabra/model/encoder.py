@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,7 +73,7 @@ class Encoder(nn.Module):
         """The token embeddings, with their positions and norm."""
         return self.backbone.get_submodule("embeddings")
 
-    @property
+    @cached_property
     def stem(self) -> list[nn.Module]:
         """What lies below the layers: the embeddings, and positions that the layers share."""
         shared = [
@@ -82,7 +83,7 @@ class Encoder(nn.Module):
         ]
         return [self.embeddings, *shared]
 
-    @property
+    @cached_property
     def layers(self) -> Sequence[nn.Module]:
         """The transformer layers, lowest first."""
         for path in LAYER_LISTS:

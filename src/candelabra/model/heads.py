@@ -63,6 +63,11 @@ class Head(nn.Module, ABC):
         """The task's loss over a batch; a head whose own parameters enter it overrides this."""
         return function(logits, batch.targets)
 
+    @property
+    def num_choices(self) -> int:
+        """How many answers a unit of its loss has to choose from; 0 for a number."""
+        return len(self.labels)
+
     def reads(self, batch: Batch) -> bool:
         """Whether it can answer the texts of a batch, also of another task's."""
         return self.pools or batch.first_BW is not None
@@ -70,7 +75,7 @@ class Head(nn.Module, ABC):
     def divergence(
         self, logits: Tensor, reference: Tensor, batch: Batch, temperature: float
     ) -> Tensor:
-        """How far an answer is from a reference: `T^2 KL(reference || logits)` at temperature T.
+        """How far an answer is from a reference.
 
         Args:
             logits: As `forward` gives them.
@@ -79,17 +84,22 @@ class Head(nn.Module, ABC):
             temperature: Both logits are divided by it (Hinton et al. 2015).
 
         Returns:
-            This batch's part of the mean over the optimizer step.
+            This batch's part of the mean over the examples of the optimizer step; over words, the
+            mean of each example's.
         """
-        answer, wanted = (
-            (each.float() / temperature).log_softmax(dim=-1) for each in (logits, reference)
-        )
-        apart = F.kl_div(answer, wanted, log_target=True, reduction="none").sum(dim=-1)
-        if self.pools:
-            return apart.sum() * temperature**2 / batch.num_examples
-        assert batch.first_BW is not None
-        apart = apart.masked_fill(batch.first_BW < 0, 0.0)
-        return apart.sum() * temperature**2 / batch.num_units
+        apart = self.apart(logits.float(), reference.float(), temperature)
+        if apart.ndim > 1:
+            assert batch.first_BW is not None
+            read_BW = batch.first_BW >= 0
+            apart = (apart * read_BW).sum(dim=-1) / read_BW.sum(dim=-1).clamp(min=1)
+        # A process without examples answers one that another counts.
+        return apart.sum() * batch.counted / batch.num_examples
+
+    def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+        """`T^2 KL(reference || logits)` at temperature T, of each text or word: (B) or (B, W)."""
+        answer, wanted = ((each / temperature).log_softmax(dim=-1) for each in (logits, reference))
+        kl = F.kl_div(answer, wanted, log_target=True, reduction="none").sum(dim=-1)
+        return kl * temperature**2
 
     def check(self, function: Loss) -> None:
         """Raises ValueError where a loss cannot train this head; it is tried on one unit."""

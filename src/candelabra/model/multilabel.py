@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from candelabra.model.heads import PooledHead
 from candelabra.records import Examples
@@ -42,6 +43,21 @@ class MultiLabelHead(PooledHead):
         """Logits and targets of one unit, (1, C)."""
         shape = (1, len(self.labels))
         return torch.zeros(shape), torch.zeros(shape, dtype=torch.long)
+
+    @property
+    def num_choices(self) -> int:
+        """2: each label holds or does not."""
+        return 2
+
+    def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+        """`T^2 KL` of each label's two sides at temperature T, meaned over the labels: (B)."""
+        kl = torch.zeros_like(logits)
+        for side in (1, -1):
+            answer, wanted = (
+                F.logsigmoid(side * each / temperature) for each in (logits, reference)
+            )
+            kl = kl + wanted.exp() * (wanted - answer)
+        return kl.mean(dim=-1) * temperature**2
 
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
         """1 for each label that holds, else 0, (B, C)."""

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from candelabra.errors import ConfigError
-from candelabra.model.adapters import choose, each
+from candelabra.model.adapters import adapter_of, choose, each
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads import Head
@@ -105,9 +105,10 @@ class MultiTaskModel(nn.Module):
         return self.encoder.fixed
 
     def parts_of(self, task: str) -> list[nn.Module]:
-        """What belongs to one task: its head, and a pooling and a mix of its own."""
+        """What belongs to one task: its head, and a pooling, a mix and an adapter of its own."""
         owned = (self.heads, self.poolings, self.mixes)
-        return [modules[task] for modules in owned if task in modules]
+        adapter = adapter_of(self.encoder, task) if task in self.encoder.adapters else []
+        return [*(modules[task] for modules in owned if task in modules), *adapter]
 
     def head(self, task: str) -> Head:
         """The head of a task."""

@@ -43,6 +43,10 @@ class RegressionHead(PooledHead):
         """Logits and targets of one unit, (1)."""
         return torch.zeros(1), torch.zeros(1)
 
+    def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+        """The squared difference, (B); no temperature softens a number."""
+        return (logits - reference).square()
+
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
         """The numbers themselves, (B), in float32."""
         return logits.float()

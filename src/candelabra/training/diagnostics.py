@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
 from torch.optim import Optimizer
 
 from candelabra.training.gradient_map import draw
@@ -53,13 +55,17 @@ class GradientDiagnostics(pl.Callback):
         self.every_n_steps = every_n_steps
         self.path = None if path is None else Path(path)
         self.looks: dict[int, Look] = {}
+        self._num: Counter[str] = Counter()  # looks at a pair and part
+        self._conflicts: Counter[str] = Counter()  # those that found a cosine below 0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Asks for a step apart, before its first forward pass."""
         assert isinstance(pl_module, MultiTaskModule)
-        pl_module.tell_apart = trainer.global_step % self.every_n_steps == 0
+        one = trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)
+        # Other strategies keep a part of the parameters only.
+        pl_module.tell_apart = one and trainer.global_step % self.every_n_steps == 0
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -71,12 +77,14 @@ class GradientDiagnostics(pl.Callback):
         if not due or report is None or not is_finite(report):
             return
         found = compared(report)
-        self.looks[trainer.global_step] = {
+        look = {
             key.removesuffix("/cosine"): value
             for key, value in found.items()
             if key.endswith("/cosine")
         }
-        shares = {f"{key}/conflict_share": share for key, share in conflict_shares(self.looks)}
+        self.looks[trainer.global_step] = look
+        self._count(look)
+        shares = {f"{key}/conflict_share": share for key, share in self.conflict_shares().items()}
         row = {f"gradients/{key}": value for key, value in {**found, **shares}.items()}
         for task, loss, weight in zip(report.tasks, report.losses, report.weights, strict=True):
             own = pl_module.objectives[task].loss_weight
@@ -105,6 +113,16 @@ class GradientDiagnostics(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on with the looks of the interrupted run."""
         self.looks = state_dict["looks"]
+        for look in self.looks.values():
+            self._count(look)
+
+    def conflict_shares(self) -> dict[str, float]:
+        """For each pair and part the share of its looks that found a cosine below 0."""
+        return {key: self._conflicts[key] / num for key, num in self._num.items()}
+
+    def _count(self, look: Look) -> None:
+        self._num.update(look.keys())
+        self._conflicts.update(key for key, cosine in look.items() if cosine < 0)
 
 
 def is_finite(report: StepReport) -> bool:
@@ -134,14 +152,3 @@ def compared(report: StepReport) -> dict[str, float]:
                 )
             }
     return found
-
-
-def conflict_shares(looks: dict[int, Look]) -> list[tuple[str, float]]:
-    """For each pair and part the part of its looks that found a cosine below 0.
-
-    Args:
-        looks: Optimizer step -> cosines.
-    """
-    keys = dict.fromkeys(key for look in looks.values() for key in look)
-    cosines = {key: [look[key] for look in looks.values() if key in look] for key in keys}
-    return [(key, sum(c < 0 for c in found) / len(found)) for key, found in cosines.items()]

@@ -61,6 +61,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         self._in_step = dict.fromkeys(self.objectives, 0)  # examples of the present step
         self.session = {"examples": 0, "tokens": 0}  # since this process started
         self.last_losses: dict[str, Tensor] = {}
+        self._holds: dict[str, Tensor] = {}  # of the frozen copy, on each task's texts
         self._latest_losses: dict[str, Tensor | float] = {}  # also of tasks the step leaves out
         self.last_grad_norm: Tensor | None = None  # before clipping
         # Registered, so that they move to the device with the module.
@@ -148,11 +149,15 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
 
     def losses_of(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Each task's part of the global mean, from a pass of the model."""
+        self._holds = {}
         return {task: self._loss(task, batch) for task, batch in batches.items()}
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each loss times its `loss_weight`."""
-        return {task: loss * self.objectives[task].loss_weight for task, loss in losses.items()}
+        """Each loss times its `loss_weight`, with what holds frozen heads on the task's texts."""
+        return {
+            task: loss * self.objectives[task].loss_weight + self._holds.get(task, 0.0)
+            for task, loss in losses.items()
+        }
 
     def _writes_metrics(self) -> bool:
         """Whether this step is written: Lightning's `log` takes milliseconds of every call."""
@@ -169,6 +174,8 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         if self.weighting.moves:
             weights = self.weighting.weights()
             values |= {f"train/{task}/weight": weight for task, weight in weights.items()}
+        if self.frozen_copy is not None:
+            values["train/hold"] = sum(hold.detach() for hold in self._holds.values())
         for task, seen in self.examples_seen.items():
             values[examples_axis(task)] = float(seen + self._in_step.get(task, 0))
         self.log_dict(values, batch_size=1)
@@ -186,7 +193,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         loss = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
         loss = loss / batch.num_units
         if self.frozen_copy is not None:
-            loss = loss + self.frozen_copy.loss(self.model, encoded, batch)
+            self._holds[task] = self.frozen_copy.loss(self.model, encoded, batch) * parts
         return loss * parts
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -14,6 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from candelabra.model.multitask import MultiTaskModel
 
 Group = dict[str, Any]
+OWN_RATE = "own_rate"
+"""Key of a group whose rate a freeze scheme leaves alone: its modules ask for it."""
 OptimizerFactory = Callable[[MultiTaskModel, nn.Module], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LambdaLR]
 
@@ -47,7 +49,7 @@ def parameter_groups(
     if layer_decay is None:
         layer_decay = 1.0 if model.freezer is None else model.freezer.scheme.layer_decay
     own = _own_rates(model)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -59,14 +61,14 @@ def parameter_groups(
         else:
             rate = lr * layer_decay ** (depth - level)
         decay = weight_decay if parameter.ndim > 1 and id(parameter) not in own else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
+        groups.setdefault((rate, decay, id(parameter) in own), []).append(parameter)
     found: list[Group] = [
-        {"params": parameters, "lr": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
+        {"params": parameters, "lr": rate, "weight_decay": decay, OWN_RATE: is_own}
+        for (rate, decay, is_own), parameters in groups.items()
     ]
     scales = list(weighting.parameters())
     if scales:
-        found.append({"params": scales, "lr": weighting.lr, "weight_decay": 0.0})
+        found.append({"params": scales, "lr": weighting.lr, "weight_decay": 0.0, OWN_RATE: True})
     if not found:
         raise ValueError("nothing is left to learn: freeze and the tasks leave no parameter")
     return found
@@ -91,7 +93,7 @@ def layer_of(name: str, depth: int) -> int | None:
     if match:
         return int(match.group(1)) + 1
     # What the layers share (MPNet's relative positions) lies below them; a final norm above.
-    return depth if "final_norm" in name else 0
+    return depth if re.search(r"\.backbone\.(final_)?norm\.", name) else 0
 
 
 def adamw(

@@ -25,6 +25,8 @@ PACKAGES = (
     "torchmetrics",
     "hydra-core",
     "wandb",
+    "peft",
+    "torchjd",
 )
 
 

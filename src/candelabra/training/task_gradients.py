@@ -6,6 +6,7 @@ Shapes: K tasks, P numbers in all parameters that learn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -175,12 +176,16 @@ def check_possible(
             f"{list(weighting.tasks)}: take weighting=fixed"
         )
     freezer = model.freezer
-    last = model.parameters() if freezer is None else freezer.learning(model, total_steps)
-    if not {id(parameter) for parameter in last} & {id(parameter) for parameter in shared(model)}:
+    last = max(0, total_steps - 1)
+    learning = model.parameters() if freezer is None else freezer.learning(model, last)
+    if not {id(p) for p in learning} & {id(p) for p in shared(model)}:
         raise ConfigError(
             "a weighting of gradients needs shared parameters that learn, and the freeze or the "
             "adapter option leaves none: take weighting=fixed, or another freeze or adapter"
         )
+    # What a scheme lacks or refuses is said now, and not in the first step.
+    gram_KK = torch.eye(len(weighting.tasks), dtype=torch.float64)
+    deepcopy(weighting).weigh(torch.ones(len(weighting.tasks), dtype=torch.float64), {ALL: gram_KK})
     if str(precision).startswith("16"):
         raise ConfigError(
             "a weighting of gradients cannot work under float16's scaler; found "

@@ -10,7 +10,7 @@ from torch import nn
 
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.training.optim import OptimizerFactory, SchedulerFactory
+from candelabra.training.optim import OWN_RATE, OptimizerFactory, SchedulerFactory
 
 
 class Thawing:
@@ -89,9 +89,10 @@ class Thawing:
             shape=self.scheduler.lr_lambdas[index],
             freezer=freezer,
             joined=joined,
+            is_own=self.optimizer.param_groups[index].get(OWN_RATE, False),
         )
-        base = self.scheduler.base_lrs[index]
-        self.optimizer.param_groups[index]["lr"] = base * factor(self.scheduler.last_epoch)
+        group, base = self.optimizer.param_groups[index], self.scheduler.base_lrs[index]
+        group["lr"] = base * factor(self.scheduler.last_epoch)
 
 
 def wrap_anew(strategy: Strategy) -> None:
@@ -107,6 +108,7 @@ def _factor(
     shape: Callable[[int], float],
     freezer: Freezer,
     joined: int,
+    is_own: bool,
 ) -> float:
     rise = min(1.0, (step - joined + 1) / (freezer.scheme.warmup_steps + 1)) if joined else 1.0
-    return shape(step) * freezer.lr_factor(step) * rise
+    return shape(step) * (1.0 if is_own else freezer.lr_factor(step)) * rise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,6 +21,7 @@ from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
+from candelabra.files import DRAFT, remove_drafts
 from candelabra.training.axes import GLOBAL_STEP, axis_of, examples_axis
 
 _log = logging.getLogger(__name__)
@@ -209,10 +209,10 @@ class WandbTracker(WandbLogger):
         link = self._run_dir / "wandb"
         try:
             self._run_dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._run_dir) as temporary:
-                new = Path(temporary, "wandb")
-                new.symlink_to(os.path.relpath(folder.resolve(), self._run_dir.resolve()))
-                new.replace(link)
+            remove_drafts(link)
+            new = link.with_name(DRAFT.format(name=link.name, process=os.getpid()))
+            new.symlink_to(os.path.relpath(folder.resolve(), self._run_dir.resolve()))
+            new.replace(link)
         except OSError as error:
             _log.warning("no link %s to W&B's files in %s: %s", link, folder, error)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from candelabra.model.freeze.base import Progress, Scheme
+from candelabra.rules import at_least
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +26,7 @@ class Gradual(Scheme):
         warmup_steps: Steps in which a group that joins rises to its rate.
 
     Raises:
-        ValueError: `epochs_per_group` or `layer_decay` is not above 0.
+        ValueError: `epochs_per_group` or `layer_decay` is not above 0, or `warmup_steps` is below.
     """
 
     epochs_per_group: float = 1.0
@@ -36,6 +37,7 @@ class Gradual(Scheme):
         """Checks the settings."""
         _above_0("freeze.epochs_per_group", self.epochs_per_group)
         _above_0("freeze.layer_decay", self.layer_decay)
+        at_least("freeze.warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
         """The encoder; later its stem and the layers that have not joined yet."""
@@ -62,7 +64,7 @@ class LinearProbeThenFinetune(Scheme):
         warmup_steps: Steps in which the encoder rises to its rate when it joins.
 
     Raises:
-        ValueError: One of them is not above 0.
+        ValueError: One of the first two is not above 0, or `warmup_steps` is below.
     """
 
     probe_epochs: float = 1.0
@@ -73,6 +75,7 @@ class LinearProbeThenFinetune(Scheme):
         """Checks the settings."""
         _above_0("freeze.probe_epochs", self.probe_epochs)
         _above_0("freeze.probe_lr_factor", self.probe_lr_factor)
+        at_least("freeze.warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
         """The encoder, while the heads are probed."""

@@ -53,9 +53,9 @@ class GradNorm(GradientWeighting):
             )
         self.alpha, self.first_steps = alpha, first_steps
         self.register_buffer("w_K", torch.ones(len(self.tasks)))
-        start = [0.0] * len(tasks) if first_steps else [math.log(c) for c in tasks.values()]
-        if not first_steps and min(start) <= 0:
+        if not first_steps and min(tasks.values()) < 2:
             raise ValueError("weighting.first_steps=0 needs two or more labels of each task")
+        start = [0.0] * len(tasks) if first_steps else [math.log(c) for c in tasks.values()]
         self.register_buffer("start_K", torch.tensor(start))
         self.adam = Adam(len(self.tasks), lr=lr_w)
 

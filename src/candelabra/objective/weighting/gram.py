@@ -148,7 +148,7 @@ def cagrad(gram_KK: Tensor, step: int, *, radius: float = 0.5) -> Tensor:
         ValueError: `radius` is negative.
     """
     if not radius >= 0:
-        raise ValueError(f"weighting.weigh.radius must be 0 or more; found {radius}")
+        raise ValueError(f"weighting.scheme.radius must be 0 or more; found {radius}")
     num = len(gram_KK)
     mean_K = gram_KK.new_full((num,), 1 / num)
     ball = radius * math.sqrt(max(float(mean_K @ gram_KK @ mean_K), 0.0))
