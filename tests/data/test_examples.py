@@ -52,6 +52,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"tokens": ["a", "max"], "tags": ["O", "B-Actr"]},
         r"'B-Actr' is none of the 5 tags \(word 1, 'max'\); did you mean 'B-Actor'",
     ),
+    (
+        "no BIO tag",
+        {"tokens": ["a", "max"], "tags": ["O", "PER"]},
+        r"'PER' \(word 1, 'max'\); a BIO tag is 'O', or 'B-' or 'I-' and an entity type",
+    ),
     ("tag out of range", {"tokens": ["a"], "tags": [5]}, r"5; .* 0 to 4 \(word 0, 'a'\)"),
     ("wrong type", {"tokens": ["a"], "tags": [None]}, r"None .* \(word 0, 'a'\)"),
     ("stray I- tag", {"tokens": ["a"], "tags": ["I-Year"]}, "'I-Year' of word 0 follows nothing"),
@@ -182,10 +187,10 @@ def test_all_rows_skipped_gives_no_examples() -> None:
     assert (len(examples), skipped) == (0, {"wrong type": 1})
 
 
-def test_tags_without_bio_prefix_are_fine() -> None:
+def test_labels_of_a_tagging_task_are_bio_tags() -> None:
     table = Table({"tokens": [["dogs", "bark"]], "tags": [["NOUN", "VERB"]]}, "f")
-    examples, _ = to_examples(table, WORDS, ["NOUN", "VERB"])
-    assert examples.labels == [[0, 1]]
+    with pytest.raises(DataError, match=r"labels: a BIO tag is 'O'.*; found 'NOUN'"):
+        to_examples(table, WORDS, ["O", "NOUN", "VERB"])
 
 
 def test_ids_not_in_bio_pairs_are_understood() -> None:
@@ -250,10 +255,11 @@ def test_a_words_missing_tag_does_not_count() -> None:
     assert counts == {"stray I- tag": 1, NO_LABEL: 2}
 
 
-def test_an_underscore_that_is_a_tag_is_one() -> None:
-    table = Table({"tokens": [["a"]], "tags": [["_"]]}, "f")
-    examples, _ = to_examples(table, WORDS, ["_", "NOUN"], missing_labels="skip")
-    assert examples.labels == [[0]]
+def test_an_underscore_that_is_a_label_is_one() -> None:
+    table = Table({"text": ["a"], "y": [["_"]]}, "f")
+    columns = {"text": "text", "labels": "y"}
+    examples, _ = to_examples(table, columns, ["_", "joy"], missing_labels="skip")
+    assert examples.labels == [[1, 0]]
 
 
 def test_missing_labels_is_error_or_skip() -> None:

@@ -69,7 +69,12 @@ def test_tags_are_inferred_o_first_and_in_pairs() -> None:
     tags = [["B-Year", "O"], None, ["B-Actor", "I-Actor"]]
     expected = ["O", "B-Actor", "I-Actor", "B-Year", "I-Year"]
     assert column(tags, "tags") == expected  # type: ignore[arg-type]
-    assert column([["NOUN", "B-Year"]], "tags") == ["O", "NOUN", "B-Year", "I-Year"]
+
+
+def test_what_is_no_tag_is_not_inferred() -> None:
+    """The rows that hold it are bad ones; `to_examples` names them."""
+    assert column([["PER", "_", None, "B-Year"]], "tags") == ["O", "B-Year", "I-Year"]
+    assert column([["PER"]], "tags") == ["O"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from candelabra.data.bio import OUTSIDE, RULE, is_tag, may_follow, parse_tag
 from candelabra.data.labels import LabelIds, label_set
 from candelabra.data.table import BadRowError, Table, shown
 from candelabra.errors import DataError
@@ -153,7 +154,7 @@ def _unlabelled_text(_: Sequence[str], __: bool) -> Parser:
 
 def _tagged_words(labels: Sequence[str], partial: bool) -> Parser:
     tag_id = LabelIds(labels, kind="tag")
-    before_inside = _allowed_before_inside(labels)
+    stray = _stray_steps(labels)
 
     def parse(words: object, tags: object) -> Row:
         text, spans = joined_words(words)
@@ -169,7 +170,7 @@ def _tagged_words(labels: Sequence[str], partial: bool) -> Parser:
         ]
         for place, (before, tag) in enumerate(zip([None, *ids], ids, strict=False)):
             # Behind a word without a tag any tag may stand.
-            if tag in before_inside and before not in {IGNORED, *before_inside[tag]}:
+            if (before, tag) in stray:
                 follows = "nothing" if before is None else repr(labels[before])
                 found = f"{labels[tag]!r} of word {place} follows {follows}"
                 raise BadRowError("stray I- tag", found)
@@ -194,15 +195,23 @@ def _tag(tag_id: LabelIds, tag: object, *, place: int, words: Any) -> int:
     try:
         return tag_id(tag)
     except BadRowError as fault:
-        fault.found += f" (word {place}, {shown(words[place])})"
+        word = f"(word {place}, {shown(words[place])})"
+        if isinstance(tag, str) and fault.name and not is_tag(tag):
+            raise BadRowError("no BIO tag", f"{shown(tag)} {word}; {RULE}") from fault
+        fault.found += f" {word}"
         raise
 
 
-def _allowed_before_inside(labels: Sequence[str]) -> dict[int, set[int]]:
+def _stray_steps(labels: Sequence[str]) -> set[tuple[int | None, int]]:
+    """Which tag may not follow which other, or nothing."""
+    try:
+        tags = [parse_tag(label) for label in labels]
+    except ValueError as error:
+        raise DataError(f"labels: {error}") from error
+    befores: list[tuple[int | None, tuple[str, str]]] = [(None, parse_tag(OUTSIDE))]
+    befores += enumerate(tags)
     return {
-        inside: {i for i, other in enumerate(labels) if other in (f"B-{name[2:]}", name)}
-        for inside, name in enumerate(labels)
-        if name.startswith("I-")
+        (i, j) for i, before in befores for j, tag in enumerate(tags) if not may_follow(before, tag)
     }
 
 

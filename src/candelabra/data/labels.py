@@ -8,6 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from candelabra.data.bio import is_tag, parse_tag, tag_names
 from candelabra.data.table import BadRowError, Table, shown
 from candelabra.errors import DataError
 from candelabra.records import IGNORED
@@ -64,7 +65,7 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
 
     Returns:
         Names in alphabetical order; for tags O first, then B- and I- of each type, both even if
-        only one was seen; for integers, "0" up to the largest.
+        only one was seen, and none of what is no BIO tag; for integers, "0" up to the largest.
 
     Raises:
         DataError: The column is missing, or does not look like labels.
@@ -88,17 +89,9 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
         raise DataError(f"{where}: more than {MAX_INFERRED} of them; give labels")
     if ids:
         return [str(number) for number in range(max(0, *ids) + 1)]
-    return _tag_names(names) if role == "tags" else sorted(names)
-
-
-def _tag_names(seen: set[str]) -> list[str]:
-    plain = sorted(tag for tag in seen if tag != "O" and not _is_bio(tag))
-    types = sorted({tag[2:] for tag in seen if _is_bio(tag)})
-    return ["O", *plain, *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
-
-
-def _is_bio(tag: str) -> bool:
-    return tag.startswith(("B-", "I-")) and len(tag) > len("B-")
+    if role == "tags":
+        return tag_names({parse_tag(name)[1] for name in names if is_tag(name)} - {""})
+    return sorted(names)
 
 
 class LabelIds:

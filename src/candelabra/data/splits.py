@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from random import Random
 
+from candelabra.data.bio import parse_tag
 from candelabra.records import IGNORED, Examples
 
 
@@ -58,17 +59,14 @@ def strata_of(examples: Examples, labels: Sequence[str]) -> list[str]:
         fewest rows have, so that rare ones are not left to chance, and `O` for a row without any.
         Numbers are one stratum.
     """
-    name_of = {**dict(enumerate(labels)), IGNORED: ""}
     rows = examples.labels
     if not rows or not isinstance(rows[0], list):
+        name_of = {**dict(enumerate(labels)), IGNORED: ""}
         return ["" if isinstance(label, float) else name_of[label] for label in rows]
     if examples.words is None:
         kinds = [{labels[i] for i, holds in enumerate(row) if holds == 1} for row in rows]
     else:
-        kinds = [{_entity_type(name_of[tag]) for tag in set(tags)} - {"O", ""} for tags in rows]
+        type_of = {**{i: parse_tag(label)[1] for i, label in enumerate(labels)}, IGNORED: ""}
+        kinds = [{type_of[tag] for tag in set(tags)} - {""} for tags in rows]
     num_rows = Counter(kind for row in kinds for kind in row)
     return [min(row, key=lambda kind: (num_rows[kind], kind), default="O") for row in kinds]
-
-
-def _entity_type(tag: str) -> str:
-    return tag[2:] if tag.startswith(("B-", "I-")) else tag

@@ -13,7 +13,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from torch import Tensor
 from torchmetrics import Metric
 
-from candelabra.model.viterbi import parse_tag
+from candelabra.data.bio import OUTSIDE, parse_tag
 from candelabra.records import IGNORED
 
 Span = tuple[str, int, int]
@@ -30,7 +30,7 @@ def strict_spans(spans: set[Span], tags: list[str]) -> set[Span]:
 
     They are the ones that start with B-X; seqeval's own classes for it take 15 times as long.
     """
-    return {span for span in spans if tags[span[1]].startswith("B-")}
+    return {span for span in spans if parse_tag(tags[span[1]])[0] == "B"}
 
 
 class SpanMetrics(Metric):
@@ -112,7 +112,7 @@ class SpanMetrics(Metric):
         names: list[str] = []
         for num_words in words_BW.sum(1).tolist():
             names += [self.labels[next(ids)] for _ in range(num_words)]
-            names.append("O")
+            names.append(OUTSIDE)
         return names
 
     def _count(self, spans: set[Span], gold_spans: set[Span]) -> Tensor:

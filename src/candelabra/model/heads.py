@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from candelabra.data.bio import OUTSIDE
 from candelabra.data.tokens import WordSpans
 from candelabra.model.encoder import first_pieces
 from candelabra.model.viterbi import bio_constraints, viterbi
@@ -226,10 +227,10 @@ class TaggingHead(Head):
         self, width: int, labels: Sequence[str], *, dropout: float = 0.1, constrained: bool = True
     ) -> None:
         super().__init__(width, labels)
-        if "O" not in self.labels:
-            raise ValueError(f"a tagging head needs the label 'O', got {self.labels}")
+        if OUTSIDE not in self.labels:
+            raise ValueError(f"a tagging head needs the label {OUTSIDE!r}, got {self.labels}")
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, len(self.labels)))
-        self.outside = self.labels.index("O")
+        self.outside = self.labels.index(OUTSIDE)
         start_C, transition_CC = bio_constraints(self.labels)
         if not constrained:
             start_C, transition_CC = torch.ones_like(start_C), torch.ones_like(transition_CC)
@@ -296,7 +297,7 @@ class TaggingHead(Head):
         return [spans(text, words, list(map(self._name, tags))) for text, words, tags in rows]
 
     def _name(self, tag: int) -> str:
-        return "O" if tag == IGNORED else self.labels[tag]
+        return OUTSIDE if tag == IGNORED else self.labels[tag]
 
 
 class TaggingMlpHead(TaggingHead):

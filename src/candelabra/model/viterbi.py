@@ -10,32 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from candelabra.data.bio import OUTSIDE, may_follow, parse_tag
 from candelabra.records import IGNORED
 
 
-def parse_tag(label: str) -> tuple[str, str]:
-    """The prefix (`O`, `B` or `I`) and the entity type ("" for `O`) of a BIO tag.
-
-    Raises:
-        ValueError: `label` is neither `O` nor `B-` or `I-` and a type. A type neither starts nor
-            ends with a hyphen, which seqeval's two modes would read differently.
-
-    Example:
-        >>> parse_tag("B-Actor")
-        ('B', 'Actor')
-    """
-    if label == "O":
-        return "O", ""
-    prefix, hyphen, entity = label.partition("-")
-    if prefix not in ("B", "I") or not hyphen or not entity or entity != entity.strip("-"):
-        raise ValueError(f"a BIO tag is 'O', or 'B-' or 'I-' and an entity type; found {label!r}")
-    return prefix, entity
-
-
 def bio_constraints(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Which tags may start a text, and which may follow which.
-
-    Forbidden are: to start with I-X; O -> I-X; B-X or I-X -> I-Y for another type Y.
+    """Which tags may start a text, and which may follow which (`may_follow`).
 
     Args:
         labels: The C tags in the order of their ids.
@@ -48,12 +28,13 @@ def bio_constraints(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
         ValueError: A label is no BIO tag, or none may start a text.
     """
     tags = [parse_tag(label) for label in labels]
-    start_C = torch.tensor([prefix != "I" for prefix, _ in tags], dtype=torch.bool)
+    outside = parse_tag(OUTSIDE)
+    start_C = torch.tensor([may_follow(outside, tag) for tag in tags], dtype=torch.bool)
     if not start_C.any():
         raise ValueError(
             f"BIO labels need an 'O' or a 'B-' tag to start with; found {list(labels)}"
         )
-    allowed = [[prefix != "I" or before == entity for prefix, entity in tags] for _, before in tags]
+    allowed = [[may_follow(before, tag) for tag in tags] for before in tags]
     return start_C, torch.tensor(allowed, dtype=torch.bool)
 
 

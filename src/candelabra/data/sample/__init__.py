@@ -15,6 +15,7 @@ from itertools import groupby
 from random import Random
 from typing import TypedDict
 
+from candelabra.data.bio import parse_tag
 from candelabra.data.sample.grammar import Grammar, load
 
 SIZES = {"train": 1600, "validation": 200, "test": 400}
@@ -105,7 +106,8 @@ def mentions(split: str) -> Mentions:
         ValueError: If there is no such split.
     """
     rows = questions(split)
-    found = [[tag[2:] for tag in tags if tag.startswith("B-")] for tags in rows["tags"]]
+    parsed = [[parse_tag(tag) for tag in tags] for tags in rows["tags"]]
+    found = [[entity for prefix, entity in tags if prefix == "B"] for tags in parsed]
     return {
         "text": [" ".join(tokens) for tokens in rows["tokens"]],
         "labels": [sorted(set(types)) for types in found],
