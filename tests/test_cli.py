@@ -99,7 +99,17 @@ CASES = {
         ["trainer.max_epoch=3"],
         ["no key 'trainer.max_epoch'", "did you mean 'max_epochs'?", "gradient_clip_val"],
     ),
-    "unknown key at the top": (["sede=3"], ["no key 'sede'", "did you mean 'seed'?"]),
+    "unknown key at the top": (
+        ["sede=3"],
+        ["no key 'sede'; did you mean 'seed'? (keys: encoder, pooling"],
+    ),
+    "key of a group at the top": (["lr=3"], ["no key 'lr'; did you mean 'optimizer.lr'? (keys"]),
+    "key of the trainer at the top": (["max_epochs=5"], ["did you mean 'trainer.max_epochs'?"]),
+    "key of every task": (
+        ["tasks.loss_weight=2"],
+        ["did you mean 'tasks.sentiment.loss_weight' or 'tasks.movie.loss_weight'?"],
+    ),
+    "added key of a group": (["+lr=3"], ["has no key 'lr'; did you mean 'optimizer.lr'? (keys"]),
     "added key": (["+foo=1"], ["no key 'foo'", "batch_size"]),
     "added key with a typo": (["+poling=mean"], ["no key 'poling'", "did you mean 'pooling'?"]),
     "added key of a task": (["+tasks.movie.los=1"], ["tasks.movie has no key 'los'", "'loss'"]),
@@ -168,6 +178,7 @@ CASES = {
     ),
     "folder of yamls": (["--config-dir", "/nope"], ["config directory '/nope' not found"]),
     "unknown flag": (["seed=1", "--mutlirun"], ["no flag '--mutlirun'", "'--multirun'?"]),
+    "help with a typo": (["--hlep"], ["no flag '--hlep'; did you mean '--help'? (flags: --help"]),
     "flag without a value": (["--config-dir"], ["--config-dir needs a value"]),
     "two flags": (["-m", "--cfg", "job"], ["Only one of --run, --multirun, --cfg"]),
     "unknown class": (

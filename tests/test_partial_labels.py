@@ -99,7 +99,7 @@ def test_without_it_a_missing_label_is_a_bad_row(run: Path) -> None:
         f"hydra.run.dir={run.parent / 'other'}",
     )
     assert done.status == 2
-    assert "row 1 (line 2): wrong type: None" in done.message
+    assert "row 1 (counted from 0; line 2): wrong type: None" in done.message
 
 
 def test_evaluate_leaves_the_same_rows_out(run: Path) -> None:

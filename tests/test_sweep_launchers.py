@@ -134,6 +134,33 @@ def test_without_the_extra_the_message_says_how_to_install_it(
     )
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("+hydra.launcher.foo=1", "hydra.launcher: Unknown argument 'foo' for executor 'local'"),
+        ("hydra.launcher.foo=1", "no key 'hydra.launcher.foo'"),
+    ],
+)
+def test_unknown_setting_of_submitit_is_one_message(
+    word: str, message: str, tmp_path: Path
+) -> None:
+    done = swept(tmp_path, *SUBMITIT, word, "seed=1,2")
+    assert done.status == 2
+    assert [line for line in done.err.splitlines() if line.startswith("candelabra: error:")] == [
+        done.err.splitlines()[-1]
+    ]
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_folder_of_submitit_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    done = swept(tmp_path, *SUBMITIT, "hydra.launcher.submitit_folder=taken", "seed=1,2")
+    assert done.status == 1
+    assert "error: the launcher gave up: FileExistsError: " in done.err
+    assert "Traceback" not in done.err
+
+
 def test_no_trials_at_a_time_is_one_message(tmp_path: Path) -> None:
     done = swept(tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "seed=1,2")
     assert (done.status, done.message) == (2, "n_jobs == 0 in Parallel has no meaning")

@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     command, overrides = arguments[0], arguments[1:]
     if command not in COMMANDS:
         options = ", ".join(COMMANDS)
-        return _fail(f"no command '{command}'{nearest(command, COMMANDS)} (commands: {options})")
+        return _fail(
+            f"no command '{command}'{nearest(command, (*COMMANDS, '--help'))} (commands: {options})"
+        )
     return _run(command, overrides)
 
 

@@ -19,12 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from candelabra.errors import ConfigError, UserError, nearest
+from candelabra.rules import nearest_key
 from candelabra.trusted import conf_dir
 
 _log = logging.getLogger(__name__)
 
 PLAIN_VALUE_ERRORS = ("Config group override", "Only one of --run", "n_jobs == 0 in Parallel")
 """How messages of Hydra and its launchers begin that are no HydraException."""
+SUBMITIT_SETTING = "Unknown argument"
+"""How submitit's NameError about a wrong setting begins."""
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 """Options of hydra/launcher that an extra brings."""
 
@@ -71,6 +74,10 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
         raise ConfigError(_first_line(error)) from error
     except YAMLError as error:
         raise ConfigError(f"a yaml file cannot be read: {' '.join(str(error).split())}") from error
+    except NameError as error:
+        if not str(error).startswith(SUBMITIT_SETTING):
+            raise
+        raise ConfigError(f"hydra.launcher: {_first_line(error)}") from error
     except ValueError as error:
         if not str(error).startswith(PLAIN_VALUE_ERRORS):
             raise
@@ -143,7 +150,7 @@ def _composition(error: Exception) -> str:
     key = re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')", details)
     if key:
         name = full.group(1) if full else key.group(1)
-        return f"no key '{name}'{_nearest_key(cause or error, key.group(1))}"
+        return f"no key '{name}'{_nearest_key(cause or error, name, key.group(1))}"
     bad_value = re.search(r"Value '(.*)' of type '(.*)' could not be converted to (\w+)", details)
     if bad_value and full:
         return f"{full.group(1)} must be of type {bad_value.group(3)}, got '{bad_value.group(1)}'"
@@ -166,9 +173,10 @@ def _nothing_there(group: str, text: str) -> str:
     )
 
 
-def _nearest_key(error: BaseException, key: str) -> str:
+def _nearest_key(error: BaseException, name: str, key: str) -> str:
     parent = getattr(error, "parent_node", None)
     if parent is None:
         return ""
-    names = [str(name) for name in parent]
-    return f"{nearest(key, names)} (keys: {', '.join(names)})"
+    known = [str(name) for name in parent if name != "hydra"]
+    meant = nearest_key(key, known, parent, prefix=name.removesuffix(key))
+    return f"{meant} (keys: {', '.join(known)})"

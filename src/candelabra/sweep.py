@@ -15,6 +15,7 @@ from textwrap import shorten
 from typing import Any
 
 from hydra.core.singleton import Singleton
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -91,10 +92,11 @@ def with_table(start: Callable[[], None]) -> int:
     sweep.clear()
     try:
         start()
-    except RuntimeError as error:
-        if sweep.folder is None:
+    except (RuntimeError, OSError) as error:
+        # What Hydra says of a missing option is an OSError too.
+        if sweep.folder is None or isinstance(error, HydraException):
             raise
-        # joblib and submitit give up when a process of theirs dies.
+        # joblib and submitit give up when a process of theirs dies, or a folder cannot be made.
         reason = shorten(f"{type(error).__name__}: {error}", 240)
         print(
             f"candelabra: error: the launcher gave up: {reason}\n  trials outside the table did "

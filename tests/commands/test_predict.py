@@ -123,6 +123,16 @@ def test_many_texts_keep_their_order(
     assert [answer["text"] for answer in lines(tmp_path / "out.jsonl")] == texts
 
 
+@pytest.mark.parametrize("end", ["", "\n\n", "\n \n\t\r\n"])
+def test_blank_lines_at_the_end_of_a_text_file_are_no_texts(
+    end: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "in.txt").write_text("a fine film\na dull film " + end)
+    assert predicted(run, "input=in.txt", "output=out.jsonl").status == 0
+    found = [answer["text"] for answer in lines(tmp_path / "out.jsonl")]
+    assert found == ["a fine film", "a dull film "]
+
+
 def test_another_column(run: Run, tmp_path: Path) -> None:
     pq.write_table(pa.table({"review": TEXTS}), tmp_path / "in.parquet")
     files = ["input=in.parquet", "output=out.jsonl"]
@@ -147,13 +157,16 @@ REFUSED = {
     ),
     "empty text in a file": (
         ["input=blank.txt", "output=out"],
-        ["blank.txt, row 1 (line 2): empty text"],
+        ["blank.txt, row 1 (counted from 0; line 2): empty text", "every row is to be answered"],
     ),
     "empty text in a table": (
         ["input=blank.jsonl", "output=out"],
-        ["blank.jsonl, row 1 (line 2): empty text"],
+        ["blank.jsonl, row 1 (counted from 0; line 2): empty text"],
     ),
-    "no UTF-8": (["input=latin.txt", "output=out"], ["row 1 (line 2): broken UTF-8: byte 0xe9"]),
+    "no UTF-8": (
+        ["input=latin.txt", "output=out"],
+        ["row 1 (counted from 0; line 2): broken UTF-8: byte 0xe9"],
+    ),
     "empty file": (["input=nothing.txt", "output=out"], ["nothing.txt: empty file"]),
     "missing file": (["input=no.csv", "output=out"], ["no.csv: missing file", "'in.csv'"]),
     "extension": (["input=in.docx", "output=out"], ["unsupported extension '.docx'", ".jsonl"]),
@@ -181,6 +194,7 @@ def test_wrong_input_is_one_message(case: str, run: Run, tmp_path: Path) -> None
     assert done.status == 2
     for part in parts:
         assert part in done.message
+    assert "on_bad_row" not in done.message, "predict has no such key"
     assert not (tmp_path / "out").exists()
 
 

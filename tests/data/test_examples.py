@@ -102,7 +102,7 @@ def test_several_labels(cell: object, expected: list[int]) -> None:
 @pytest.mark.parametrize(("cell", "message"), NO_SET)
 def test_what_is_no_set_of_labels(cell: object, message: str) -> None:
     table = Table({"x": ["fine"], "y": [cell]}, "f")
-    with pytest.raises(DataError, match=f"f, row 0: {message}"):
+    with pytest.raises(DataError, match=rf"f, row 0 \(counted from 0\): {message}"):
         to_examples(table, {"text": "x", "labels": "y"}, ["fear", "joy", "love"])
 
 
@@ -116,7 +116,9 @@ def test_numbers(cell: object, expected: float) -> None:
 @pytest.mark.parametrize("cell", ["", "3,5", None, True, [1], math.nan, math.inf, "nan", 10**400])
 def test_what_is_no_number(cell: object) -> None:
     table = Table({"x": ["fine"], "y": [cell]}, "f")
-    with pytest.raises(DataError, match="f, row 0: no number: a finite number expected, found"):
+    with pytest.raises(
+        DataError, match=r"f, row 0 \(counted from 0\): no number: a finite number expected, found"
+    ):
         to_examples(table, {"text": "x", "number": "y"}, [])
 
 
@@ -126,7 +128,7 @@ def test_error_names_file_row_line_rule_and_found(
 ) -> None:
     good = GOOD_WORDS if "tokens" in row else GOOD_TEXT
     table = read(tmp_path / "x.jsonl", [good, row, good])
-    place = rf"x\.jsonl, row 1 \(line 2\): {rule}: .*{found}"
+    place = rf"x\.jsonl, row 1 \(counted from 0; line 2\): {rule}: .*{found}"
     with pytest.raises(DataError, match=rf"{place}.*Bad rows: 1 of 3 \({rule} 1\)"):
         check(table)
 
@@ -144,7 +146,7 @@ def test_one_message_counts_all_bad_rows_by_rule(tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     read(file, [*rows, rows[2]])
     file.write_text(file.read_text() + "{broken\n")
-    with pytest.raises(DataError, match=r"row 1 \(line 2\): empty text") as caught:
+    with pytest.raises(DataError, match=r"row 1 \(counted from 0; line 2\): empty text") as caught:
         check(read_table(file))
     message = str(caught.value)
     assert "5 of 6 (unknown label 2, empty text 1, wrong type 1, broken JSON 1)" in message
@@ -221,9 +223,11 @@ def test_rows_without_a_label_are_left_out_and_counted_apart() -> None:
     )
     assert (examples.rows, examples.labels) == ([0, 5], [1, 0])
     assert counts == {"unknown label": 1, NO_LABEL: 4}
-    with pytest.raises(DataError, match=r"row 6: unknown label: .*Bad rows: 1 of 7"):
+    with pytest.raises(
+        DataError, match=r"row 6 \(counted from 0\): unknown label: .*Bad rows: 1 of 7"
+    ):
         to_examples(table, columns, ["neg", "pos"], missing_labels="skip")
-    with pytest.raises(DataError, match="row 1: wrong type: None where a name"):
+    with pytest.raises(DataError, match=r"row 1 \(counted from 0\): wrong type: None where a name"):
         to_examples(table, columns, ["neg", "pos"])
 
 

@@ -95,7 +95,9 @@ def test_labels_are_inferred_from_train() -> None:
     train = {"text": ["a", "b", "c", "d"], "label": ["x", "y", "x", "y"]}
     assert load({"train": train}, labels=None, validation=2).labels == ["x", "y"]
     test = {"text": ["a"], "label": ["z"]}
-    with pytest.raises(DataError, match="task 'mood': test, row 0: unknown label: 'z'"):
+    with pytest.raises(
+        DataError, match=r"task 'mood': test, row 0 \(counted from 0\): unknown label: 'z'"
+    ):
         load({"train": train, "test": test}, labels=None, validation=2)
 
 
@@ -118,7 +120,13 @@ def test_skipped_rows_are_counted_by_split_and_rule() -> None:
             {"on_bad_row": "skip"},
             "'train' is empty: 2 rows read, skipped: empty text 1, wrong type 1",
         ),
-        ({"train": reviews(2)}, {}, "validation=0.1 of 2 train rows leaves an empty split"),
+        (
+            {"train": reviews(3)},
+            {},
+            "validation=0.1 of 3 train rows would be 0 rows; from 1 to 2 rows can be held out, for "
+            "instance by validation=1",
+        ),
+        ({"train": reviews(1)}, {}, "validation=0.1 of 1 train row: there must be at least 2 rows"),
         ({"train": reviews(2)}, {"validation": 2}, "validation=2 of 2 train rows"),
         ({"train": reviews(9)}, {"validation": None}, "validation=None of 9 train rows"),
         ({"train": reviews(9)}, {"validation": True}, "validation=True of 9"),
@@ -139,7 +147,9 @@ def test_errors_name_the_task(
 def test_files_on_disk_name_task_file_row_and_rule(tmp_path: Path) -> None:
     (tmp_path / "train.bio").write_text("who\tO\n\nmax\tB-Actr\n")
     source = Files(train="train.bio", folder=str(tmp_path))
-    with pytest.raises(DataError, match=r"task 'movie': .*train\.bio, row 1 \(line 3\): unknown"):
+    with pytest.raises(
+        DataError, match=r"task 'movie': .*train\.bio, row 1 \(counted from 0; line 3\): unknown"
+    ):
         load_task("movie", source=source, columns=WORDS, labels=["O", "B-Actor", "I-Actor"])
 
 

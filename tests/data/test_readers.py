@@ -87,7 +87,10 @@ def test_bio_text_has_tokens_and_tags(suffix: str, gap: str, tmp_path: Path) -> 
     file.write_text("-DOCSTART- O\n\n" + bio(tag_first=False, gap=gap) + "\n\n\n")
     table = read_table(file)
     assert table.columns == {"tokens": TOKENS, "tags": TAGS}
-    assert [table.locate(row) for row in (0, 1)] == ["row 0 (line 3)", "row 1 (line 7)"]
+    assert [table.locate(row) for row in (0, 1)] == [
+        "row 0 (counted from 0; line 3)",
+        "row 1 (counted from 0; line 7)",
+    ]
 
 
 def test_tag_may_stand_first(tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_csv_rows_know_the_line_they_start_on(tmp_path: Path) -> None:
     file.write_text('text,label\n"one\ntwo",neg\n\nthree,pos\n')
     table = read_table(file)
     assert table.columns["text"] == ["one\ntwo", "three"]
-    assert table.locate(1) == "row 1 (line 5)"
+    assert table.locate(1) == "row 1 (counted from 0; line 5)"
 
 
 def test_csv_cells_may_be_long(tmp_path: Path) -> None:
@@ -132,7 +135,7 @@ def test_absent_keys_of_a_json_object_are_none(tmp_path: Path) -> None:
     file.write_text('{"text": "a"}\n\n{"text": "b", "label": 1}\n')
     table = read_table(file)
     assert table.columns == {"text": ["a", "b"], "label": [None, 1]}
-    assert table.locate(1) == "row 1 (line 3)"
+    assert table.locate(1) == "row 1 (counted from 0; line 3)"
 
 
 def test_subfolders_choose_and_name_labels(tmp_path: Path) -> None:
@@ -143,7 +146,7 @@ def test_subfolders_choose_and_name_labels(tmp_path: Path) -> None:
     assert read_table(tmp_path, Layout(subfolders=["neg", "pos"])).columns["label"] == LABELS
     table = read_table(tmp_path, Layout(subfolders={"pos": "POSITIVE"}))
     assert table.columns == {"text": TEXTS[2:], "label": ["POSITIVE"] * 2}
-    assert table.locate(1) == "row 1 (pos/3_7.txt)"
+    assert table.locate(1) == "row 1 (counted from 0; pos/3_7.txt)"
     with pytest.raises(DataError, match="missing sub-folder 'poss'; did you mean 'pos'"):
         read_table(tmp_path, Layout(subfolders=["poss"]))
 

@@ -54,7 +54,9 @@ def test_damaged_pages_of_a_parquet(tmp_path: Path) -> None:
 def test_unclosed_quote_names_row_and_line(tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     file.write_text('text,label\n"one\ntwo",neg\nfine,pos\n"open,neg\nmore,pos\n')
-    with pytest.raises(DataError, match=r"x\.csv, row 2 \(line 5\): broken csv: unexpected end"):
+    with pytest.raises(
+        DataError, match=r"x\.csv, row 2 \(counted from 0; line 5\): broken csv: unexpected end"
+    ):
         read_table(file)
 
 
@@ -81,11 +83,36 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 BROKEN_ROWS: dict[str, tuple[str, str, int, str]] = {
-    "json": ("x.jsonl", '{"text": "a"}\n\n{"text": "b"\n', 1, "row 1 (line 3): broken JSON: Expec"),
-    "list": ("x.jsonl", '{"text": "a"}\n["b"]\n', 1, "row 1 (line 2): broken JSON: each line is"),
-    "csv": ("x.csv", "text,label\na,b\nc,d,e\n", 1, "row 1 (line 3): unequal number of cells: 3"),
-    "tsv": ("x.tsv", "text\tlabel\nalone\n", 0, "row 0 (line 2): unequal number of cells: 1 cell"),
-    "bio": ("x.bio", "who\tO\n\nwas\tO\nmax\n", 1, "row 1 (line 3): unequal lengths: a word and"),
+    "json": (
+        "x.jsonl",
+        '{"text": "a"}\n\n{"text": "b"\n',
+        1,
+        "row 1 (counted from 0; line 3): broken JSON: Expec",
+    ),
+    "list": (
+        "x.jsonl",
+        '{"text": "a"}\n["b"]\n',
+        1,
+        "row 1 (counted from 0; line 2): broken JSON: each line is",
+    ),
+    "csv": (
+        "x.csv",
+        "text,label\na,b\nc,d,e\n",
+        1,
+        "row 1 (counted from 0; line 3): unequal number of cells: 3",
+    ),
+    "tsv": (
+        "x.tsv",
+        "text\tlabel\nalone\n",
+        0,
+        "row 0 (counted from 0; line 2): unequal number of cells: 1 cell",
+    ),
+    "bio": (
+        "x.bio",
+        "who\tO\n\nwas\tO\nmax\n",
+        1,
+        "row 1 (counted from 0; line 3): unequal lengths: a word and",
+    ),
 }
 
 
@@ -101,7 +128,7 @@ def test_rows_that_cannot_be_read_are_faults(case: str, tmp_path: Path) -> None:
 
 def test_file_of_broken_json_only(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[\n]\n")
-    with pytest.raises(DataError, match=r"x\.json, row 0 \(line 1\): broken JSON"):
+    with pytest.raises(DataError, match=r"x\.json, row 0 \(counted from 0; line 1\): broken JSON"):
         read_table(tmp_path / "x.json")
 
 
@@ -117,14 +144,20 @@ def bad_tree(path: Path) -> None:
 
 
 BROKEN_UTF8: dict[str, tuple[Callable[[Path], object], str]] = {
-    "x.csv": (lambda path: path.write_bytes(b"text\nfine\ncaf\xe9\n"), "row 1 (line 3)"),
-    "x.tsv": (lambda path: path.write_bytes(b"text\nfine\ncaf\xe9\n"), "row 1 (line 3)"),
+    "x.csv": (
+        lambda path: path.write_bytes(b"text\nfine\ncaf\xe9\n"),
+        "row 1 (counted from 0; line 3)",
+    ),
+    "x.tsv": (
+        lambda path: path.write_bytes(b"text\nfine\ncaf\xe9\n"),
+        "row 1 (counted from 0; line 3)",
+    ),
     "x.jsonl": (
         lambda path: path.write_bytes(b'{"text": "fine"}\n{"text": "caf\xe9"}\n'),
-        "row 1 (line 2)",
+        "row 1 (counted from 0; line 2)",
     ),
-    "x.parquet": (bad_parquet, "row 1"),
-    "x": (bad_tree, "row 1 (pos/1.txt)"),
+    "x.parquet": (bad_parquet, "row 1 (counted from 0)"),
+    "x": (bad_tree, "row 1 (counted from 0; pos/1.txt)"),
 }
 
 

@@ -70,6 +70,18 @@ def test_files_in_the_working_directory(folder: Path, monkeypatch: pytest.Monkey
     assert source.read("train") is not None
 
 
+@pytest.mark.parametrize("data_dir", [None, "."])
+def test_absolute_paths_have_no_folder(data_dir: str | None, folder: Path) -> None:
+    absent = str(folder / "absent.jsonl")
+    for source in (
+        Files(train=absent, folder=data_dir),
+        FilesOrHub(files={"train": absent}, hub=HUB, data_dir=data_dir or str(folder)),
+    ):
+        with pytest.raises(DataError, match=rf"^{absent}: missing file") as caught:
+            source.check()
+        assert "data_dir" not in str(caught.value)
+
+
 def test_files_take_the_layout(tmp_path: Path) -> None:
     (tmp_path / "x.bio").write_text("O\twho\n")
     table = Files(train="x.bio", folder=str(tmp_path), tag_first=True).read("train")

@@ -9,8 +9,8 @@ from candelabra.errors import DataError
 
 
 def test_rows_count_from_0_and_lines_are_named_where_known() -> None:
-    assert Table({"text": ["a"]}, "f").locate(0) == "row 0"
-    assert at_lines([2, 5])(1) == "row 1 (line 5)"
+    assert Table({"text": ["a"]}, "f").locate(0) == "row 0 (counted from 0)"
+    assert at_lines([2, 5])(1) == "row 1 (counted from 0; line 5)"
 
 
 def test_length_is_the_rows() -> None:

@@ -27,8 +27,9 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             words.append(word)
             continue
         if word.partition("=")[0] not in FLAGS:
-            listed = ", ".join(flag for flag in FLAGS if flag.startswith("--"))
-            raise ConfigError(f"no flag '{word}'{nearest(word, FLAGS)} (flags: {listed})")
+            # By likeness alone `--hlep` would be taken for `-p`.
+            known = ["--help", *(flag for flag in FLAGS if flag.startswith("--"))]
+            raise ConfigError(f"no flag '{word}'{nearest(word, known)} (flags: {', '.join(known)})")
         value = list(islice(rest, 1)) if word in WITH_VALUE else []
         if word in WITH_VALUE and not value:
             raise ConfigError(f"{word} needs a value")

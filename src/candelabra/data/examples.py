@@ -74,7 +74,7 @@ def to_examples(
     good, faults = _parsed(table, parse, cells, leave_out=absent)
     counts = dict(Counter(fault.rule for fault in faults.values()).most_common())
     if faults and on_bad_row == "error":
-        raise DataError(_complaint(table, faults, counts))
+        raise DataError(_complaint(table, faults, counts, learnt=roles[-1] in LEARNT))
     if absent:
         counts[NO_LABEL] = len(absent)
     return _gather(list(good.values()), list(good)), counts
@@ -113,14 +113,15 @@ def _roles(columns: Mapping[str, str]) -> tuple[str, ...]:
     raise DataError(f"columns must name {shapes}, found {{{', '.join(columns)}}}")
 
 
-def _complaint(table: Table, faults: Mapping[int, BadRowError], counts: Mapping[str, int]) -> str:
+def _complaint(
+    table: Table, faults: Mapping[int, BadRowError], counts: Mapping[str, int], *, learnt: bool
+) -> str:
     first = min(faults)
     message = f"{table.where}, {table.locate(first)}: {faults[first]}"
     by_rule = ", ".join(f"{rule} {count}" for rule, count in counts.items())
-    return (
-        f"{message}. Bad rows: {len(faults)} of {len(table)} ({by_rule}); "
-        "on_bad_row=skip drops and counts them"
-    )
+    # What is only answered has an answer for each row, and no command has that key.
+    way_out = "on_bad_row=skip drops and counts them" if learnt else "every row is to be answered"
+    return f"{message}. Bad rows: {len(faults)} of {len(table)} ({by_rule}); {way_out}"
 
 
 def _gather(good: Sequence[Row], rows: list[int]) -> Examples:

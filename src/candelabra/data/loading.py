@@ -171,12 +171,24 @@ def _with_validation(
     is_number = isinstance(part, (int, float)) and not isinstance(part, bool)
     size = (round(part * len(train)) if isinstance(part, float) else part) if is_number else 0
     if not 0 < size < len(train):
-        raise DataError(
-            f"validation={part} of {len(train)} train rows leaves an empty split; "
-            "it must be a fraction between 0 and 1, or a count of rows"
-        )
+        raise DataError(_no_validation(part, size, num_rows=len(train)))
     rest, drawn = carve(strata_of(train, labels), size, seed)
     return {**splits, "train": train.take(rest), "validation": train.take(drawn)}
+
+
+def _no_validation(part: object, size: int, *, num_rows: int) -> str:
+    of_train = f"validation={part} of {num_rows} train row{'s' if num_rows != 1 else ''}"
+    if num_rows < 2:
+        return f"{of_train}: there must be at least 2 rows, one to learn from and one to hold out"
+    if size == 0 and isinstance(part, float) and part > 0:
+        return (
+            f"{of_train} would be 0 rows; from 1 to {num_rows - 1} rows can be held out, for "
+            "instance by validation=1"
+        )
+    return (
+        f"{of_train} leaves an empty split; it must be a fraction between 0 and 1, or a count from "
+        f"1 to {num_rows - 1} rows"
+    )
 
 
 def _limited(

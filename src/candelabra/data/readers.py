@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candelabra.data.table import BadRowError, Table, at_lines, shown
+from candelabra.data.table import BadRowError, Table, at_lines, row_place, shown
 from candelabra.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -69,14 +69,16 @@ def read_table(path: str | Path, layout: Layout | None = None) -> Table:
 
 
 def read_lines(path: Path) -> Table:
-    """Reads plain text, a row a line, as the column `text`.
+    """Reads plain text, a row a line, as the column `text`; blank lines at its end are none.
 
     Raises:
         DataError: The file is missing, empty or no UTF-8.
     """
     if not path.is_file():
         raise DataError(f"{path}: missing file")
-    rows = [line for _, line in _lines(_read_text(path).removesuffix("\n"))]
+    rows = [line for _, line in _lines(_read_text(path))]
+    while not rows[-1].strip():
+        del rows[-1]
     return Table({"text": rows}, str(path), at_lines(range(1, len(rows) + 1)))
 
 
@@ -179,7 +181,7 @@ def _records(reader: Any, where: str) -> Iterator[tuple[int, list[Any]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            place = f"row {row} (line {line})" if row >= 0 else "line 1"
+            place = row_place(row, f"line {line}") if row >= 0 else "line 1"
             raise DataError(f"{where}, {place}: broken csv: {error}") from error
         if cells is None:
             return
@@ -274,7 +276,7 @@ def _read_folder(path: Path, layout: Layout) -> Table:
         "label": [labels[file.parent.name] for file in files],
     }
     names = [f"{file.parent.name}/{file.name}" for file in files]
-    return Table(columns, str(path), lambda row: f"row {row} ({names[row]})")
+    return Table(columns, str(path), lambda row: row_place(row, names[row]))
 
 
 def _labels_of(path: Path, subfolders: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:

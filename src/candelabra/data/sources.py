@@ -93,13 +93,14 @@ class Files:
         """Raises DataError if a file is missing or has an extension that we do not read."""
         for split in SPLITS:
             path = self.path(split)
-            if path is not None and self.folder is None and not path.exists():
+            if path is None:
+                continue
+            if self.folder is None and not path.is_absolute() and not path.exists():
                 raise DataError(
                     f"{path}: missing file ({split}): no folder was given, for instance by "
                     f"data_dir=FOLDER, and {Path.cwd()} has none"
                 )
-            if path is not None:
-                check_path(path)
+            check_path(path)
 
     def path(self, split: str) -> Path | None:
         """The file of a split."""
@@ -206,7 +207,8 @@ class FilesOrHub:
         if not folder.is_dir():
             raise DataError(f"data_dir={self.data_dir}: no such folder")
         for split, file in self.files.items():
-            if not (folder / file).exists():
+            # Of an absolute path `Files` tells, without a word of data_dir.
+            if not (folder / file).exists() and not Path(file).is_absolute():
                 raise DataError(f"data_dir={self.data_dir}: missing file {file!r} ({split})")
         return self.source.check()
 

@@ -43,13 +43,14 @@ class Table:
     Attributes:
         columns: Cells by column; all columns have the same length.
         where: The file, folder or data set, as messages name it.
-        locate: Says where a row stands, such as `row 7 (line 9)`; rows count from 0, lines from 1.
+        locate: Says where a row stands, such as `row 7 (counted from 0; line 9)`. Rows count
+            from 0, as those of a Hugging Face data set; lines from 1, as in an editor.
         faults: Rows that could not be read; their cells are None.
     """
 
     columns: dict[str, list[Any]]
     where: str
-    locate: Callable[[int], str] = "row {}".format
+    locate: Callable[[int], str] = lambda row: row_place(row)
     faults: Mapping[int, BadRowError] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -74,9 +75,14 @@ class Table:
         return self.columns[name]
 
 
+def row_place(row: int, *more: str) -> str:
+    """Where a row stands, for a message; `more` says it in other words, such as a line."""
+    return f"row {row} ({'; '.join(['counted from 0', *more])})"
+
+
 def at_lines(lines: Sequence[int]) -> Callable[[int], str]:
     """A `locate` for rows that start on these lines."""
-    return lambda row: f"row {row} (line {lines[row]})"
+    return lambda row: row_place(row, f"line {lines[row]}")
 
 
 def shown(value: object) -> str:
