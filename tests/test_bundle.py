@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -142,6 +144,29 @@ def test_predicts_one_text_or_many(bundle: Bundle) -> None:
     assert bundle.predict(TEXTS[0]) == bundle.predict([TEXTS[0]])
     assert [answer["text"] for answer in bundle.predict(TEXTS)] == TEXTS
     assert [answer["text"] for answer in bundle.predict(TEXTS[::-1])] == TEXTS[::-1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (3, "texts must be a text or a sequence of texts, found int: 3"),
+        (None, "texts must be a text or a sequence of texts, found NoneType: None"),
+        (b"a film", "texts must be a text or a sequence of texts, found bytes: b'a film'"),
+        ({"text": "a film"}, "texts must be a text or a sequence of texts, found dict: {'text'"),
+        (["a film", 3], "texts must hold nothing but texts, found int at position 1: 3"),
+        ([None], "texts must hold nothing but texts, found NoneType at position 0: None"),
+    ],
+)
+def test_what_is_no_text_is_named(texts: Any, message: str, bundle: Bundle) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        bundle.predict(texts)
+
+
+def test_any_sequence_of_texts_is_answered(bundle: Bundle) -> None:
+    expected = bundle.predict(TEXTS)
+    assert bundle.predict(tuple(TEXTS)) == expected
+    assert bundle.predict(np.array(TEXTS)) == expected
+    assert bundle.predict(text for text in TEXTS) == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])

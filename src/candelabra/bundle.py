@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ class Bundle:
 
     def predict(
         self,
-        texts: str | Sequence[str],
+        texts: str | Iterable[str],
         *,
         batch_size: int = 64,
         precision: str = "32-true",
@@ -105,8 +105,11 @@ class Bundle:
             One dict for each text: `text`, and each task's answer. Classification: `label`,
             `score`, `probabilities`. Tagging: spans with `text`, `type`, `score`, `start`, `end`
             (characters).
+
+        Raises:
+            TypeError: `texts` is neither a text nor several.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = _checked_texts(texts)
         answers: list[dict[str, Any]] = [{"text": text} for text in texts]
         if not texts:
             return answers
@@ -136,6 +139,20 @@ class Bundle:
             task: self.model.head(task).describe(logits[task], batch.first_BW, examples)
             for task in self.model.heads
         }
+
+
+def _checked_texts(texts: object) -> list[str]:
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
+        found = f"{type(texts).__name__}: {texts!r}"
+        raise TypeError(f"texts must be a text or a sequence of texts, found {found}")
+    listed = list(texts)
+    for place, text in enumerate(listed):
+        if not isinstance(text, str):
+            found = f"{type(text).__name__} at position {place}: {text!r}"
+            raise TypeError(f"texts must hold nothing but texts, found {found}")
+    return listed
 
 
 def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") -> Bundle:
