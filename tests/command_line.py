@@ -18,6 +18,12 @@ from typing import Any
 import candelabra
 from candelabra.cli import main
 
+HEAVY = ("torch", "transformers", "pytorch_lightning", "datasets", "wandb", "torchmetrics")
+HEAVY_AFTER = (
+    "import sys; from candelabra.cli import main; status = main(sys.argv[1:]); "
+    f"print('heavy:', *(name for name in {HEAVY} if name in sys.modules)); sys.exit(status)"
+)
+"""A program that runs a command, and says at last which heavy libraries it has imported."""
 SOURCE = str(Path(candelabra.__file__).parents[1])
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import Done, called, started
+from command_line import HEAVY_AFTER, Done, called, python
 from stand_ins import texts_and_labels, tokens_and_tags
 
 TAGS = ["O", "B-Actor", "I-Actor"]
@@ -132,10 +132,12 @@ def test_names_file_row_and_rule(case: str, tmp_path: Path) -> None:
     assert_not_trained(tmp_path / "run", parts)
 
 
-def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_a_broken_row_is_named_before_anything_heavy_is_imported(tmp_path: Path) -> None:
     yaml, name, write, parts = CASES["unknown tag"]
     write(tmp_path / name)
-    done = started("train", *overrides(tmp_path, yaml, tmp_path / name), folder=tmp_path)
+    given = overrides(tmp_path, yaml, tmp_path / name)
+    done = python("-c", HEAVY_AFTER, "train", *given, folder=tmp_path)
+    assert done.out.splitlines()[-1].split() == ["heavy:"]
     assert_refused(done, parts, file=tmp_path / name)
     assert_not_trained(tmp_path / "run", parts)
 

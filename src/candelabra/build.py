@@ -1,4 +1,4 @@
-"""Config -> objects. Beside the command line, the only importer of Hydra.
+"""Config -> objects. Beside `reading` and the command line, the only importer of Hydra.
 
 A node's `_target_` names a class or function; what is known only later (widths, labels, task
 names) is given to it here.
@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from candelabra.data.collate import TokenizedSplit
-from candelabra.data.loading import TaskData, load_task
+from candelabra.data.loading import TaskData
 from candelabra.data.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.errors import ConfigError, nearest
@@ -38,34 +38,12 @@ from candelabra.training.task_gradients import check_possible
 from candelabra.transfer import start_from
 
 Node = Mapping[str, Any]
-DATA_KEYS = (
-    "columns",
-    "labels",
-    "limit",
-    "validation",
-    "split_seed",
-    "on_bad_row",
-    "missing_labels",
-)
 TokenizedTasks = dict[str, dict[str, TokenizedSplit]]
 
 
 def backbone(node: Node) -> Backbone:
     """The encoder and its tokenizer, not loaded yet."""
     return instantiate(node)
-
-
-def tasks_data(tasks: Mapping[str, Node], *, only: str | None = None) -> dict[str, TaskData]:
-    """Loads and validates every task's rows; of one split, where `only` names it."""
-    return {
-        name: load_task(
-            name,
-            source=instantiate(task["source"]),
-            only=only,
-            **{key: task[key] for key in DATA_KEYS if key in task},
-        )
-        for name, task in tasks.items()
-    }
 
 
 def tokenized_tasks(

@@ -15,6 +15,7 @@ from candelabra.config import plain, run_id_of
 from candelabra.errors import Ended, TrainingError
 from candelabra.hydra_messages import building
 from candelabra.launching import rank
+from candelabra.reading import tasks_data
 from candelabra.report import show
 from candelabra.training.run_folder import RunFolder
 
@@ -81,6 +82,11 @@ def run(
 
 def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -> dict[str, float]:
     """Data, model, trainer, fit, test, bundle: the one path from configuration to result."""
+    config = plain(cfg)
+    with building():
+        data = tasks_data(cfg.tasks)
+
+    # The rows are good; from here on imports take seconds.
     import pytorch_lightning as pl
     import torch
 
@@ -90,7 +96,6 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
     from candelabra.training import drift
     from candelabra.training.tracking import tracked
 
-    config = plain(cfg)
     quiet()
     device = hardware.device_type(cfg.trainer.accelerator)
     # A resumed run keeps its precision, also on a machine that would choose another.
@@ -100,7 +105,6 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
 
     with building():
         backbone = build.backbone(cfg.encoder)
-        data = build.tasks_data(cfg.tasks)
         fingerprints = {name: task.fingerprint for name, task in data.items()}
         if cfg.init_from is not None:
             fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import EvaluateConfig, plain, register
 from candelabra.errors import ConfigError, DataError, MissingSplitError
+from candelabra.reading import tasks_data
 from candelabra.rules import at_least, one_of, unknown
 from candelabra.trusted import checked_folder
 
@@ -115,12 +116,10 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
 
 def data_of(tasks: Mapping[str, Any], split: str) -> dict[str, TaskData]:
     """The split of every task that has it; the others are named and left out."""
-    from candelabra import build
-
     data: dict[str, TaskData] = {}
     for name, task in tasks.items():
         try:
-            data |= build.tasks_data({name: task}, only=split)
+            data |= tasks_data({name: task}, only=split)
         except MissingSplitError as error:
             print(f"left out: {error}", file=sys.stderr)
     if not data:

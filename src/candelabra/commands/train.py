@@ -181,7 +181,7 @@ def single(
             raise SystemExit(status)
         return None
 
-    # Hydra's own logging is up; from here on imports take seconds.
+    # Hydra's own logging is up.
     from candelabra.running import run
 
     metrics = run(cfg, folder, overrides, config_dirs=given_config_dirs(), resume=resume)
