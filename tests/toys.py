@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from candelabra.data.balancing import proportional
+from candelabra.data.cells import joined_words
 from candelabra.data.collate import TokenizedSplit
-from candelabra.data.examples import joined_words
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.schedule import Schedule
 from candelabra.data.steps import joint

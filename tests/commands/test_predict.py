@@ -123,7 +123,7 @@ def test_many_texts_keep_their_order(
     assert [answer["text"] for answer in lines(tmp_path / "out.jsonl")] == texts
 
 
-@pytest.mark.parametrize("end", ["", "\n\n", "\n \n\t\r\n"])
+@pytest.mark.parametrize("end", ["", "\n\n", "\n \n\t\r\n", "\n\u2003\n"])
 def test_blank_lines_at_the_end_of_a_text_file_are_no_texts(
     end: str, run: Run, tmp_path: Path
 ) -> None:

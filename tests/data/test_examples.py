@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from candelabra.data.examples import NO_LABEL, OnBadRow, joined_words, to_examples
+from candelabra.data.examples import NO_LABEL, OnBadRow, to_examples
 from candelabra.data.readers import read_table
 from candelabra.data.table import Table
 from candelabra.errors import DataError
@@ -202,16 +200,6 @@ def test_ids_not_in_bio_pairs_are_understood() -> None:
     table = Table({"tokens": [["a", "b"]], "tags": [[1, 4]]}, "f")
     with pytest.raises(DataError, match="stray I- tag: 'I-Year' of word 1 follows 'B-Genre'"):
         to_examples(table, WORDS, labels)
-
-
-WORD = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
-
-
-@given(st.lists(WORD, min_size=1))
-def test_spans_cut_the_words_out_of_the_text(words: list[str]) -> None:
-    text, spans = joined_words(words)
-    assert [text[start:end] for start, end in spans] == words
-    assert text == " ".join(words)
 
 
 def test_rows_without_a_label_are_left_out_and_counted_apart() -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from candelabra.data.examples import to_examples
-from candelabra.data.readers import Layout, read_table
+from candelabra.data.layout import Layout
+from candelabra.data.readers import read_table
 from candelabra.data.table import Table
 from candelabra.errors import DataError
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from candelabra.data.bio import OUTSIDE, RULE, is_tag, may_follow, parse_tag
+from candelabra.data.cells import Spans, checked_number, checked_text, joined_words
 from candelabra.data.labels import LabelIds, label_set
 from candelabra.data.table import BadRowError, Table, shown
 from candelabra.errors import DataError
@@ -19,7 +20,6 @@ NO_LABEL = "no label"
 """The rule by which rows without a label are counted where they may be left out."""
 NO_TAG = "_"
 """What stands for a missing tag in text files, where it is no tag itself."""
-Spans = list[tuple[int, int]]
 
 
 class Row(NamedTuple):
@@ -214,65 +214,6 @@ def _stray_steps(labels: Sequence[str]) -> set[tuple[int | None, int]]:
     return {
         (i, j) for i, before in befores for j, tag in enumerate(tags) if not may_follow(before, tag)
     }
-
-
-def checked_text(value: object, *, empty: str = "empty text") -> str:
-    """The text of a cell.
-
-    Args:
-        value: What stands in the cell.
-        empty: The rule that a text of nothing but white space breaks.
-
-    Raises:
-        BadRowError: It is no text, is empty, or was not UTF-8.
-    """
-    if not isinstance(value, str):
-        raise BadRowError("wrong type", f"text expected, found {shown(value)}")
-    if not value.strip():
-        raise BadRowError(empty, shown(value))
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        code = ord(value[error.start])
-        # Readers keep a byte that is not UTF-8 as U+DC00 plus that byte.
-        found = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"U+{code:04X}"
-        raise BadRowError("broken UTF-8", f"{found} at character {error.start}") from error
-    return value
-
-
-def checked_number(value: object) -> float:
-    """The number of a cell; csv holds nothing but text, so that numerals are read too.
-
-    Raises:
-        BadRowError: It is no number, or not finite.
-    """
-    try:
-        number = float(value) if isinstance(value, (int, float, str)) else math.nan
-    except (ValueError, OverflowError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise BadRowError("no number", f"a finite number expected, found {shown(value)}")
-    return number
-
-
-def joined_words(words: object) -> tuple[str, Spans]:
-    """Words joined by single spaces, and the (start, end) characters of each.
-
-    Raises:
-        BadRowError: It is no list of words, has none, or one of them is blank.
-    """
-    if not isinstance(words, list):
-        raise BadRowError("wrong type", f"a list of words expected, found {shown(words)}")
-    if not words:
-        raise BadRowError("no words", "an empty list")
-    spans, start = [], 0
-    for place, word in enumerate(words):
-        if not isinstance(word, str) or not word.strip():
-            rule = "blank word" if isinstance(word, str) else "wrong type"
-            raise BadRowError(rule, f"word {place} is {shown(word)}")
-        spans.append((start, start + len(word)))
-        start += len(word) + 1
-    return checked_text(" ".join(words)), spans
 
 
 SHAPES: dict[tuple[str, ...], Callable[[Sequence[str], bool], Parser]] = {

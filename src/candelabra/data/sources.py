@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from candelabra.data.readers import Layout, check_path, read_table
+from candelabra.data.layout import Layout
+from candelabra.data.readers import check_path, read_table
 from candelabra.data.table import Table
 from candelabra.errors import DataError, nearest
 

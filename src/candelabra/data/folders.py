@@ -1,0 +1,40 @@
+"""A folder tree of texts, a sub-folder for each label -> `Table`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from candelabra.data.layout import Layout
+from candelabra.data.table import Table, row_place
+from candelabra.data.text_files import decode
+from candelabra.errors import DataError, nearest
+
+
+def read_folder(path: Path, layout: Layout) -> Table:
+    """The `.txt` files of the sub-folders, as columns `text` and `label`.
+
+    Raises:
+        DataError: A sub-folder is missing, or there is no file.
+    """
+    labels = _labels_of(path, layout.subfolders)
+    files = [file for name in labels for file in sorted((path / name).glob("*.txt"))]
+    if not files:
+        raise DataError(f"{path}: empty: no .txt file in a sub-folder, one for each label")
+    columns = {
+        "text": [decode(file.read_bytes()).rstrip("\r\n") for file in files],
+        "label": [labels[file.parent.name] for file in files],
+    }
+    names = [f"{file.parent.name}/{file.name}" for file in files]
+    return Table(columns, str(path), lambda row: row_place(row, names[row]))
+
+
+def _labels_of(path: Path, subfolders: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
+    found = sorted(item.name for item in path.iterdir() if item.is_dir())
+    if subfolders is None:
+        return {name: name for name in found}
+    labels = dict(subfolders) if isinstance(subfolders, Mapping) else {n: n for n in subfolders}
+    for name in labels:
+        if name not in found:
+            raise DataError(f"{path}: missing sub-folder {name!r}{nearest(name, found)}")
+    return labels
