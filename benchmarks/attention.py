@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from candelabra.model.encoder import Encoder, Pretrained
+from candelabra.model.backbones import Pretrained
+from candelabra.model.encoder import Encoder
 from candelabra.records import Tokens
 
 SHAPES = {"training": ((16, 256), (16, 24)), "inference": ((8, 256), (64, 256), (64, 24))}

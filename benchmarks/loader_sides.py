@@ -25,7 +25,7 @@ from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.schedule import Schedule, StepFunction
 from candelabra.data.steps import alternate, joint
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
-from candelabra.model.encoder import Pretrained
+from candelabra.model.backbones import Pretrained
 from candelabra.records import Examples
 
 REVIEWS = "imdb"

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import PreTrainedTokenizerBase
 
-from candelabra.model.encoder import Tiny, package_folder
+from candelabra.model.backbones import Tiny, package_folder
 
 PACKAGES = (
     "candelabra",

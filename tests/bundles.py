@@ -11,15 +11,16 @@ from typing import Any
 import torch
 
 from candelabra.bundle import Bundle
-from candelabra.model.encoder import Tiny
-from candelabra.model.heads import ClassificationHead, TaggingHead
+from candelabra.model.backbones import Tiny
+from candelabra.model.heads import ClassificationHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FunctionPooling
+from candelabra.model.tagging import TaggingHead
 from candelabra.trusted import conf_dir
 
 LABELS = {"mood": ["NEGATIVE", "POSITIVE"], "who": ["O", "B-Actor", "I-Actor", "B-Year"]}
 MOOD = {"_target_": "candelabra.model.heads.ClassificationHead", "_partial_": True, "dropout": 0.1}
-WHO = {"_target_": "candelabra.model.heads.TaggingHead", "_partial_": True, "constrained": True}
+WHO = {"_target_": "candelabra.model.tagging.TaggingHead", "_partial_": True, "constrained": True}
 
 
 def pooling_node(name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ settings.load_profile("patient")
 @pytest.fixture(scope="session")
 def tokenizer() -> TextTokenizer:
     """The bundled tokenizer, with room for 32 tokens."""
-    from candelabra.model.encoder import Tiny
+    from candelabra.model.backbones import Tiny
 
     return Tiny(max_length=32).tokenizer()
 

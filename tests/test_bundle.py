@@ -17,7 +17,8 @@ from bundles import LABELS, MOOD, WHO, made
 from candelabra.bundle import Bundle, load
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import BundleError
-from candelabra.model.heads import MlpHead, TaggingHead
+from candelabra.model.heads import MlpHead
+from candelabra.model.tagging import TaggingHead
 from candelabra.trusted import conf_dir, trusted_targets
 from command_line import python
 from foreign_heads import OwnHead

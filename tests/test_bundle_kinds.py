@@ -11,7 +11,7 @@ import torch
 
 from candelabra.bundle import Bundle, load
 from candelabra.data.collate import TokenizedSplit
-from candelabra.model.encoder import Tiny
+from candelabra.model.backbones import Tiny
 from candelabra.training.predictions import PredictionWriter
 from candelabra.trusted import conf_dir
 from kinds import LABELS, kinds_model, kinds_module, kinds_splits

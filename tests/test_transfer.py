@@ -12,10 +12,12 @@ import torch
 import candelabra
 from bundles import LABELS, made, pooling_node
 from candelabra.errors import BundleError, ConfigError
-from candelabra.model.encoder import Encoder, Tiny
-from candelabra.model.heads import ClassificationHead, TaggingHead
+from candelabra.model.backbones import Tiny
+from candelabra.model.encoder import Encoder
+from candelabra.model.heads import ClassificationHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling
+from candelabra.model.tagging import TaggingHead
 from candelabra.transfer import check_start, fingerprint, start_from
 from command_line import called
 

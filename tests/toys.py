@@ -20,10 +20,12 @@ from candelabra.data.steps import joint
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.spans import SpanMetrics
-from candelabra.model.encoder import Encoder, Tiny
-from candelabra.model.heads import ClassificationHead, Head, TaggingHead
+from candelabra.model.backbones import Tiny
+from candelabra.model.encoder import Encoder
+from candelabra.model.heads import ClassificationHead, Head
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FunctionPooling, mean
+from candelabra.model.tagging import TaggingHead
 from candelabra.objective.losses import cross_entropy
 from candelabra.objective.weighting.fixed import Fixed
 from candelabra.records import Examples

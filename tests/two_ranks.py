@@ -15,7 +15,7 @@ from torch import Tensor
 
 from candelabra.data.steps import alternate
 from candelabra.model.adapters import Adapters, Lora, NoAdapters
-from candelabra.model.encoder import Tiny
+from candelabra.model.backbones import Tiny
 from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import FreezeNothing
 from candelabra.model.freeze.freezer import Freezer

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
-from candelabra.model.encoder import Tiny
+from candelabra.model.backbones import Tiny
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling
 from candelabra.objective.weighting import gram

@@ -24,7 +24,8 @@ from candelabra.data.loading import TaskData
 from candelabra.data.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.errors import ConfigError, nearest
-from candelabra.model.encoder import Backbone, Encoder
+from candelabra.model.backbones import Backbone
+from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler

@@ -31,7 +31,8 @@ from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import BundleError, ConfigError, UserError
 from candelabra.files import write_json
 from candelabra.model.adapters import adapter_state, base_state
-from candelabra.model.encoder import Encoder, Pretrained
+from candelabra.model.backbones import Pretrained
+from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel, assemble
 from candelabra.records import Examples
 from candelabra.trusted import NAME, check_targets, checked_folder, read_json

@@ -20,7 +20,7 @@ from candelabra.data.tokens import (
     tail,
     tokenize_cached,
 )
-from candelabra.model.encoder import package_folder
+from candelabra.model.backbones import package_folder
 from toys import BUNDLED, sentences, tagged
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))

@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from torch import Tensor
 
-from candelabra.model.heads import (
-    ClassificationHead,
-    Head,
-    MlpHead,
-    TaggingHead,
-    TaggingMlpHead,
-    spans,
-)
+from candelabra.model.heads import ClassificationHead, Head, MlpHead
 from candelabra.model.pooling import mean
+from candelabra.model.tagging import TaggingHead, TaggingMlpHead, spans
 from candelabra.records import IGNORED, Encoded
 from toys import sentences, tagged
 

@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.errors import TrainingError
-from candelabra.model.encoder import Tiny
+from candelabra.model.backbones import Tiny
 from candelabra.training.checkpoints import (
     RESUME_FILE,
     AtomicCheckpointIO,

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candelabra.model.heads import Loss, TaggingHead
+from candelabra.model.heads import Loss
+from candelabra.model.tagging import TaggingHead
 from candelabra.model.viterbi import bio_constraints
 from candelabra.records import IGNORED, Batch
 

