@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -207,7 +210,7 @@ BUILT = {
     "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),
     "argument of the trainer": (["+trainer.foo=1"], ["Trainer", "'foo'", "(trainer)"]),
     "argument of the optimizer": (["+optimizer.foo=1"], ["adamw()", "'foo'"]),
-    "learning rate": (["optimizer.lr=-1"], ["nvalid learning rate: -1"]),
+    "learning rate": (["optimizer.lr=-1"], ["optimizer.lr must be a number above 0, got -1"]),
     "accelerator": (["trainer.accelerator=foo"], ["accelerator='foo'"]),
     "positions": (["encoder.max_length=9999"], ["encoder.max_length must be at most 512"]),
     "float16 on a CPU": (
@@ -254,3 +257,17 @@ def test_runs_from_any_folder(tmp_path: Path) -> None:
     assert (run / "bundle" / "config.json").is_file()
     assert f"run folder: {run.absolute()}" in done.out
     assert "Traceback" not in done.err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As in `candelabra predict ... | head`."""
+    command = [sys.executable, "-m", "candelabra", "train", "--help"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

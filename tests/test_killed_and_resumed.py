@@ -96,7 +96,7 @@ def killed_and_resumed(forks: Forks, name: str, *points: str) -> Path:
         assert json.loads((folder / "run.json").read_text())["status"] == record
         lines = done.err.strip().splitlines()
         assert len(lines) == len(parts), done.err
-        assert all(part in line for part, line in zip(parts, lines, strict=True))
+        assert all(part in line for part, line in zip(parts, lines, strict=True)), done.err
         assert_metrics_reach_the_checkpoint(folder)
         words = [f"resume={folder}", "allow=[killing.Kill]"]
     done = forks("train", *words)

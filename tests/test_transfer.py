@@ -134,7 +134,9 @@ def test_a_head_that_would_read_something_else_is_new(
 def test_another_encoder_is_refused(bundle: Path) -> None:
     model = fresh(width=8)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    with pytest.raises(ConfigError, match=r"its encoder is not the run's: .* \[16\] .* \[8\] here"):
+    with pytest.raises(
+        ConfigError, match=r"its encoder is not the run's: .* \[16\] .* \[8\] here; encoder="
+    ):
         start_from(model, str(bundle), config=CONFIG, labels=LABELS)
     assert all(torch.equal(t, before[key]) for key, t in model.state_dict().items())
 

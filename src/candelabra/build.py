@@ -214,7 +214,10 @@ def _fitting_objectives(
         try:
             head.check(objective.loss)
         except ValueError as error:
-            raise ConfigError(f"tasks.{name}.loss: {error}") from error
+            raise ConfigError(
+                f"tasks.{name}.loss: {error}; a {type(head).__name__} takes loss@tasks.{name}.loss="
+                f"{', '.join(head.takes)}"
+            ) from error
     return found
 
 

@@ -30,7 +30,7 @@ commands:
 Overrides are Hydra's: `group=option` picks a file of conf/, `key=value` sets a value.
 """
 
-INTERRUPTED, TERMINATED, WRONG_INPUT = 130, 143, 2
+INTERRUPTED, CLOSED_PIPE, TERMINATED, WRONG_INPUT = 130, 141, 143, 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,13 +66,20 @@ def _run(command: str, overrides: list[str]) -> int:
             module = importlib.import_module(f"candelabra.commands.{command}")
             if {"-h", "--help"} & set(overrides):
                 print(module.HELP)
-                return 0
-            return module.main(overrides)
+                status = 0
+            else:
+                status = module.main(overrides)
+            sys.stdout.flush()  # a closed pipe is met here, and not when the interpreter ends
+            return status
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         print("candelabra: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `| head` does; nothing is left to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
 
 
 def _fail(message: str) -> int:

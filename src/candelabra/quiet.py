@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
+from typing import Any
 
 IRRELEVANT = (
     r".*treespec, LeafSpec.*",  # Lightning's own use of torch
@@ -29,3 +31,10 @@ def quiet() -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message=message)
+    sys.unraisablehook = _said_already
+
+
+def _said_already(unraisable: Any) -> None:
+    """A loader that is taken down meets a worker's death again; the run's error has told it."""
+    if "DataLoader worker" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)

@@ -90,7 +90,10 @@ def start_from(
     encoder, rest = (_tensors(root / name) for name in WEIGHTS)
     differs = _take(model.encoder.backbone, encoder)
     if differs:
-        raise ConfigError(f"init_from={folder}: its encoder is not the run's: {differs}")
+        raise ConfigError(
+            f"init_from={folder}: its encoder is not the run's: {differs}; encoder= has to name "
+            "the one that it was trained from"
+        )
     found = {"encoder": BUNDLE}
     for task in model.heads:
         if heads is not None and task not in heads:

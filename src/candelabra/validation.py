@@ -77,6 +77,9 @@ def validate(cfg: DictConfig) -> None:
     accumulate = cfg.trainer.accumulate_grad_batches
     at_least("trainer.accumulate_grad_batches", accumulate, 1)
     _check_limits(cfg)
+    rate = cfg.optimizer.get("lr", 1.0)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
+        raise ConfigError(f"optimizer.lr must be a number above 0, got {rate!r}")
     if not cfg.tasks:
         raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
     if cfg.batch_size < len(cfg.tasks) * accumulate:

@@ -6,6 +6,8 @@ import io
 import os
 import pickle
 import resource
+import signal
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,3 +221,24 @@ def test_no_file_out_of_the_folder_is_removed(toys: Splits, tmp_path: Path) -> N
             **settings,
         )
     assert precious.read_text() == "precious"
+
+
+def test_a_death_is_told_when_the_checkpoint_is_written(tmp_path: Path) -> None:
+    """torch's handler raises; inside of a write it would spoil that."""
+
+    def tell(*_: object) -> None:
+        raise RuntimeError("a worker is dead")
+
+    class Dies:
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            signal.raise_signal(signal.SIGCHLD)
+            return (dict, ())
+
+    before = signal.signal(signal.SIGCHLD, tell)
+    try:
+        with pytest.raises(RuntimeError, match="a worker is dead"):
+            AtomicCheckpointIO().save_checkpoint({"dies": Dies()}, tmp_path / "resume.ckpt")
+        assert signal.getsignal(signal.SIGCHLD) is tell
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert zipfile.is_zipfile(tmp_path / "resume.ckpt")

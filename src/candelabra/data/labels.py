@@ -118,6 +118,8 @@ class LabelIds:
             return self._numbered(int(value))
         if not isinstance(value, str):
             found = f"{shown(value)} where a name or a number of a {self.kind} is expected"
+            if value is None and self.kind == "label":
+                found += "; missing_labels=skip leaves rows without one out"
             raise BadRowError("wrong type", found)
         if value not in self.ids and value.isdecimal():
             return self._numbered(int(value))

@@ -143,6 +143,8 @@ class CrfHead(TaggingHead):
         transition_lr: Learning rate of the scores of steps between tags.
     """
 
+    takes = ("cross_entropy",)
+
     def __init__(
         self,
         width: int,

@@ -23,6 +23,16 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits, targets) -> the sum over the counted units."""
 
 
+CLASS_LOSSES = (
+    "cross_entropy",
+    "label_smoothing",
+    "focal",
+    "class_balanced",
+    "logit_adjustment",
+)
+"""Losses of one label, by their options' names."""
+
+
 class Head(nn.Module, ABC):
     """What a task adds to the encoder.
 
@@ -32,10 +42,12 @@ class Head(nn.Module, ABC):
 
     Attributes:
         pools: Whether it reads the sentence embedding.
+        takes: The options of the loss group that can train it.
         learns: The role of the column that it learns from; None is not checked.
     """
 
     pools = True
+    takes: tuple[str, ...] = CLASS_LOSSES
     learns: str | None = None
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:

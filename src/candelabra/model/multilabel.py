@@ -30,6 +30,7 @@ class MultiLabelHead(PooledHead):
     """
 
     learns = "labels"
+    takes = ("binary_cross_entropy",)
 
     def __init__(
         self, width: int, labels: Sequence[str], *, dropout: float = 0.1, threshold: float = 0.5

@@ -27,6 +27,7 @@ class RegressionHead(PooledHead):
     """
 
     learns = "number"
+    takes = ("squared_error",)
 
     def __init__(self, width: int, labels: Sequence[str] = (), *, dropout: float = 0.1) -> None:
         super().__init__(width, labels, num_outputs=1, dropout=dropout)

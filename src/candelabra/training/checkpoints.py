@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -47,6 +51,26 @@ def read_checkpoint(path: Path, *, map_location: Any = None) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def deaths_wait() -> Iterator[None]:
+    """A worker that dies is told afterwards.
+
+    torch raises in whatever the main thread does at that time; inside `torch.save` that would be
+    taken for a failed write, or end the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    deaths: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGCHLD, lambda *death: deaths.append(death))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    if deaths and callable(before):
+        before(*deaths[-1])
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's files, but written whole or not at all, and read as data alone."""
 
@@ -58,14 +82,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             TrainingError: It cannot be written; what stood there before still does.
         """
+        with deaths_wait():
+            self._write(checkpoint, Path(path))
+
+    def _write(self, checkpoint: dict[str, Any], path: Path) -> None:
         try:
-            remove_drafts(Path(path))
-            with replacing(Path(path)) as stream:
+            remove_drafts(path)
+            with replacing(path) as stream:
                 torch.save(checkpoint, stream)
         except (OSError, RuntimeError) as error:
             # torch makes a RuntimeError of a full disk, which speaks of positions.
             reason = error.__context__ if isinstance(error.__context__, OSError) else error
-            stands = "the previous one stands" if Path(path).exists() else "there is none yet"
+            stands = "the previous one stands" if path.exists() else "there is none yet"
             raise TrainingError(
                 f"the checkpoint {path} could not be written ({reason}); {stands}"
             ) from error
