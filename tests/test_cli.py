@@ -119,6 +119,7 @@ CASES = {
         ["pooling=null"],
         ["pooling takes the name of an option, got 'null'", "mean_sqrt_len"],
     ),
+    "learning rate": (["optimizer.lr=-1"], ["optimizer.lr must be a number above 0, got -1"]),
     "number for a group": (["freeze=3"], ["freeze takes the name of an option, got '3'"]),
     "no task": (["~tasks.sentiment", "~tasks.movie"], ["tasks must hold at least one task"]),
     "ghost task": (
@@ -210,7 +211,6 @@ BUILT = {
     "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),
     "argument of the trainer": (["+trainer.foo=1"], ["Trainer", "'foo'", "(trainer)"]),
     "argument of the optimizer": (["+optimizer.foo=1"], ["adamw()", "'foo'"]),
-    "learning rate": (["optimizer.lr=-1"], ["optimizer.lr must be a number above 0, got -1"]),
     "accelerator": (["trainer.accelerator=foo"], ["accelerator='foo'"]),
     "positions": (["encoder.max_length=9999"], ["encoder.max_length must be at most 512"]),
     "float16 on a CPU": (
