@@ -81,10 +81,13 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 
 
 def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    for name in (".x.txt.1.tmp", ".x.txt.22.tmp", "x.txt", ".other.1.tmp", "x.tmp"):
+    (tmp_path / "below").mkdir()
+    for name in (".x.txt.1.tmp", "below/.y.ckpt.22.tmp", "x.txt", ".hidden.1", "below/x.tmp"):
         (tmp_path / name).write_text("")
-    remove_drafts(tmp_path / "x.txt")
-    assert sorted(file.name for file in tmp_path.iterdir()) == [".other.1.tmp", "x.tmp", "x.txt"]
+    (tmp_path / ".link.3.tmp").symlink_to(tmp_path / "x.txt")
+    remove_drafts(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"x.txt", ".hidden.1", "below", "below/x.tmp"}
 
 
 def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:

@@ -178,19 +178,18 @@ def test_a_run_is_killed_until_it_is_done(forks: Forks, unbroken: Callable[[str]
     """Wherever its time is over, in W&B's hands or anywhere else."""
     random, folder = Random(0), forks.folder / "again and again"
     words = [*COMMON, *CONFIGURATIONS["float32"], f"hydra.run.dir={folder.name}"]
-    lives = 0
-    while lives < 60:
+    lives, record = 0, {"status": "not begun"}
+    while lives < 60 and record["status"] != "finished":
         if (folder / "checkpoints" / "resume.ckpt").exists():
             words = [f"resume={folder}", "allow=[killing.Kill]"]
-        at = f"{MILLISECONDS}:{random.randrange(50, 500)}"
+        # Longer lives from time to time: a slow machine gets to a checkpoint, too.
+        at = f"{MILLISECONDS}:{random.randrange(50, 300 + 100 * lives)}"
         done = forks("train", *words, **{POINT: at})
-        if done.status == 0:
-            break
-        assert done.status == KILLED, done.err
+        assert done.status in (0, KILLED), done.err
+        record = json.loads((folder / "run.json").read_text())
         lives += 1
     assert lives > 2
     assert_same(folder, unbroken("float32"))
-    record = json.loads((folder / "run.json").read_text())
     links = [link.name for link in (forks.folder / "outputs" / "wandb").glob("offline-run-*")]
     assert len([name for name in links if name.endswith(record["run_id"])]) > 2
 

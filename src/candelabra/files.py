@@ -41,9 +41,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_drafts(path: Path) -> None:
-    """Removes what killed processes left of unfinished writes of `path`."""
-    for draft in path.parent.glob(DRAFT.format(name=path.name, process="*")):
+def remove_drafts(folder: Path) -> None:
+    """Removes what killed processes left of unfinished writes in a folder and below it."""
+    for draft in folder.rglob(DRAFT.format(name="*", process="*")):
         draft.unlink(missing_ok=True)
 
 

@@ -75,13 +75,6 @@ def test_a_full_disk_names_the_file_and_leaves_the_last_one(tmp_path: Path, befo
     assert not before or checkpoints.load_checkpoint(file)["steps_done"] == 1
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    for name in (".x.ckpt.123.tmp", ".other.ckpt.123.tmp"):
-        (tmp_path / name).write_bytes(b"half")
-    AtomicCheckpointIO().save_checkpoint(WHOLE, tmp_path / "x.ckpt")
-    assert {file.name for file in tmp_path.iterdir()} == {"x.ckpt", ".other.ckpt.123.tmp"}
-
-
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # before torch refuses it
 @pytest.mark.parametrize("wrap", [lambda canary: canary, lambda canary: {**WHOLE, "x": canary}])
 @pytest.mark.parametrize("by", [torch.save, pickle.dump])

@@ -33,6 +33,19 @@ def test_a_start_writes_what_identifies_the_run(folder: RunFolder) -> None:
     assert "ended" not in record
 
 
+def test_what_a_killed_process_left_is_removed_by_the_next(folder: RunFolder) -> None:
+    def leave() -> None:
+        for name in (".metrics.csv.7.tmp", "checkpoints/.resume.ckpt.7.tmp"):
+            (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder.path / name).write_bytes(b"half")
+        (folder.path / ".wandb.7.tmp").symlink_to("nowhere")
+
+    for begin in (lambda: folder.start(CONFIG, []), folder.go_on):
+        leave()
+        begin()
+        assert not list(folder.path.rglob("*.tmp"))
+
+
 def test_facts_add_up(folder: RunFolder) -> None:
     folder.start(CONFIG, [])
     folder.update(device="cpu", steps_per_epoch=4)

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from candelabra.errors import TrainingError
-from candelabra.files import remove_drafts, replacing
+from candelabra.files import replacing
 from candelabra.training.metrics_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 
@@ -87,7 +87,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def _write(self, checkpoint: dict[str, Any], path: Path) -> None:
         try:
-            remove_drafts(path)
             with replacing(path) as stream:
                 torch.save(checkpoint, stream)
         except (OSError, RuntimeError) as error:

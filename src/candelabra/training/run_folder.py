@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from candelabra.files import write_json, write_text
+from candelabra.files import remove_drafts, write_json, write_text
 
 PACKAGES = (
     "candelabra",
@@ -51,6 +51,7 @@ class RunFolder:
     ) -> None:
         """Writes `config.yaml` (resolved) and `run.json` with the status `running`."""
         if self.writes:
+            remove_drafts(self.path)
             text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
             write_text(self.path / "config.yaml", text)
         self.update(
@@ -69,6 +70,8 @@ class RunFolder:
 
     def go_on(self) -> None:
         """Opens `run.json` again; what the first start wrote stays."""
+        if self.writes:
+            remove_drafts(self.path)
         for key in ("ended", "error"):
             self.record.pop(key, None)
         self.update(status="running", resumed=[*self.record.get("resumed", []), _now()])

@@ -21,7 +21,7 @@ from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
-from candelabra.files import DRAFT, remove_drafts
+from candelabra.files import DRAFT
 from candelabra.training.axes import GLOBAL_STEP, axis_of, examples_axis
 
 _log = logging.getLogger(__name__)
@@ -209,7 +209,6 @@ class WandbTracker(WandbLogger):
         link = self._run_dir / "wandb"
         try:
             self._run_dir.mkdir(parents=True, exist_ok=True)
-            remove_drafts(link)
             new = link.with_name(DRAFT.format(name=link.name, process=os.getpid()))
             new.symlink_to(os.path.relpath(folder.resolve(), self._run_dir.resolve()))
             new.replace(link)
