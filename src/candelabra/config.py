@@ -44,6 +44,7 @@ class TrainConfig:
     on_bad_row: str = "error"
     init_from: str | None = None
     init_heads: list[str] | None = None
+    test: bool = True
     distill_frozen: float = 0.0
     group: str | None = None
     tags: list[str] = field(default_factory=list)

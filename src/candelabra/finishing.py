@@ -28,32 +28,45 @@ def pace(module: MultiTaskModule, seconds: float) -> dict[str, float]:
     return {"steps": module.steps_done, "fit_seconds": round(seconds, 3), **done}
 
 
-def test_best(
-    trainer: pl.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, folder: Path
-) -> dict[str, float]:
-    """Takes the weights with the best `val/score` and tests them.
+def take_best(trainer: pl.Trainer, module: MultiTaskModule) -> dict[str, float]:
+    """Takes the weights with the best `val/score`.
 
     Args:
         trainer: After its fit.
         module: Gets the best weights; keeps the last ones where no checkpoint watched the score.
+
+    Returns:
+        `val/...` of those weights.
+    """
+    best = best_checkpoint(trainer)
+    if best is None:
+        return module.val_scores()
+    checkpoint = read_checkpoint(best, map_location="cpu")
+    module.load_state_dict(checkpoint["state_dict"])
+    scores: dict[str, float] = checkpoint["scores"]
+    return scores
+
+
+def test(
+    trainer: pl.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, folder: Path
+) -> dict[str, float]:
+    """Tests the weights as they are.
+
+    Args:
+        trainer: After its fit.
+        module: With the weights to test.
         data: Tasks without a test split are left out.
         folder: The run folder; `predictions/` goes there.
 
     Returns:
-        `val/...` of those weights and `test/...`.
+        `test/...`.
     """
-    best = best_checkpoint(trainer)
-    scores = module.val_scores()
-    if best is not None:
-        checkpoint = read_checkpoint(best, map_location="cpu")
-        module.load_state_dict(checkpoint["state_dict"])
-        scores = checkpoint["scores"]
     tested = data.split("test")
     if not tested:
-        return scores
+        return {}
     trainer.callbacks.append(PredictionWriter(folder / "predictions", tested))  # type: ignore[attr-defined]
     trainer.test(module, datamodule=data, verbose=False, weights_only=True)
-    return {**scores, **scores_of(trainer, "test")}
+    return scores_of(trainer, "test")
 
 
 def best_checkpoint(trainer: pl.Trainer) -> Path | None:

@@ -143,7 +143,9 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
             drift.score_before(trainer, module, datamodule)
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         record.update(**finishing.pace(module, time.perf_counter() - started))
-        metrics = finishing.test_best(trainer, module, datamodule, record.path)
+        metrics = finishing.take_best(trainer, module)
+        if cfg.test:
+            metrics |= finishing.test(trainer, module, datamodule, record.path)
         if trainer.is_global_zero:
             record.metrics(metrics)
             finishing.bundle(config, model, tokenizer, labels, metrics).save(record.path / "bundle")
