@@ -190,6 +190,18 @@ def test_runs_are_ranked_and_failed_ones_stand_last() -> None:
     assert ["-", "-", "a=1", "failed:", "ValueError('x')", "f1"] in lines
 
 
+def test_overrides_that_all_runs_share_stand_below_the_table() -> None:
+    runs = [
+        {**run(f"r{seed}", 0.5, status="finished"), "overrides": ["a=[1]", f"seed={seed}", "b=2"]}
+        for seed in range(2)
+    ]
+    lines = render(report.sweep_table(runs, title="sweep"))
+    assert row(lines, "0.5000", "0.2500", "seed=1") == ["finished", "r1"]
+    assert row(lines, "all", "with") == ["a=[1]", "b=2"]
+    (line,) = [line for line in render(report.sweep_table(runs[:1], title="s")) if "r0" in line]
+    assert line[2:5] == ["a=[1]", "seed=0", "b=2"]
+
+
 def test_show_writes_a_long_line_whole(capsys: pytest.CaptureFixture[str]) -> None:
     path = "run folder: /" + "x" * 300
     report.show(Table("wide", title="t"), path)

@@ -121,8 +121,16 @@ def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
 
 
 def sweep_table(runs: Sequence[Mapping[str, Any]], *, title: str) -> Table:
-    """One row a run, the best `val/score` first; failed runs stand at the end with their error."""
-    table = Table(title=title, title_justify="left")
+    """One row a run, the best `val/score` first; failed runs stand at the end with their error.
+
+    Overrides that all runs share stand below the table.
+    """
+    shared = set.intersection(*(set(run["overrides"]) for run in runs)) if len(runs) > 1 else set()
+    if all(shared.issuperset(run["overrides"]) for run in runs):
+        shared = set()  # nothing tells them apart: such rows would be empty
+    caption = [word for word in runs[0]["overrides"] if word in shared]
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = Text(f"all with {' '.join(caption)}") if caption else None
     for column in ("val/score", "test/score"):
         table.add_column(column, justify="right")
     for column in ("overrides", "status", "folder"):
@@ -130,11 +138,12 @@ def sweep_table(runs: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     for run in ranked(runs):
         metrics = run["metrics"]
         status = run["status"] if "error" not in run else f"{run['status']}: {run['error']}"
+        own = [word for word in run["overrides"] if word not in shared]
         table.add_row(
             _number(metrics.get("val/score")),
             _number(metrics.get("test/score")),
             # As Text: an override or a message may hold brackets, which rich reads as markup.
-            *map(Text, (" ".join(run["overrides"]), status, run["folder"])),
+            *map(Text, (" ".join(own), status, run["folder"])),
         )
     return table
 
