@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from candelabra.sweep import Sweep, with_table
@@ -23,6 +24,8 @@ SMALL = [
     "trainer.limit_test_batches=2",
     "freeze=lower_layers",
 ]
+
+OPTUNA = ["hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweep.dir=s"]
 
 
 def swept(folder: Path, *overrides: str) -> Done:
@@ -95,6 +98,20 @@ def test_table_is_sorted_by_score(trials: Trials) -> None:
 def test_all_finished_is_success(trials: Trials) -> None:
     done = called("train", "-m", "seed=1,2", "hydra.sweep.dir=s")
     assert (done.status, done.err) == (0, "")
+
+
+def test_optuna_learns_from_the_scores(trials: Trials) -> None:
+    done = called("train", "-m", *OPTUNA, "seed=choice(1,2)", "hydra.sweeper.n_trials=4")
+    assert done.status == 0
+    best = yaml.safe_load(Path("s/optimization_results.yaml").read_text())
+    assert (best["best_params"], best["best_value"]) == ({"seed": 2}, 0.7)
+    assert len(table(Path("s"))) == 4
+
+
+def test_a_search_whose_trials_all_fail_ends_with_its_table(trials: Trials) -> None:
+    done = called("train", "-m", *OPTUNA, "seed=choice(3,4)", "hydra.sweeper.n_trials=2")
+    assert done.status == 1
+    assert [row["status"] for row in table(Path("s"))] == ["failed"] * 2
 
 
 def test_table_has_the_trials_of_this_start_only(trials: Trials) -> None:

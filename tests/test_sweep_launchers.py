@@ -118,20 +118,25 @@ def test_own_yamls_go_on_to_the_trials(trials: Trials, tmp_path: Path) -> None:
     assert trials.commands[0][-2:] == ["--config-dir", str(tmp_path / "mine")]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])
+@pytest.mark.parametrize(
+    ("word", "extra"),
+    [
+        ("hydra/launcher=joblib", "launchers"),
+        ("hydra/launcher=submitit_local", "launchers"),
+        ("hydra/launcher=submitit_slurm", "launchers"),
+        ("hydra/sweeper=optuna", "search"),
+    ],
+)
 def test_without_the_extra_the_message_says_how_to_install_it(
-    launcher: str, tmp_path: Path
+    word: str, extra: str, tmp_path: Path
 ) -> None:
     code = (
         "import sys; sys.modules['hydra_plugins'] = None; from candelabra.cli import main; "
         "sys.exit(main(sys.argv[1:]))"
     )
-    words = ["train", "-m", f"hydra/launcher={launcher}", "seed=1,2"]
-    done = python("-c", code, *words, folder=tmp_path)
+    done = python("-c", code, "train", "-m", word, "seed=1,2", folder=tmp_path)
     assert done.status == 2
-    assert done.message == (
-        f'hydra/launcher={launcher} needs its extra: pip install "candelabra[launchers]"'
-    )
+    assert done.message == f'{word} needs its extra: pip install "candelabra[{extra}]"'
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,13 @@ PLAIN_VALUE_ERRORS = ("Config group override", "Only one of --run", "n_jobs == 0
 """How messages of Hydra and its launchers begin that are no HydraException."""
 SUBMITIT_SETTING = "Unknown argument"
 """How submitit's NameError about a wrong setting begins."""
-LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
-"""Options of hydra/launcher that an extra brings."""
+EXTRAS = {
+    "hydra/launcher/joblib": "launchers",
+    "hydra/launcher/submitit_local": "launchers",
+    "hydra/launcher/submitit_slurm": "launchers",
+    "hydra/sweeper/optuna": "search",
+}
+"""Hydra's own options that an extra brings."""
 
 
 @contextmanager
@@ -135,8 +140,8 @@ def _missing_option(error: MissingConfigException) -> str:
     if not error.options or not isinstance(missing, str):
         return _first_line(error)
     group, _, option = missing.rpartition("/")
-    if group == "hydra/launcher" and option in LAUNCHERS:
-        return f'hydra/launcher={option} needs its extra: pip install "candelabra[launchers]"'
+    if missing in EXTRAS:
+        return f'{group}={option} needs its extra: pip install "candelabra[{EXTRAS[missing]}]"'
     options = sorted(name for name in error.options if name != "base")
     return f"{group} has no option '{option}'{nearest(option, options)} ({_listed(options)})"
 

@@ -52,6 +52,8 @@ class Sweep(Callback, metaclass=Singleton):
 
     def outcomes(self) -> list[Outcome]:
         """How the trials of this start ended, in their order."""
+        if self.folder is None:
+            return []
         trials = [read_json(file) for file in sorted(self.begun.glob("*.json"))]
         return [outcome(Path(trial["folder"]), trial["overrides"]) for trial in trials]
 
@@ -105,8 +107,13 @@ def with_table(start: Callable[[], None]) -> int:
             file=sys.stderr,
         )
         lost = 1
+    except ValueError:
+        # Optuna asks for the best trial where all of them have failed, which the table says.
+        finished = [row for row in sweep.outcomes() if row["status"] == "finished"]
+        if sweep.folder is None or finished:
+            raise
     finally:
-        rows = sweep.outcomes() if sweep.folder else []
+        rows = sweep.outcomes()
         status = _show(sweep.folder, rows) if sweep.folder and rows else 0
     return max(status, lost)
 

@@ -1,0 +1,106 @@
+"""How each option is chosen, the configuration that comes of it, and two steps with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, flag_override
+
+from candelabra.config import new_run_id, register
+from candelabra.running import train
+from candelabra.training.run_folder import RunFolder
+from candelabra.trusted import conf_dir
+from candelabra.validation import validate
+
+FILES = sorted(
+    str(file.relative_to(conf_dir()).with_suffix("")) for file in conf_dir().rglob("*.yaml")
+)
+COMMANDS = [name for name in FILES if "/" not in name]
+PARTS = [name for name in FILES if "/base/" in name]
+OPTIONS = [name for name in FILES if name not in (*COMMANDS, *PARTS)]
+
+SEVERAL_PROCESSES = ("ddp", "ddp_cpu", "multi_node")
+ONE_PROCESS = [
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "trainer.num_nodes=1",
+]
+"""Several are started by tests of the command line; here a group of one."""
+
+PLAIN_LOSSES = [f"loss@tasks.{task}.loss=cross_entropy" for task in ("sentiment", "movie")]
+"""Where a loss is of another kind of task, which is added."""
+
+NEEDED = {
+    "balancing/gap_driven": ["balancing.shares.references={sentiment: 0.9, movie: 0.7}"],
+    "encoder/hub": ["encoder.name=google-bert/bert-base-uncased"],
+    "encoder/path": ["encoder.name=google-bert/bert-base-uncased"],
+    "freeze/head": ["freeze.head=movie"],
+    "freeze/lower_layers": ["freeze.num_layers=1"],
+    "freeze/lower_layers_and_head": [
+        "freeze.parts.lower_layers.num_layers=1",
+        "freeze.parts.head.head=movie",
+    ],
+    **{
+        f"head/{name}": ["head@tasks.sentiment.head=linear", f"head@tasks.movie.head={name}"]
+        for name in ("crf", "tagging", "tagging_mlp")
+    },
+    "head/multilabel": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_mentions"],
+    "head/regression": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_counts"],
+    "sweep/best": ["sweep=best", "experiment=best_small"],
+    "loss/binary_cross_entropy": [*PLAIN_LOSSES, "+task@tasks.it=sample_mentions"],
+    "loss/squared_error": [*PLAIN_LOSSES, "+task@tasks.it=sample_counts"],
+    **{f"trainer/{name}": [f"trainer={name}", *ONE_PROCESS] for name in SEVERAL_PROCESSES},
+    "tasks/none": ["tasks=none", "+task@tasks.it=sample_reviews"],
+}
+"""What an option needs besides, or another way to choose it."""
+
+BY_GROUP = {
+    "head": ["head@tasks.sentiment.head={option}"],
+    "loss": ["loss@tasks.sentiment.loss={option}", "loss@tasks.movie.loss={option}"],
+    "task": ["tasks=none", "+task@tasks.it={option}"],
+}
+"""How an option of a group is chosen, where not by `group=option`."""
+
+SMALL = [
+    "encoder=tiny",
+    "logger=csv",
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=2",
+    "trainer.limit_val_batches=4",
+    "trainer.limit_test_batches=4",
+]
+
+
+def words(name: str) -> list[str]:
+    """The overrides that choose an option."""
+    group, _, option = name.rpartition("/")
+    usual = [word.format(option=option) for word in BY_GROUP.get(group, [f"{group}={option}"])]
+    needed = NEEDED.get(name, [])
+    keys = {word.partition("=")[0] for word in needed}
+    return [word for word in usual if word.partition("=")[0] not in keys] + needed
+
+
+def composed(overrides: list[str], folder: Path) -> DictConfig:
+    """The configuration as `candelabra train` hands it to `validate`."""
+    register()
+    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+    cfg.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(cfg)
+    with flag_override(cfg, ["struct", "readonly"], False):
+        del cfg["hydra"]
+    return cfg
+
+
+def two_steps(overrides: list[str], folder: Path) -> dict[str, float]:
+    """Trains on the one path that every run takes; gives its metrics."""
+    cfg = composed(overrides, folder)
+    validate(cfg)
+    record = RunFolder(folder, new_run_id())
+    metrics = train(cfg, record)
+    assert record.record["steps"] == 2
+    assert torch.isfinite(torch.tensor(list(metrics.values()))).all()
+    return metrics

@@ -1,0 +1,36 @@
+"""Every value that a sweep of conf/sweep tries is trained with."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from candelabra.config import register
+from candelabra.trusted import conf_dir
+from composing import OPTIONS, SMALL, two_steps, words
+
+
+def tried(key: str, text: str) -> list[str]:
+    """The overrides that a parameter of a sweep stands for; of an interval its ends."""
+    override = OverridesParser.create().parse_override(f"{key}={text}")
+    if override.is_interval_sweep():
+        interval = override.value()
+        return [f"{key}={end}" for end in (interval.start, interval.end)]
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("sweep/")])
+def test_every_value_of_a_sweep_takes_two_steps(
+    name: str, settings: list[str], tmp_path: Path
+) -> None:
+    register()
+    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=words(name), return_hydra_config=True)
+    params = [tried(key, text) for key, text in cfg.hydra.sweeper.params.items()]
+    for place, trial in enumerate(zip_longest(*params)):
+        chosen = [value or values[0] for value, values in zip(trial, params, strict=True)]
+        two_steps([*SMALL, *settings, *words(name), *chosen], tmp_path / str(place))
