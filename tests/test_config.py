@@ -33,6 +33,14 @@ GAP = "balancing=gap_driven"
 TWO = f"{REFERENCES}={{sentiment: 0.9, movie: 0.7}}"
 
 CASES = {
+    "freeze setting of a part": (
+        [
+            *("freeze=lower_layers_and_head", "freeze.parts.head.head=movie"),
+            "+freeze@freeze.parts.slow=gradual",
+            *("freeze.parts.lower_layers.num_layers=1", "freeze.parts.slow.warmup_steps=-1"),
+        ],
+        ["freeze.parts.slow.warmup_steps must be a whole number of at least 0, got -1"],
+    ),
     "freeze setting": (
         ["freeze=gradual", "freeze.epochs_per_group=0"],
         ["freeze.epochs_per_group must be a number above 0, got 0"],

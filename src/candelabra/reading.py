@@ -8,16 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from candelabra.data.loading import TaskData, load_task
-
-DATA_KEYS = (
-    "columns",
-    "labels",
-    "limit",
-    "validation",
-    "split_seed",
-    "on_bad_row",
-    "missing_labels",
-)
+from candelabra.validation import DATA_KEYS
 
 
 def tasks_data(

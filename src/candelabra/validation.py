@@ -38,8 +38,7 @@ GROUPS = (
     "paths",
 )
 
-TASK_KEYS = (
-    "source",
+DATA_KEYS = (
     "columns",
     "labels",
     "limit",
@@ -47,6 +46,12 @@ TASK_KEYS = (
     "split_seed",
     "on_bad_row",
     "missing_labels",
+)
+"""Of a task, what its rows are read by."""
+
+TASK_KEYS = (
+    "source",
+    *DATA_KEYS,
     "head",
     "pooling",
     "layer_mix",
@@ -139,7 +144,9 @@ def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
     try:
         instantiate(node)
     except InstantiationException as error:
-        raise ConfigError(str(error.__cause__ or error)) from error
+        rule = error.__cause__
+        said = f"{where}.{rule}" if isinstance(rule, (ValueError, ConfigError)) else str(error)
+        raise ConfigError(said) from error
 
 
 def _check_adapter(node: DictConfig) -> None:

@@ -59,7 +59,7 @@ class FreezeLowerLayers(Scheme):
         layers = model.encoder.layers
         if not 0 <= self.num_layers <= len(layers):
             raise ValueError(
-                f"freeze.num_layers must lie between 0 and {len(layers)}, the number of layers of "
+                f"num_layers must lie between 0 and {len(layers)}, the number of layers of "
                 f"this encoder; found {self.num_layers}"
             )
         return [*model.encoder.stem, *layers[: self.num_layers]]
@@ -86,7 +86,7 @@ class FreezeHead(Scheme):
         names = list(model.heads)
         if self.head not in names:
             raise ValueError(
-                f"freeze.head must name one of the heads {names}; found {self.head!r}"
+                f"head must name one of the heads {names}; found {self.head!r}"
                 + nearest(self.head, names)
             )
         return list(model.parts_of(self.head))
@@ -113,8 +113,17 @@ class Composition(Scheme):
         return max((part.warmup_steps for part in self.parts.values()), default=0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """Each module once."""
-        found = [module for part in self.parts.values() for module in part.frozen(model, at)]
+        """Each module once.
+
+        Raises:
+            ValueError: A part does not fit the model.
+        """
+        found: list[nn.Module] = []
+        for name, part in self.parts.items():
+            try:
+                found += part.frozen(model, at)
+            except ValueError as error:
+                raise ValueError(f"parts.{name}.{error}") from error
         return list(dict.fromkeys(found))
 
     def lr_factor(self, at: Progress) -> float:

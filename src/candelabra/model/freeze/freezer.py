@@ -90,7 +90,10 @@ class Freezer:
 
     def _scheme_at(self, model: Freezable, step: int) -> tuple[nn.Module, ...]:
         at = Progress(step, self.steps_per_epoch)
-        return (*self.scheme.frozen(model, at), *model.idle)
+        try:
+            return (*self.scheme.frozen(model, at), *model.idle)
+        except ValueError as error:
+            raise ValueError(f"freeze.{error}") from error
 
 
 def _held(model: Freezable, frozen: Iterable[nn.Module]) -> set[int]:

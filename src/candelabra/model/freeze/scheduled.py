@@ -35,9 +35,9 @@ class Gradual(Scheme):
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        _above_0("freeze.epochs_per_group", self.epochs_per_group)
-        _above_0("freeze.layer_decay", self.layer_decay)
-        at_least("freeze.warmup_steps", self.warmup_steps, 0)
+        _above_0("epochs_per_group", self.epochs_per_group)
+        _above_0("layer_decay", self.layer_decay)
+        at_least("warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
         """The encoder; later its stem and the layers that have not joined yet."""
@@ -73,9 +73,9 @@ class LinearProbeThenFinetune(Scheme):
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        _above_0("freeze.probe_epochs", self.probe_epochs)
-        _above_0("freeze.probe_lr_factor", self.probe_lr_factor)
-        at_least("freeze.warmup_steps", self.warmup_steps, 0)
+        _above_0("probe_epochs", self.probe_epochs)
+        _above_0("probe_lr_factor", self.probe_lr_factor)
+        at_least("warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
         """The encoder, while the heads are probed."""
