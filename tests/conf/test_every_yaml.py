@@ -90,10 +90,9 @@ def test_opens_with_the_command_that_runs_it(name: str) -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_part_is_used_by_an_option(name: str) -> None:
     group, _, part = name.partition("/")
-    users = [
-        file for file in (conf_dir() / group).glob("*.yaml") if f"- {part}@" in file.read_text()
-    ]
-    assert users
+    files = (conf_dir() / group).rglob("*.yaml")
+    named = re.compile(rf"- ({part}|{Path(part).name})@")
+    assert [file for file in files if named.search(file.read_text())]
 
 
 def test_no_file_is_left_out() -> None:

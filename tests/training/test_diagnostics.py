@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -66,6 +67,15 @@ def test_a_gradient_of_zero_has_no_angle() -> None:
     assert set(found.values()) == {0.0}
     assert is_finite(report(torch.ones(2, 1).double()))
     assert not is_finite(report(torch.full((2, 1), torch.inf).double()))
+
+
+def test_where_nothing_shared_learns_nothing_is_compared(tmp_path: Path) -> None:
+    ones, nothing = torch.ones(2).double(), torch.zeros(2, 2).double()
+    assert compared(StepReport(("a", "b"), ones, {ALL: nothing}, ones)) == {}
+    diagnostics = GradientDiagnostics(every_n_steps=1, path=tmp_path / "gradients.png")
+    diagnostics.load_state_dict({"looks": {0: {}, 1: {}}})
+    diagnostics.on_train_end(Mock(is_global_zero=True), Mock())
+    assert not (tmp_path / "gradients.png").exists()
 
 
 def test_shares_count_only_looks_that_compared() -> None:

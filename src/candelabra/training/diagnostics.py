@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 from torch.optim import Optimizer
 
+from candelabra.objective.weighting.step import ALL
 from candelabra.training.gradient_map import draw
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import StepReport
@@ -98,8 +99,9 @@ class GradientDiagnostics(pl.Callback):
             logger.log_metrics(row, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draws the map; one look alone makes none."""
-        if self.path is None or len(self.looks) < 2 or not trainer.is_global_zero:
+        """Draws the map; one look alone makes none, nor do looks that found nothing to compare."""
+        drawn = len(self.looks) > 1 and any(self.looks.values())
+        if self.path is None or not drawn or not trainer.is_global_zero:
             return
         try:
             draw(self.looks, self.path)
@@ -138,6 +140,8 @@ def compared(report: StepReport) -> dict[str, float]:
         report: Of two or more tasks.
     """
     found: dict[str, float] = {}
+    if not report.grams.keys() - {ALL}:
+        return found  # nothing that the tasks share learns
     for i, j in combinations(range(len(report.tasks)), 2):
         for part, gram_KK in report.grams.items():
             first, second = (math.sqrt(max(float(gram_KK[k, k]), 0.0)) for k in (i, j))
