@@ -108,6 +108,15 @@ def test_optuna_learns_from_the_scores(trials: Trials) -> None:
     assert len(table(Path("s"))) == 4
 
 
+def test_a_search_started_again_suggests_the_same_and_trains_nothing(trials: Trials) -> None:
+    words = ["seed=choice(1,2)", "batch_size=range(1,99)", "hydra.sweeper.n_trials=4"]
+    done = [
+        called("train", "-m", *OPTUNA, *words, "hydra.sweeper.sampler.seed=0") for _ in range(2)
+    ]
+    assert [each.status for each in done] == [0, 0]
+    assert len(trials.commands) == 4
+
+
 def test_a_search_whose_trials_all_fail_ends_with_its_table(trials: Trials) -> None:
     done = called("train", "-m", *OPTUNA, "seed=choice(3,4)", "hydra.sweeper.n_trials=2")
     assert done.status == 1

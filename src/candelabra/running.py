@@ -82,60 +82,25 @@ def run(
 
 def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -> dict[str, float]:
     """Data, model, trainer, fit, test, bundle: the one path from configuration to result."""
-    config = plain(cfg)
     with building():
         data = tasks_data(cfg.tasks)
 
     # The rows are good; from here on imports take seconds.
-    import pytorch_lightning as pl
-    import torch
-
-    from candelabra import build, finishing, hardware, report, transfer
-    from candelabra.data.module import MultiTaskDataModule
+    from candelabra import finishing, report
+    from candelabra.assembly import assemble
     from candelabra.quiet import quiet
     from candelabra.training import drift
     from candelabra.training.tracking import tracked
 
     quiet()
-    device = hardware.device_type(cfg.trainer.accelerator)
-    # A resumed run keeps its precision, also on a machine that would choose another.
-    asked = cfg.trainer.precision if resume is None else resume.record["precision"]
-    precision = hardware.precision(asked, device)
-    pl.seed_everything(cfg.seed, verbose=False)
-
     with building():
-        backbone = build.backbone(cfg.encoder)
-        fingerprints = {name: task.fingerprint for name, task in data.items()}
-        if cfg.init_from is not None:
-            fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
-        if resume is not None:
-            resume.check_data(fingerprints)
-        tokenizer = backbone.tokenizer()
-        splits = build.tokenized_tasks(data, tokenizer, cfg.paths.cache_dir)
-        schedule = build.schedule(cfg, splits)
-        datamodule = MultiTaskDataModule(
-            splits,
-            schedule=schedule,
-            eval_batch_size=cfg.eval_batch_size,
-            num_workers=cfg.num_workers,
-        )
-        labels = {name: task.labels for name, task in data.items()}
-        model = build.model(cfg, labels, backbone.load(), steps_per_epoch=schedule.steps_per_epoch)
-        module = build.module(cfg, model, data, schedule.total_steps)
-        module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
-        trainer = build.trainer(cfg, precision=precision, record=record)
+        parts = assemble(cfg, data, record, resume)
+    module, datamodule, trainer = parts.module, parts.datamodule, parts.trainer
+    model_table = report.model_table(module.model, parts.schedule.total_steps)
+    report.show(report.tasks_table(data, parts.schedule), model_table)
+    record.update(**parts.facts(data))
 
-    report.show(report.tasks_table(data, schedule), report.model_table(model, schedule.total_steps))
-    record.update(
-        device=device,
-        precision=precision,
-        threads=torch.get_num_threads(),
-        processes=trainer.world_size,
-        fingerprints=fingerprints,
-        skipped={name: task.skipped for name, task in data.items()},
-        unlabelled={name: task.unlabelled for name, task in data.items()},
-        steps_per_epoch=schedule.steps_per_epoch,
-    )
+    config = plain(cfg)
     with tracked(trainer, config, cfg.tasks):
         started = time.perf_counter()
         checkpoint = None if resume is None else resume.checkpoint
@@ -148,6 +113,7 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
             metrics |= finishing.test(trainer, module, datamodule, record.path)
         if trainer.is_global_zero:
             record.metrics(metrics)
-            finishing.bundle(config, model, tokenizer, labels, metrics).save(record.path / "bundle")
+            bundle = finishing.bundle(config, module.model, parts.tokenizer, parts.labels, metrics)
+            bundle.save(record.path / "bundle")
     report.show(*report.result_tables(metrics), f"run folder: {record.path}")
     return metrics

@@ -34,3 +34,9 @@ def test_every_value_of_a_sweep_takes_two_steps(
     for place, trial in enumerate(zip_longest(*params)):
         chosen = [value or values[0] for value, values in zip(trial, params, strict=True)]
         two_steps([*SMALL, *settings, *words(name), *chosen], tmp_path / str(place))
+
+
+def test_a_search_leaves_the_test_splits_alone(settings: list[str], tmp_path: Path) -> None:
+    metrics = two_steps([*SMALL, *settings, "test=false"], tmp_path)
+    assert {key.partition("/")[0] for key in metrics} == {"val"}
+    assert not (tmp_path / "predictions").exists()

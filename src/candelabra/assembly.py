@@ -1,0 +1,105 @@
+"""All parts of a run, built from its configuration and its rows; heavy to import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+
+from candelabra import build, hardware, transfer
+from candelabra.data.loading import TaskData
+from candelabra.data.module import MultiTaskDataModule
+from candelabra.data.schedule import Schedule
+from candelabra.data.tokens import TextTokenizer
+from candelabra.training.module import MultiTaskModule
+from candelabra.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from candelabra.resuming import StoredRun
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of.
+
+    Attributes:
+        device: Where it trains, such as `cpu`.
+        precision: As Lightning writes it.
+        fingerprints: Of the rows of each task, and of a bundle that it starts from.
+        tokenizer: The encoder's.
+        labels: Of each task.
+        schedule: What each step draws.
+        datamodule: Its batches.
+        module: The model with losses, weighting and optimizer.
+        trainer: With callbacks and loggers.
+    """
+
+    device: str
+    precision: str
+    fingerprints: dict[str, dict[str, str]]
+    tokenizer: TextTokenizer
+    labels: dict[str, list[str]]
+    schedule: Schedule
+    datamodule: MultiTaskDataModule
+    module: MultiTaskModule
+    trainer: pl.Trainer
+
+    def facts(self, data: Mapping[str, TaskData]) -> dict[str, Any]:
+        """What `run.json` says of them, and of the rows."""
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "threads": torch.get_num_threads(),
+            "processes": self.trainer.world_size,
+            "fingerprints": self.fingerprints,
+            "skipped": {name: task.skipped for name, task in data.items()},
+            "unlabelled": {name: task.unlabelled for name, task in data.items()},
+            "steps_per_epoch": self.schedule.steps_per_epoch,
+        }
+
+
+def assemble(
+    cfg: DictConfig, data: Mapping[str, TaskData], record: RunFolder, resume: StoredRun | None
+) -> Parts:
+    """Builds everything that can fail before the first step.
+
+    Args:
+        cfg: A configuration that passed `validate`.
+        data: The rows of every task.
+        record: The run folder.
+        resume: The run that goes on; None starts one.
+    """
+    device = hardware.device_type(cfg.trainer.accelerator)
+    # A resumed run keeps its precision, also on a machine that would choose another.
+    asked = cfg.trainer.precision if resume is None else resume.record["precision"]
+    precision = hardware.precision(asked, device)
+    pl.seed_everything(cfg.seed, verbose=False)
+
+    backbone = build.backbone(cfg.encoder)
+    fingerprints = {name: task.fingerprint for name, task in data.items()}
+    if cfg.init_from is not None:
+        fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
+    if resume is not None:
+        resume.check_data(fingerprints)
+
+    tokenizer = backbone.tokenizer()
+    splits = build.tokenized_tasks(data, tokenizer, cfg.paths.cache_dir)
+    schedule = build.schedule(cfg, splits)
+    datamodule = MultiTaskDataModule(
+        splits,
+        schedule=schedule,
+        eval_batch_size=cfg.eval_batch_size,
+        num_workers=cfg.num_workers,
+    )
+    labels = {name: task.labels for name, task in data.items()}
+    model = build.model(cfg, labels, backbone.load(), steps_per_epoch=schedule.steps_per_epoch)
+    module = build.module(cfg, model, data, schedule.total_steps)
+    module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
+    trainer = build.trainer(cfg, precision=precision, record=record)
+    return Parts(
+        device, precision, fingerprints, tokenizer, labels, schedule, datamodule, module, trainer
+    )
