@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from candelabra.bundle import Bundle
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.tokens import TextTokenizer
-from candelabra.model.adapters import SHARED, merge
+from candelabra.model.adapters import merge
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.checkpoints import read_checkpoint
 from candelabra.training.judging import scores_of
@@ -89,8 +89,8 @@ def bundle(
     An adapter that serves all tasks is merged into the encoder.
     """
     kept = {"pooling": config["pooling"], "tasks": config["tasks"]}
-    if model.encoder.adapters == (SHARED,):
-        merge(model.encoder)
-    elif model.encoder.adapters:
+    if model.encoder.adapts_per_task:
         kept["adapter"] = config["adapter"]
+    elif model.encoder.adapters:
+        merge(model.encoder)
     return Bundle(model.eval(), tokenizer, kept, labels, metrics)

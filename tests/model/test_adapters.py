@@ -25,13 +25,14 @@ from transformers import (
 import candelabra
 from bundles import edit, made
 from candelabra.errors import BundleError, ConfigError
-from candelabra.model.adapters import Lora, adapted, choose, each, merge
+from candelabra.model.adapters import SHARED, Lora, adapted, choose, each, merge
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.constant import FreezeHead, FreezeLowerLayers, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Tokens
 from candelabra.training.module import MultiTaskModule
+from candelabra.trusted import NAME
 from toys import Splits, difference, fit, tiny, toy_model, toy_module
 
 TASKS = ("mood", "who")
@@ -88,8 +89,8 @@ def test_a_new_adapter_changes_nothing_and_a_learnt_one_by_the_formula(name: str
     state = changed.backbone.state_dict()
     count = 0
     for path, module in by_hand.backbone.named_modules():
-        if f"{path}.lora_A.shared.weight" in state:
-            a, b = (state[f"{path}.lora_{part}.shared.weight"] for part in "AB")
+        if f"{path}.lora_A.{SHARED}.weight" in state:
+            a, b = (state[f"{path}.lora_{part}.{SHARED}.weight"] for part in "AB")
             assert isinstance(module, nn.Linear)
             module.weight.data += 6.0 / 2 * b @ a
             count += 1
@@ -161,6 +162,20 @@ def test_a_frozen_head_keeps_its_adapter() -> None:
     held = {n for n, p in model.named_parameters() if not p.requires_grad and ".lora_" in n}
     assert held == {n for n, _ in model.named_parameters() if ".lora_" in n and ".mood." in n}
     assert held
+
+
+def test_no_head_owns_the_shared_adapter() -> None:
+    model = adapted_model()
+    assert not NAME.fullmatch(SHARED)  # so no task is called so
+    assert not model.encoder.adapts_per_task
+    assert all(len(model.parts_of(task)) == 1 for task in TASKS)
+
+
+def test_a_single_task_has_its_own_adapter() -> None:
+    encoder = tiny()
+    Lora(r=2, per_task=True).attach(encoder, ["mood"])
+    assert encoder.adapts_per_task
+    assert encoder.adapters == ("mood",)
 
 
 def test_a_task_moves_its_own_adapter(toys: Splits) -> None:

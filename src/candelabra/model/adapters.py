@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from candelabra.model.encoder import Encoder
 
-SHARED = "shared"
-"""The name of the adapter that serves all tasks."""
+SHARED = "(all)"
+"""The name of the adapter that serves all tasks; no task has it."""
 TARGETS = {
     "distilbert": ["q_lin", "v_lin"],
     "modernbert": ["Wqkv"],  # also the keys: it has all in one

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from candelabra.model.adapters import MARK
+from candelabra.model.adapters import MARK, SHARED
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ class Encoder(nn.Module):
     def width(self) -> int:
         """Width of a token embedding."""
         return int(self.backbone.config.hidden_size)
+
+    @property
+    def adapts_per_task(self) -> bool:
+        """Whether each task has an adapter of its own."""
+        return self.adapters not in ((), (SHARED,))
 
     @property
     def fixed(self) -> list[nn.Parameter]:

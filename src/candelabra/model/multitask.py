@@ -69,7 +69,7 @@ class MultiTaskModel(nn.Module):
             batch: Of any task.
             readers: The tasks whose heads are to answer it; one, where each has its own adapter.
         """
-        if len(self.encoder.adapters) > 1:
+        if self.encoder.adapts_per_task:
             (task,) = readers
             choose(self.encoder, task)
         mixed = any(task in self.mixes for task in readers)
@@ -77,7 +77,7 @@ class MultiTaskModel(nn.Module):
 
     def serve(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
         """Inference: one pass of the encoder serves all heads."""
-        if len(self.encoder.adapters) > 1:
+        if self.encoder.adapts_per_task:
             passes = each(self.encoder, tokens, every_layer=len(self.mixes) > 0)
         else:
             passes = dict.fromkeys(

@@ -202,5 +202,5 @@ def shared(model: MultiTaskModel) -> list[nn.Parameter]:
         task for task in model.heads if model.head(task).pools and task not in model.poolings
     ]
     pooling = list(model.pooling.parameters()) if len(readers) > 1 else []
-    encoder = [] if len(model.encoder.adapters) > 1 else model.encoder.parameters()
+    encoder = [] if model.encoder.adapts_per_task else model.encoder.parameters()
     return [*encoder, *pooling]
