@@ -214,7 +214,29 @@ BUILT = {
         ["trainer.val_check_interval must be at most 3, the micro-batches of an epoch", "got 4"],
     ),
     "head": (["head@tasks.sentiment.head=tagging"], ["needs the label 'O'"]),
-    "dropout": (["tasks.movie.head.dropout=2"], ["dropout", "between 0 and 1"]),
+    "dropout": (
+        ["tasks.movie.head.dropout=2"],
+        ["tasks.movie.head: dropout", "between 0 and 1"],
+    ),
+    "adapter's dropout": (["adapter=lora", "adapter.dropout=2"], ["adapter: dropout"]),
+    "frozen adapters": (["adapter=lora", "freeze=encoder"], ["the freeze option freezes all"]),
+    "layers in letters": (
+        ["freeze=lower_layers", "freeze.num_layers=two"],
+        ["freeze.num_layers must lie between 0 and 2", "found 'two'"],
+    ),
+    "a weighting's length": (
+        ["weighting=nash", "weighting.scheme.max_norm=-1"],
+        ["weighting.scheme.max_norm must be above 0, got -1"],
+    ),
+    "a weighting's bound": (["weighting=famo", "weighting.bound=x"], ["weighting: "]),
+    "smoothing": (
+        ["loss@tasks.movie.loss=label_smoothing", "tasks.movie.loss.label_smoothing=2"],
+        ["tasks.movie.loss: label_smoothing must lie between 0 and 1, found 2"],
+    ),
+    "a loss in letters": (
+        ["loss@tasks.movie.loss=focal", "tasks.movie.loss.gamma=x"],
+        ["tasks.movie.loss: "],
+    ),
     "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),
     "argument of the trainer": (["+trainer.foo=1"], ["Trainer", "'foo'", "(trainer)"]),
     "argument of the optimizer": (["+optimizer.foo=1"], ["adamw()", "'foo'"]),

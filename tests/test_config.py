@@ -41,6 +41,26 @@ CASES = {
         ],
         ["freeze.parts.slow.warmup_steps must be a whole number of at least 0, got -1"],
     ),
+    "rate of the heads": (
+        ["optimizer.head_lr=-1"],
+        ["optimizer.head_lr must be a number above 0, got -1"],
+    ),
+    "layer decay": (
+        ["optimizer.layer_decay=1.5"],
+        ["optimizer.layer_decay must be a number above 0 and at most 1, got 1.5"],
+    ),
+    "weight decay": (
+        ["optimizer.weight_decay=-1"],
+        ["optimizer.weight_decay must be a number at least 0, got -1"],
+    ),
+    "warm-up": (
+        ["scheduler.warmup_ratio=x"],
+        ["scheduler.warmup_ratio must be a number at least 0 and at most 1, got 'x'"],
+    ),
+    "rank of an adapter": (
+        ["adapter=lora", "adapter.r=1.5"],
+        ["adapter.r must be a whole number of at least 1, got 1.5"],
+    ),
     "freeze setting": (
         ["freeze=gradual", "freeze.epochs_per_group=0"],
         ["freeze.epochs_per_group must be a number above 0, got 0"],

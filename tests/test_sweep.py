@@ -123,6 +123,13 @@ def test_a_search_whose_trials_all_fail_ends_with_its_table(trials: Trials) -> N
     assert [row["status"] for row in table(Path("s"))] == ["failed"] * 2
 
 
+def test_a_sweep_that_cannot_begin_says_why(trials: Trials) -> None:
+    done = called("train", "-m", "pooling=1,2", "hydra.sweep.dir=s")
+    assert done.status == 2
+    assert done.message.startswith("pooling takes the name of an option, got '1,2'")
+    assert called("train", "-m", *OPTUNA, "hydra.sweeper.direction=up", "seed=1").status == 2
+
+
 def test_table_has_the_trials_of_this_start_only(trials: Trials) -> None:
     assert called("train", "-m", "seed=1,2,3", "hydra.sweep.dir=s").status == 1
     assert called("train", "-m", "seed=1", "hydra.sweep.dir=s").status == 0

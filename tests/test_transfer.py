@@ -195,7 +195,7 @@ def test_wrong_words_are_told_at_once(tmp_path: Path) -> None:
     for words, message in (
         (["init_from=nowhere"], "init_from=nowhere: no such folder"),
         (["init_heads=[movie]"], "init_heads chooses heads of a bundle: it needs init_from=BUNDLE"),
-        (["distill_frozen=-1"], "distill_frozen must be a number from 0, got -1.0"),
+        (["distill_frozen=-1"], "distill_frozen must be a number at least 0, got -1.0"),
         (["distill_frozen=1"], "distill_frozen needs a frozen head: add freeze=head"),
         ([f"init_from={tmp_path}", "init_heads=[movi]"], "did you mean 'movie'?"),
     ):

@@ -62,7 +62,7 @@ class Parts:
         }
 
 
-def assemble(
+def run_parts(
     cfg: DictConfig, data: Mapping[str, TaskData], record: RunFolder, resume: StoredRun | None
 ) -> Parts:
     """Builds everything that can fail before the first step.

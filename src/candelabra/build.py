@@ -23,7 +23,7 @@ from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
 from candelabra.data.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
-from candelabra.errors import ConfigError, nearest
+from candelabra.errors import ConfigError, naming, nearest
 from candelabra.model.backbones import Backbone
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
@@ -137,8 +137,16 @@ def model(
             labels=labels,
             heads=cfg["init_heads"],
         )
-    instantiate(cfg["adapter"]).attach(encoder, list(cfg["tasks"]))
-    freezer.apply(built, 0)
+    with naming("adapter"):
+        instantiate(cfg["adapter"]).attach(encoder, list(cfg["tasks"]))
+    with naming("freeze"):
+        freezer.apply(built, 0)
+        some_day = {id(parameter) for parameter in freezer.some_day_learning(built)}
+    if encoder.adapters and not some_day & {id(parameter) for parameter in encoder.parameters()}:
+        raise ConfigError(
+            "the freeze option freezes all adapters, so the encoder would not learn at all: under "
+            "adapters its own weights are fixed anyway; take freeze=none, or adapter=none"
+        )
     return built
 
 
@@ -213,7 +221,7 @@ def _fitting_objectives(
             )
         try:
             head.check(objective.loss)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"tasks.{name}.loss: {error}; a {type(head).__name__} takes loss@tasks.{name}.loss="
                 f"{', '.join(head.takes)}"
@@ -232,16 +240,17 @@ def module(
             step, the freeze option or the precision.
     """
     judged = _fitting_objectives(cfg["tasks"], built, data)
-    weighting = instantiate(cfg["weighting"])(
-        tasks={name: built.head(name).num_choices for name in data}
-    )
-    check_possible(
-        weighting,
-        built,
-        idle_heads=cfg["step"]["idle_heads"],
-        precision=cfg["trainer"]["precision"],
-        total_steps=total_steps,
-    )
+    with naming("weighting"):
+        weighting = instantiate(cfg["weighting"])(
+            tasks={name: built.head(name).num_choices for name in data}
+        )
+        check_possible(
+            weighting,
+            built,
+            idle_heads=cfg["step"]["idle_heads"],
+            precision=cfg["trainer"]["precision"],
+            total_steps=total_steps,
+        )
     weight = cfg["distill_frozen"]
     return MultiTaskModule(
         built,

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +36,6 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel, assemble
 from candelabra.records import Examples
 from candelabra.trusted import NAME, check_targets, checked_folder, read_json
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1
 ADAPTERS = "adapters.safetensors"

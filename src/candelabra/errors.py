@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -32,6 +33,22 @@ class Ended(SystemExit):
 
 class BundleError(UserError):
     """A missing, truncated or hostile bundle."""
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Names the setting under construction in what an object says against it.
+
+    Raises:
+        ConfigError: A ValueError or TypeError came from inside.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(said if said.startswith(key) else f"{key}: {said}") from error
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -24,8 +24,13 @@ from candelabra.trusted import conf_dir
 
 _log = logging.getLogger(__name__)
 
-PLAIN_VALUE_ERRORS = ("Config group override", "Only one of --run", "n_jobs == 0 in Parallel")
-"""How messages of Hydra and its launchers begin that are no HydraException."""
+PLAIN_VALUE_ERRORS = (
+    "Config group override",
+    "Only one of --run",
+    "n_jobs == 0 in Parallel",
+    "Please set either",
+)
+"""How messages of Hydra, its launchers and its sweeper begin that are no HydraException."""
 SUBMITIT_SETTING = "Unknown argument"
 """How submitit's NameError about a wrong setting begins."""
 EXTRAS = {

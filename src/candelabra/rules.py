@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -58,6 +59,23 @@ def at_least(key: str, value: Any, least: int) -> None:
     """Raises ConfigError unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{key} must be a whole number of at least {least}, got {value!r}")
+
+
+def number(
+    key: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> None:
+    """Raises ConfigError unless `value` is a finite number within these bounds."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and math.isfinite(value) and value > above and least <= value <= most:
+        return
+    bounds = {"above": above, "at least": least, "at most": most}
+    rule = " and ".join(f"{word} {end:g}" for word, end in bounds.items() if math.isfinite(end))
+    raise ConfigError(f"{key} must be a number {rule}, got {value!r}")
 
 
 def one_of(key: str, value: Any, options: Iterable[str]) -> None:

@@ -87,14 +87,14 @@ def train(cfg: DictConfig, record: RunFolder, resume: StoredRun | None = None) -
 
     # The rows are good; from here on imports take seconds.
     from candelabra import finishing, report
-    from candelabra.assembly import assemble
+    from candelabra.assembly import run_parts
     from candelabra.quiet import quiet
     from candelabra.training import drift
     from candelabra.training.tracking import tracked
 
     quiet()
     with building():
-        parts = assemble(cfg, data, record, resume)
+        parts = run_parts(cfg, data, record, resume)
     module, datamodule, trainer = parts.module, parts.datamodule, parts.trainer
     model_table = report.model_table(module.model, parts.schedule.total_steps)
     report.show(report.tasks_table(data, parts.schedule), model_table)

@@ -24,6 +24,9 @@ from candelabra.files import read_json, write_json, write_text
 
 Outcome = dict[str, Any]
 
+NO_TRIAL_IS_DONE = "No trials are completed yet."
+"""What Optuna says then."""
+
 
 class Sweep(Callback, metaclass=Singleton):
     """The sweep under way; launchers hand Hydra's singletons on to the processes they start.
@@ -107,10 +110,9 @@ def with_table(start: Callable[[], None]) -> int:
             file=sys.stderr,
         )
         lost = 1
-    except ValueError:
+    except ValueError as error:
         # Optuna asks for the best trial where all of them have failed, which the table says.
-        finished = [row for row in sweep.outcomes() if row["status"] == "finished"]
-        if sweep.folder is None or finished:
+        if str(error) != NO_TRIAL_IS_DONE or not sweep.outcomes():
             raise
     finally:
         rows = sweep.outcomes()

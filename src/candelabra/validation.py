@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
@@ -13,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from candelabra.config import TrainConfig
 from candelabra.errors import ConfigError, DataError, nearest
-from candelabra.rules import at_least, one_of, unknown
+from candelabra.rules import at_least, number, one_of, unknown
 from candelabra.transfer import check_start
 from candelabra.trusted import NAME
 
@@ -63,6 +62,17 @@ TASK_KEYS = (
 )
 
 
+BOUNDS: dict[str, dict[str, float]] = {
+    "optimizer.lr": {"above": 0},
+    "optimizer.head_lr": {"above": 0},
+    "optimizer.weight_decay": {"least": 0},
+    "optimizer.layer_decay": {"above": 0, "most": 1},
+    "scheduler.warmup_steps": {"least": 0},
+    "scheduler.warmup_ratio": {"least": 0, "most": 1},
+}
+"""Of what torch takes as it comes: a negative rate would train uphill in silence."""
+
+
 def validate(cfg: DictConfig) -> None:
     """Checks what composition cannot: rules across fields, unknown keys, missing files.
 
@@ -82,9 +92,10 @@ def validate(cfg: DictConfig) -> None:
     accumulate = cfg.trainer.accumulate_grad_batches
     at_least("trainer.accumulate_grad_batches", accumulate, 1)
     _check_limits(cfg)
-    rate = cfg.optimizer.get("lr", 1.0)
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
-        raise ConfigError(f"optimizer.lr must be a number above 0, got {rate!r}")
+    for key, bounds in BOUNDS.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None:
+            number(key, value, **bounds)
     if not cfg.tasks:
         raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
     if cfg.batch_size < len(cfg.tasks) * accumulate:
@@ -159,8 +170,7 @@ def _check_adapter(node: DictConfig) -> None:
 
 
 def _check_start(cfg: DictConfig) -> None:
-    if not 0 <= cfg.distill_frozen < math.inf:
-        raise ConfigError(f"distill_frozen must be a number from 0, got {cfg.distill_frozen}")
+    number("distill_frozen", cfg.distill_frozen, least=0)
     if cfg.distill_frozen and cfg.adapter.get("per_task"):
         raise ConfigError(
             "distill_frozen needs an encoder that all tasks share; with adapter=lora_per_task no "
@@ -212,9 +222,7 @@ def validate_task(name: str, task: Any) -> None:
                 f"a value set under {where} alone (by an experiment, a preset or the command "
                 "line) leaves such a remnant"
             )
-    weight = task.get("loss_weight", 1.0)
-    if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
-        raise ConfigError(f"{where}.loss_weight must be a number above 0, got {weight!r}")
+    number(f"{where}.loss_weight", task.get("loss_weight", 1.0), above=0)
     for key in ("on_bad_row", "missing_labels"):
         one_of(f"{where}.{key}", task.get(key, "error"), ("error", "skip"))
     if not isinstance(task.get("layer_mix", False), bool):

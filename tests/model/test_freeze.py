@@ -280,5 +280,5 @@ def test_the_probe_ends_and_its_rate_with_it() -> None:
 )
 def test_settings_that_mean_nothing_are_refused(scheme: type[Scheme], key: str) -> None:
     for value in (0, -1.0, "much", True):
-        with pytest.raises(ValueError, match=rf"^{key} must be a number above 0, got"):
+        with pytest.raises(ValueError, match=rf"^{key} must be a number above 0.*, got"):
             scheme(**{key: value})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import ConfigError
 from candelabra.records import Encoded, Tokens
+from candelabra.rules import at_least
 
 if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -81,9 +82,9 @@ class Lora(Adapters):
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        for key, value in {"r": self.r, "num_layers": self.num_layers}.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"adapter.{key} must be at least 1, got {value}")
+        at_least("adapter.r", self.r, 1)
+        if self.num_layers is not None:
+            at_least("adapter.num_layers", self.num_layers, 1)
 
     def check(self) -> None:
         """Raises ConfigError where PEFT is not installed."""

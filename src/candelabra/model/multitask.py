@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, naming
 from candelabra.model.adapters import adapter_of, choose, each
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
@@ -148,20 +148,25 @@ def assemble(
         freezer: Owner of `requires_grad`.
     """
 
-    def pool(node: Node) -> nn.Module:
+    def pool(node: Node, key: str) -> nn.Module:
         made = make(node)
-        # A class has parameters and wants the width; a function has none.
-        return made(width=encoder.width) if isinstance(made.func, type) else FunctionPooling(made)
+        with naming(key):
+            # A class has parameters and wants the width; a function has none.
+            is_class = isinstance(made.func, type)
+            return made(width=encoder.width) if is_class else FunctionPooling(made)
+
+    def head(name: str) -> Head:
+        made = make(tasks[name]["head"])
+        with naming(f"tasks.{name}.head"):
+            found: Head = made(width=encoder.width, labels=labels[name])
+        return found
 
     return MultiTaskModel(
         encoder,
-        {
-            name: make(task["head"])(width=encoder.width, labels=labels[name])
-            for name, task in tasks.items()
-        },
-        pooling=pool(pooling),
+        {name: head(name) for name in tasks},
+        pooling=pool(pooling, "pooling"),
         poolings={
-            name: pool(task["pooling"])
+            name: pool(task["pooling"], f"tasks.{name}.pooling")
             for name, task in tasks.items()
             if task.get("pooling") is not None
         },

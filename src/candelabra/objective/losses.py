@@ -30,8 +30,10 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0
         A scalar; 0, still with gradients (zeros), where nothing counts.
 
     Raises:
-        ValueError: The shapes do not fit.
+        ValueError: The shapes do not fit, or `label_smoothing` is no such part.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must lie between 0 and 1, found {label_smoothing}")
     logits_NC, targets_N = _flat(logits, targets)
     return F.cross_entropy(
         logits_NC,

@@ -31,9 +31,10 @@ class GradientDiagnostics(pl.Callback):
     under `gradients/<task>_vs_<task>/<part>/`: the `cosine` (0 where a gradient is zero), the
     `norm_ratio` of the first to the second task, `conflict` (1 where the cosine is below 0), and
     `conflict_share`, the part of all looks so far that found one. And under `losses/<task>/`: the
-    `raw` loss of the whole step, its `weight` (what the weighting gave, times `loss_weight`), and
-    `weighted`, their product. Gradients are those of the losses times their `loss_weight`, over
-    all processes and micro-batches, before clipping. A row of its own in `metrics.csv`.
+    `raw` loss of the whole step (with what `distill_frozen` adds), its `weight` (what the weighting
+    gave, times `loss_weight`), and `weighted`, their product. Gradients are those of the losses
+    times their `loss_weight`, over all processes and micro-batches, before clipping. A row of its
+    own in `metrics.csv`.
 
     A step that is looked at runs a backward pass for each task, which costs no more than one for
     all, and holds a float32 number for each task and learning parameter. Its gradient differs from

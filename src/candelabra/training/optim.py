@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 
 Group = dict[str, Any]
@@ -70,7 +71,7 @@ def parameter_groups(
     if scales:
         found.append({"params": scales, "lr": weighting.lr, "weight_decay": 0.0, OWN_RATE: True})
     if not found:
-        raise ValueError("nothing is left to learn: freeze and the tasks leave no parameter")
+        raise ConfigError("nothing is left to learn: freeze and the tasks leave no parameter")
     return found
 
 

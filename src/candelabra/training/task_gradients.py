@@ -74,7 +74,6 @@ class TaskGradients:
         self.parameters: list[nn.Parameter] = [parameter for _, parameter in named]
         self.parts = [part_of(name, depth) for name, _ in named]
         self.reached: list[set[int]] = [set() for _ in named]
-        self.depth = depth
         ends = torch.tensor([0, *(p.numel() for p in self.parameters)]).cumsum(0).tolist()
         self.slices = [slice(a, b) for a, b in pairwise(ends)]
         device = self.parameters[0].device
@@ -94,12 +93,7 @@ class TaskGradients:
             if not losses[task].requires_grad:
                 continue  # all of the task is frozen
             found = torch.autograd.grad(
-                losses[task],
-                self.parameters,
-                grad_outputs=scale,
-                allow_unused=True,
-                # Where an example has labels of several tasks, their losses share a pass.
-                retain_graph=place + 1 < len(self.tasks),
+                losses[task], self.parameters, grad_outputs=scale, allow_unused=True
             )
             for index, gradient in enumerate(found):
                 if gradient is not None:
@@ -109,18 +103,16 @@ class TaskGradients:
     def grams(self) -> dict[str, Tensor]:
         """Gram matrices of the shared gradients: each part's, and of all; float64 on the CPU."""
         num = len(self.tasks)
-        order = ["embeddings", *(f"layer_{n + 1}" for n in range(self.depth)), "pooling", "other"]
         shared = [place for place, tasks in enumerate(self.reached) if len(tasks) > 1]
         rows = [self.flat_KP[:, self.slices[place]] for place in shared]
         products = [rows_KN @ rows_KN.T for rows_KN in rows] or [self.flat_KP.new_zeros(num, num)]
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}  # as the model has them: the lowest part first
         # One transfer, and float64 on the host: not every device has it.
         for place, gram_KK in zip(shared, torch.stack(products).cpu().double(), strict=False):
             part = self.parts[place]
             sums[part] = sums[part] + gram_KK if part in sums else gram_KK
-        found = {part: sums[part] for part in order if part in sums}
         total = torch.zeros(num, num, dtype=torch.float64)
-        return {**found, ALL: sum(found.values(), total)}
+        return {**sums, ALL: sum(sums.values(), total)}
 
     def write(self, weights_K: Tensor, *, heads: bool) -> None:
         """Puts the combined gradient into `.grad`.
@@ -168,6 +160,9 @@ def check_possible(
             "this weighting needs every task in every step; found step=alternate: take step=joint, "
             "or a weighting of losses such as fixed, uncertainty, dwa or random"
         )
+    # What a scheme lacks or refuses is said now, and not in the first step.
+    losses_K = torch.ones(len(weighting.tasks), dtype=torch.float64)
+    deepcopy(weighting).weigh(losses_K, {ALL: losses_K.diag()})
     if not weighting.uses_gradients:
         return
     if len(weighting.tasks) < 2:
@@ -183,9 +178,6 @@ def check_possible(
             "a weighting of gradients needs shared parameters that learn, and the freeze or the "
             "adapter option leaves none: take weighting=fixed, or another freeze or adapter"
         )
-    # What a scheme lacks or refuses is said now, and not in the first step.
-    gram_KK = torch.eye(len(weighting.tasks), dtype=torch.float64)
-    deepcopy(weighting).weigh(torch.ones(len(weighting.tasks), dtype=torch.float64), {ALL: gram_KK})
     if str(precision).startswith("16"):
         raise ConfigError(
             "a weighting of gradients cannot work under float16's scaler; found "

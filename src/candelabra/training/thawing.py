@@ -8,6 +8,7 @@ from functools import partial
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import nn
 
+from candelabra.errors import naming
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.optim import OWN_RATE, OptimizerFactory, SchedulerFactory
@@ -41,9 +42,11 @@ class Thawing:
         self._make_optimizer = make_optimizer
         if model.freezer is not None:
             model.freezer.apply(model, 0)
-        self.optimizer = make_optimizer(model, weighting)
+        with naming("optimizer"):
+            self.optimizer = make_optimizer(model, weighting)
         self._drop()
-        self.scheduler = make_scheduler(self.optimizer, total_steps)
+        with naming("scheduler"):
+            self.scheduler = make_scheduler(self.optimizer, total_steps)
         self._shape = self.scheduler.lr_lambdas[0]
         if model.freezer is not None:
             for index in range(len(self.scheduler.lr_lambdas)):

@@ -57,10 +57,10 @@ class FreezeLowerLayers(Scheme):
             ValueError: The encoder has fewer layers, or `num_layers` is negative.
         """
         layers = model.encoder.layers
-        if not 0 <= self.num_layers <= len(layers):
+        if self.num_layers not in range(len(layers) + 1):
             raise ValueError(
                 f"num_layers must lie between 0 and {len(layers)}, the number of layers of "
-                f"this encoder; found {self.num_layers}"
+                f"this encoder; found {self.num_layers!r}"
             )
         return [*model.encoder.stem, *layers[: self.num_layers]]
 

@@ -8,6 +8,9 @@ from torch import nn
 
 from candelabra.model.freeze.base import Freezable, Progress, Scheme
 
+NEVER = 10**12
+"""A step that no run reaches."""
+
 
 class Freezer:
     """Makes a model follow a scheme.
@@ -76,6 +79,10 @@ class Freezer:
         """What learns in a step; the model is not changed."""
         held = _held(model, self._scheme_at(model, step))
         return [parameter for parameter in model.parameters() if id(parameter) not in held]
+
+    def some_day_learning(self, model: Freezable) -> list[nn.Parameter]:
+        """What learns in a run that never ends."""
+        return self.learning(model, NEVER)
 
     def thaws(self, model: Freezable, total_steps: int) -> dict[int, int]:
         """What lies ahead: step -> number of parameters that learn from there on, first step 0."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from candelabra.model.freeze.base import Progress, Scheme
-from candelabra.rules import at_least
+from candelabra.rules import at_least, number
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,8 +35,8 @@ class Gradual(Scheme):
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        _above_0("epochs_per_group", self.epochs_per_group)
-        _above_0("layer_decay", self.layer_decay)
+        number("epochs_per_group", self.epochs_per_group, above=0)
+        number("layer_decay", self.layer_decay, above=0, most=1)
         at_least("warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
@@ -73,8 +73,8 @@ class LinearProbeThenFinetune(Scheme):
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        _above_0("probe_epochs", self.probe_epochs)
-        _above_0("probe_lr_factor", self.probe_lr_factor)
+        number("probe_epochs", self.probe_epochs, above=0)
+        number("probe_lr_factor", self.probe_lr_factor, above=0)
         at_least("warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
@@ -87,8 +87,3 @@ class LinearProbeThenFinetune(Scheme):
 
     def _probes(self, at: Progress) -> bool:
         return at.epochs < self.probe_epochs
-
-
-def _above_0(key: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"{key} must be a number above 0, got {value!r}")

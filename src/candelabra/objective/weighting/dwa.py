@@ -14,8 +14,8 @@ class Dwa(Linear):
     """Dynamic weight average: `w = K softmax(r / T)` (Liu, Johns & Davison 2019).
 
     `r_i` is a task's mean loss in the last window of steps, divided by that in the window before;
-    the paper's window is an epoch. Weights are 1 in the first two windows, and where a task was not
-    in the last two. What is no finite number is left out of the means.
+    the paper's window is an epoch. Weights are 1 in the first two windows; `r_i` counts as 1 where
+    a task was not in the last two. What is no finite number is left out of the means.
 
     Args:
         tasks: The names of all tasks.

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from candelabra.objective.weighting.step import ALL, Adam, GradientWeighting, Grams
+from candelabra.objective.weighting.step import ALL, Adam, Grams, Rescaled
 
 LEAST = 1e-3
 """Weights stay above: a task must be able to come back."""
 
 
-class GradNorm(GradientWeighting):
+class GradNorm(Rescaled):
     """Learnt loss weights (Chen et al. 2018), on the gradients of the last shared layer.
 
     `w` descends on `sum |G_i - mean(G) r_i^alpha|` with `G_i = w_i |g_i|` and the inverse training
@@ -27,7 +27,7 @@ class GradNorm(GradientWeighting):
         lr_w: Learning rate of `w` (Adam).
         first_steps: `L_i(0)` is the mean of as many steps, in which the weights are 1; 0 takes
             `log C`, the loss of a classifier that knows nothing.
-        rescale: As in `GradientWeighting`.
+        rescale: As in `Rescaled`.
 
     Raises:
         ValueError: A number is out of its range.

@@ -104,7 +104,12 @@ def nash(gram_KK: Tensor, step: int, *, max_norm: float = math.inf) -> Tensor:
         gram_KK: Gram matrix.
         step: Of no influence.
         max_norm: The combined gradient is cut to this length; the authors' code takes 1.
+
+    Raises:
+        ValueError: `max_norm` is not above 0.
     """
+    if not max_norm > 0:
+        raise ValueError(f"weighting.scheme.max_norm must be above 0, got {max_norm}")
     pair = _pair(gram_KK)
     if pair is None:
         weights_K = gram_many.nash(gram_KK, ridge=SINGULAR)

@@ -81,15 +81,11 @@ class StepWeighting(Weighting):
         return dict(zip(self.tasks, self.used_K.clone().unbind(), strict=True))
 
 
-class GradientWeighting(StepWeighting):
-    """A scheme on the shared gradients; heads take the plain gradients of their own losses.
-
-    A task whose shared gradient is zero takes no part: it weighs 1, which is of no effect, and the
-    others are weighed among themselves.
+class Rescaled(StepWeighting):
+    """Weights of the shared gradients; heads take the plain gradients of their own losses.
 
     Args:
         tasks: The names of all tasks.
-        scheme: (gram_KK, step) -> weights_K.
         rescale: Whether the combined gradient gets the length of the plain sum. Without, the
             scheme changes the learning rate too: PCGrad's weights exceed 1, MGDA's sum to 1. Where
             the weighted sum vanishes it has no direction, and stays as it is.
@@ -98,22 +94,38 @@ class GradientWeighting(StepWeighting):
     heads = False
     uses_gradients = True
 
-    def __init__(
-        self, tasks: Collection[str], *, scheme: Scheme | None = None, rescale: bool = True
-    ) -> None:
+    def __init__(self, tasks: Collection[str], *, rescale: bool = True) -> None:
         super().__init__(tasks)
-        self.scheme = scheme
         self.rescale = rescale
 
+    @abstractmethod
+    def raw(self, losses_K: Tensor, grams: Grams) -> Tensor:
+        """The weights_K as published; arguments as of `weigh`."""
+
     def weigh(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The scheme's weights, rescaled if asked."""
-        gram_KK = grams[ALL]
+        """The published weights, rescaled if asked."""
         weights_K = self.raw(losses_K, grams)
-        return rescaled(weights_K, gram_KK) if self.rescale else weights_K
+        return rescaled(weights_K, grams[ALL]) if self.rescale else weights_K
+
+
+class GradientWeighting(Rescaled):
+    """Weights by a scheme that sees nothing but the Gram matrix.
+
+    A task whose shared gradient is zero takes no part: it weighs 1, which is of no effect, and the
+    others are weighed among themselves.
+
+    Args:
+        tasks: The names of all tasks.
+        scheme: (gram_KK, step) -> weights_K.
+        rescale: As in `Rescaled`.
+    """
+
+    def __init__(self, tasks: Collection[str], *, scheme: Scheme, rescale: bool = True) -> None:
+        super().__init__(tasks, rescale=rescale)
+        self.scheme = scheme
 
     def raw(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The scheme's weights as published."""
-        assert self.scheme is not None
+        """The scheme's weights of the tasks whose gradient is not zero."""
         gram_KK = grams[ALL]
         weights_K = torch.ones_like(losses_K)
         present_K = gram_KK.diagonal() > 0
