@@ -30,7 +30,7 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
 from candelabra.training.checkpoints import AtomicCheckpointIO
-from candelabra.training.drift import FrozenCopy
+from candelabra.training.frozen_copy import FrozenCopy
 from candelabra.training.interruption import StopOnSignal
 from candelabra.training.judging import Objective
 from candelabra.training.module import MultiTaskModule

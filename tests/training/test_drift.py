@@ -18,7 +18,8 @@ from candelabra.model.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.regression import RegressionHead
 from candelabra.records import Batch
-from candelabra.training.drift import FrozenCopy, frozen_heads, score_before
+from candelabra.training.drift import score_before
+from candelabra.training.frozen_copy import FrozenCopy, frozen_heads
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw
 from toys import Splits, difference, fit, tiny, toy_data, toy_model, toy_module, toy_trainer

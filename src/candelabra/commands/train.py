@@ -39,8 +39,8 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
 
   experiment=quickstart       both heads on the bundled sample (default)
   experiment=imdb_mit_movie data_dir=FOLDER
-                              IMDb sentiment and MIT Movie NER; also imdb_only,
-                              mit_movie_only, seed_imdb
+                              IMDb sentiment and MIT Movie NER; also best (the recipe),
+                              imdb_only, mit_movie_only, seed_imdb
   tasks=NAME                  a preset; +task@tasks.NAME=OPTION adds a task, ~tasks.NAME drops one
   encoder=minilm  pooling=mean  adapter=none  freeze=none  balancing=proportional  step=joint
   weighting=fixed  optimizer=adamw  scheduler=linear  trainer=auto  logger=default
@@ -56,6 +56,9 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
                               a sweep: all combinations, one table at the end
   -m hydra/launcher=joblib hydra.launcher.n_jobs=2 freeze=none,encoder
                               two trials at a time; submitit_slurm: on a cluster (docs/sweeps.md)
+  -m sweep=best experiment=best_small data_dir=FOLDER
+                              a search by Optuna (docs/sweeps.md); test=false leaves the test
+                              splits alone
   --cfg job                   print the configuration and stop
   --config-dir FOLDER         a folder of your own yamls beside candelabra's
 

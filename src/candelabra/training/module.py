@@ -13,7 +13,7 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.objective.weighting.base import Weighting
 from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
-from candelabra.training.drift import FrozenCopy
+from candelabra.training.frozen_copy import FrozenCopy
 from candelabra.training.judging import JudgedModule, Objective
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
 from candelabra.training.stored_state import check_stored
