@@ -8,6 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from candelabra.sweep import Sweep, with_table
+from candelabra.trial import TRIAL
 from command_line import Done, called, started
 from stand_in_trials import Trials, table
 
@@ -140,6 +141,16 @@ def test_a_single_run_after_a_sweep_shows_no_table(trials: Trials) -> None:
     assert called("train", "-m", "seed=1", "hydra.sweep.dir=s").status == 0
     assert called("train", "freeze=head").message.startswith("freeze.head must be given")
     assert Sweep().folder is None
+
+
+def test_a_sweep_is_no_single_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "sweep=freeze_pooling", "freeze=head"]
+    assert called(*words).message == (
+        "sweep=freeze_pooling is many runs: candelabra train -m sweep=freeze_pooling"
+    )
+    monkeypatch.setenv(TRIAL, "1")
+    assert called(*words).message.startswith("freeze.head must be given")
 
 
 def test_a_sweep_has_one_folder_whatever_is_swept(trials: Trials, tmp_path: Path) -> None:

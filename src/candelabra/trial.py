@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from candelabra.resuming import StoredRun
 from candelabra.sweep import Sweep, outcome
 from candelabra.validation import validate
 
+TRIAL = "CANDELABRA_TRIAL"
+"""The variable that tells a process that it is a trial of a sweep."""
 ENDED = ("finished", "failed", "interrupted")
 STOPPED = ("interrupted", "running")
 """A run that was told to end, or that ended with its machine."""
@@ -82,7 +85,7 @@ def _words(folder: Path, given: list[str]) -> list[str]:
 
 def _process(command: Sequence[str]) -> int:
     """Its exit status; what stops this process tells that one to save its state and end."""
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, env={**os.environ, TRIAL: "1"}) as process:
         try:
             return process.wait()
         except BaseException:

@@ -28,7 +28,7 @@ from candelabra.launching import (
 )
 from candelabra.resuming import StoredRun, go_back, stored_run
 from candelabra.sweep import with_table
-from candelabra.trial import given_config_dirs, trial
+from candelabra.trial import TRIAL, given_config_dirs, trial
 from candelabra.trusted import conf_dir
 from candelabra.validation import validate
 
@@ -156,8 +156,11 @@ def single(
     Returns:
         `val/score`, where it was this process that trained.
     """
+    sweep = HydraConfig.get().runtime.choices.get("sweep")
     if resume is not None:
         resume.check(plain(cfg))
+    elif sweep not in (None, "null") and TRIAL not in os.environ:
+        raise ConfigError(f"sweep={sweep} is many runs: candelabra train -m sweep={sweep}")
     validate(cfg)
     if started_from_outside() and RUN_ID.fullmatch(folder.name) and resume is None:
         raise ConfigError(
