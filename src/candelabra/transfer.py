@@ -94,10 +94,11 @@ def start_from(
             f"init_from={folder}: its encoder is not the run's: {differs}; encoder= has to name "
             "the one that it was trained from"
         )
-    found = {"encoder": BUNDLE}
+
+    origins = {}
     for task in model.heads:
         if heads is not None and task not in heads:
-            found[f"head of {task}"] = NEW
+            origins[task] = NEW
             continue
         pools = model.head(task).pools
         differs = (
@@ -107,17 +108,26 @@ def start_from(
         )
         if differs and heads is not None:
             raise ConfigError(f"init_heads: the head of '{task}' does not fit: {differs}")
-        found[f"head of {task}"] = f"{NEW}: {differs}" if differs else BUNDLE
-    taken = [task for task in model.heads if found[f"head of {task}"] == BUNDLE]
-    own = {"pooling": model.poolings, "mix": model.mixes}
-    for kind, modules in own.items():
+        origins[task] = f"{NEW}: {differs}" if differs else BUNDLE
+    taken = [task for task, origin in origins.items() if origin == BUNDLE]
+    found = {f"head of {task}": origin for task, origin in origins.items()}
+    return {"encoder": BUNDLE, **found, **_take_what_heads_read(model, rest, taken)}
+
+
+def _take_what_heads_read(
+    model: MultiTaskModel, tensors: Mapping[str, Tensor], taken: Collection[str]
+) -> dict[str, str]:
+    """Poolings and mixes of the heads that came from the bundle; part -> `bundle` or `new`."""
+    found = {}
+    for kind, prefix, modules in (
+        ("pooling", "poolings", model.poolings),
+        ("mix", "mixes", model.mixes),
+    ):
         for task, module in modules.items():
-            prefix = f"{'poolings' if kind == 'pooling' else 'mixes'}.{task}."
-            fits = task in taken and not _take(module, _below(rest, prefix))
+            fits = task in taken and not _take(module, _below(tensors, f"{prefix}.{task}."))
             found[f"{kind} of {task}"] = BUNDLE if fits else NEW
-    fits = bool(taken) and not _take(model.pooling, _below(rest, "pooling."))
-    found["pooling"] = BUNDLE if fits else NEW
-    return found
+    fits = bool(taken) and not _take(model.pooling, _below(tensors, "pooling."))
+    return {**found, "pooling": BUNDLE if fits else NEW}
 
 
 def _other_labels(task: str, ours: list[str], theirs: Mapping[str, list[str]]) -> str:
