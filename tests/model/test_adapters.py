@@ -253,8 +253,8 @@ def test_damaged_adapters_are_told(bundle: tuple[Path, dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"r": 0}, "adapter.r must be at least 1, got 0"),
-        ({"num_layers": 0}, "adapter.num_layers must be at least 1, got 0"),
+        ({"r": 0}, "adapter.r must be a whole number of at least 1, got 0"),
+        ({"num_layers": 0}, "adapter.num_layers must be a whole number of at least 1, got 0"),
         ({"num_layers": 3}, "adapter.num_layers must be at most 2, got 3"),
         ({"targets": ["nothing"]}, r"adapter\.targets must be ends of .* got \[.nothing.\]"),
     ],

@@ -19,6 +19,7 @@ from candelabra.model.adapters import Lora
 from candelabra.model.freeze.constant import FreezeEncoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual
+from candelabra.objective.weighting import gram
 from candelabra.objective.weighting.step import ALL, GradientWeighting, StepWeighting
 from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.task_gradients import check_possible, part_of
@@ -210,7 +211,7 @@ class TestWhatIsRefused:
         check_possible(MAKE["geometric"](), frozen, **self.fine)
 
     def test_a_single_task(self) -> None:
-        alone = GradientWeighting(["mood"])
+        alone = GradientWeighting(["mood"], scheme=gram.mgda)
         with pytest.raises(ConfigError, match=r"two or more tasks.*found \['mood'\]"):
             check_possible(alone, toy_model(), **self.fine)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import ConfigError
 from candelabra.records import Encoded, Tokens
-from candelabra.rules import at_least
 
 if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -82,6 +81,8 @@ class Lora(Adapters):
 
     def __post_init__(self) -> None:
         """Checks the settings."""
+        from candelabra.rules import at_least  # a bundle without adapters loads without OmegaConf
+
         at_least("adapter.r", self.r, 1)
         if self.num_layers is not None:
             at_least("adapter.num_layers", self.num_layers, 1)

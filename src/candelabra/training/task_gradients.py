@@ -160,16 +160,16 @@ def check_possible(
             "this weighting needs every task in every step; found step=alternate: take step=joint, "
             "or a weighting of losses such as fixed, uncertainty, dwa or random"
         )
+    if weighting.uses_gradients and len(weighting.tasks) < 2:
+        raise ConfigError(
+            "a weighting of gradients needs two or more tasks that share the encoder; found "
+            f"{list(weighting.tasks)}: take weighting=fixed"
+        )
     # What a scheme lacks or refuses is said now, and not in the first step.
     losses_K = torch.ones(len(weighting.tasks), dtype=torch.float64)
     deepcopy(weighting).weigh(losses_K, {ALL: losses_K.diag()})
     if not weighting.uses_gradients:
         return
-    if len(weighting.tasks) < 2:
-        raise ConfigError(
-            "a weighting of gradients needs two or more tasks that share the encoder; found "
-            f"{list(weighting.tasks)}: take weighting=fixed"
-        )
     freezer = model.freezer
     last = max(0, total_steps - 1)
     learning = model.parameters() if freezer is None else freezer.learning(model, last)
