@@ -16,6 +16,7 @@ import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ from safetensors.torch import load_file, save_file
 from candelabra import __version__
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.tokens import TextTokenizer
-from candelabra.errors import BundleError, ConfigError, UserError
+from candelabra.errors import BundleError, ConfigError, UserError, nearest
 from candelabra.files import write_json
-from candelabra.model.adapters import adapter_state, base_state
+from candelabra.model.adapters import adapter_state, base_state, choose, merge
 from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel, assemble
@@ -84,6 +85,32 @@ class Bundle:
         }
         about = {"format": FORMAT, "candelabra": __version__}
         write_json(folder / "config.json", {**about, **settings, **self.config})
+
+    def merged(self, task: str) -> Bundle:
+        """A bundle of one task; an adapter of its own is merged into its encoder.
+
+        Formats that know one encoder can hold such a bundle, but none with an encoder for each
+        task. This one stays as it is.
+
+        Raises:
+            ValueError: There is no such task.
+        """
+        if task not in self.labels:
+            raise ValueError(
+                f"task must be one of {', '.join(self.labels)}, got {task!r}"
+                + nearest(task, self.labels)
+            )
+        model = deepcopy(self.model)
+        for owned in (model.heads, model.poolings, model.mixes):
+            for other in owned.keys() - {task}:
+                del owned[other]
+        if model.encoder.adapters:
+            choose(model.encoder, task)
+            merge(model.encoder)
+        config = {key: value for key, value in self.config.items() if key != "adapter"}
+        config["tasks"] = {task: self.config["tasks"][task]}
+        own = {key: score for key, score in self.metrics.items() if key.split("/")[1] == task}
+        return Bundle(model, self.tokenizer, config, {task: self.labels[task]}, own)
 
     def predict(
         self,

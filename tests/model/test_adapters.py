@@ -233,6 +233,35 @@ def test_a_bundle_keeps_one_base_and_the_adapters(bundle: tuple[Path, dict[str, 
     assert all(torch.equal(tensor, base[key]) for key, tensor in theirs.items())
 
 
+def test_each_task_can_be_merged_into_an_ordinary_bundle(
+    bundle: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, answers = bundle
+    both = candelabra.load(folder)
+    for task in ("mood", "who"):
+        both.merged(task).save(tmp_path / task)
+        assert not (tmp_path / task / "adapters.safetensors").exists()
+        alone = candelabra.load(tmp_path / task)
+        assert (list(alone.labels), alone.model.encoder.adapters) == ([task], ())
+        (found,) = alone.predict("a film with michael douglas")
+        assert found.keys() == {"text", task}
+        if task == "mood":
+            assert found[task]["probabilities"] == pytest.approx(answers[task]["probabilities"])
+        else:
+            assert [span["text"] for span in found[task]] == [s["text"] for s in answers[task]]
+    (after,) = both.predict("a film with michael douglas")
+    assert after["mood"]["probabilities"] == pytest.approx(answers["mood"]["probabilities"])
+    with pytest.raises(ValueError, match=r"task must be one of mood, who, got 'whoo'.*'who'"):
+        both.merged("whoo")
+
+
+def test_a_shared_encoder_is_cut_to_one_task_too(tmp_path: Path) -> None:
+    whole = made()
+    (expected,) = whole.predict("a film")
+    (found,) = whole.merged("mood").predict("a film")
+    assert found["mood"]["probabilities"] == pytest.approx(expected["mood"]["probabilities"])
+
+
 def test_damaged_adapters_are_told(bundle: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = bundle
     for change, message in (
