@@ -29,6 +29,9 @@ PLAIN_VALUE_ERRORS = (
     "Only one of --run",
     "n_jobs == 0 in Parallel",
     "Please set either",
+    "The low value must",
+    "The `low` value must",
+    "No trials are completed",
 )
 """How messages of Hydra, its launchers and its sweeper begin that are no HydraException."""
 SUBMITIT_SETTING = "Unknown argument"

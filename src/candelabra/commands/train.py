@@ -160,7 +160,7 @@ def single(
     if resume is not None:
         resume.check(plain(cfg))
     elif sweep not in (None, "null") and TRIAL not in os.environ:
-        raise ConfigError(f"sweep={sweep} is many runs: candelabra train -m sweep={sweep}")
+        raise ConfigError(f"sweep={sweep} is many runs: add -m to the same command")
     validate(cfg)
     if started_from_outside() and RUN_ID.fullmatch(folder.name) and resume is None:
         raise ConfigError(
