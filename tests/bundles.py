@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from candelabra.bundle import Bundle
+from candelabra.model.adapters import Lora
 from candelabra.model.backbones import Tiny
+from candelabra.model.encoder import Encoder
 from candelabra.model.heads import ClassificationHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FunctionPooling
@@ -21,6 +23,17 @@ from candelabra.trusted import conf_dir
 LABELS = {"mood": ["NEGATIVE", "POSITIVE"], "who": ["O", "B-Actor", "I-Actor", "B-Year"]}
 MOOD = {"_target_": "candelabra.model.heads.ClassificationHead", "_partial_": True, "dropout": 0.1}
 WHO = {"_target_": "candelabra.model.tagging.TaggingHead", "_partial_": True, "constrained": True}
+
+
+def adapt(encoder: Encoder, tasks: Sequence[str] = tuple(LABELS), **settings: Any) -> Encoder:
+    """With adapters that change something, which new ones do not."""
+    Lora(**settings).attach(encoder, tasks)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, parameter in encoder.named_parameters():
+            if ".lora_" in name:
+                parameter.copy_(torch.randn_like(parameter))
+    return encoder.eval()
 
 
 def pooling_node(name: str) -> dict[str, Any]:

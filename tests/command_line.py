@@ -24,6 +24,8 @@ HEAVY_AFTER = (
     f"print('heavy:', *(name for name in {HEAVY} if name in sys.modules)); sys.exit(status)"
 )
 """A program that runs a command, and says at last which heavy libraries it has imported."""
+SMALL = ["encoder=tiny", "logger=csv", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+"""Of a training that takes seconds."""
 SOURCE = str(Path(candelabra.__file__).parents[1])
 
 
@@ -105,3 +107,11 @@ def _restored() -> Iterator[None]:
             added.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def wrong(*overrides: str) -> str:
+    """The one message about a training that cannot start."""
+    done = called("train", *overrides)
+    assert done.status == 2
+    assert done.out == ""
+    return done.message

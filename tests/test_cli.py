@@ -9,23 +9,13 @@ import pytest
 
 from candelabra import __version__
 from candelabra.cli import COMMANDS
-from command_line import HEAVY_AFTER, called, python, started
-
-SMALL = ["encoder=tiny", "logger=csv", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+from command_line import HEAVY_AFTER, SMALL, called, python, started, wrong
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-
-def wrong(*overrides: str) -> str:
-    """The one message about a training that cannot start."""
-    done = called("train", *overrides)
-    assert done.status == 2
-    assert done.out == ""
-    return done.message
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
@@ -195,68 +185,6 @@ def test_wrong_configuration_is_one_message(case: str) -> None:
         assert part in message
     assert "HYDRA_FULL_ERROR" not in message
     assert "Exception" not in message
-
-
-BUILT = {
-    "layers": (
-        ["freeze=lower_layers", "freeze.num_layers=99"],
-        ["freeze.num_layers must lie between 0 and 2", "found 99"],
-    ),
-    "layers of a part": (
-        [
-            *("freeze=lower_layers_and_head", "freeze.parts.head.head=movie"),
-            "freeze.parts.lower_layers.num_layers=99",
-        ],
-        ["freeze.parts.lower_layers.num_layers must lie between 0 and 2", "found 99"],
-    ),
-    "validations": (
-        ["trainer.limit_train_batches=3", "trainer.val_check_interval=4"],
-        ["trainer.val_check_interval must be at most 3, the micro-batches of an epoch", "got 4"],
-    ),
-    "head": (["head@tasks.sentiment.head=tagging"], ["needs the label 'O'"]),
-    "dropout": (
-        ["tasks.movie.head.dropout=2"],
-        ["tasks.movie.head: dropout", "between 0 and 1"],
-    ),
-    "adapter's dropout": (["adapter=lora", "adapter.dropout=2"], ["adapter: dropout"]),
-    "frozen adapters": (["adapter=lora", "freeze=encoder"], ["the freeze option freezes all"]),
-    "layers in letters": (
-        ["freeze=lower_layers", "freeze.num_layers=two"],
-        ["freeze.num_layers must lie between 0 and 2", "found 'two'"],
-    ),
-    "a weighting's length": (
-        ["weighting=nash", "weighting.scheme.max_norm=-1"],
-        ["weighting.scheme.max_norm must be above 0, got -1"],
-    ),
-    "a weighting's bound": (["weighting=famo", "weighting.bound=x"], ["weighting: "]),
-    "smoothing": (
-        ["loss@tasks.movie.loss=label_smoothing", "tasks.movie.loss.label_smoothing=2"],
-        ["tasks.movie.loss: label_smoothing must lie between 0 and 1, found 2"],
-    ),
-    "a loss in letters": (
-        ["loss@tasks.movie.loss=focal", "tasks.movie.loss.gamma=x"],
-        ["tasks.movie.loss: "],
-    ),
-    "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),
-    "argument of the trainer": (["+trainer.foo=1"], ["Trainer", "'foo'", "(trainer)"]),
-    "argument of the optimizer": (["+optimizer.foo=1"], ["adamw()", "'foo'"]),
-    "accelerator": (["trainer.accelerator=foo"], ["accelerator='foo'"]),
-    "positions": (["encoder.max_length=9999"], ["encoder.max_length must be at most 512"]),
-    "float16 on a CPU": (
-        ["trainer=cpu", "trainer.precision=16-mixed"],
-        ["trainer.precision=16-mixed", "float16 on a CPU", "bf16-mixed or 32-true"],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BUILT)
-def test_what_cannot_be_built_is_one_message(case: str, tmp_path: Path) -> None:
-    overrides, parts = BUILT[case]
-    message = wrong(*SMALL, *overrides, f"hydra.run.dir={tmp_path / 'run'}")
-    for part in parts:
-        assert part in message
-    assert '"status": "failed"' in (tmp_path / "run" / "run.json").read_text()
-    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_broken_yaml_is_named(tmp_path: Path) -> None:

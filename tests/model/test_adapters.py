@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,8 @@ from transformers import (
     RobertaConfig,
 )
 
-import candelabra
-from bundles import edit, made
-from candelabra.errors import BundleError, ConfigError
+from bundles import adapt
+from candelabra.errors import ConfigError
 from candelabra.model.adapters import SHARED, Lora, adapted, choose, each, merge
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.constant import FreezeHead, FreezeLowerLayers, FreezeNothing
@@ -52,17 +49,6 @@ BACKBONES: dict[str, transformers.PreTrainedConfig] = {
 def texts() -> Tokens:
     ids_BL = torch.tensor([[1, 4, 5, 6, 2], [1, 7, 2, 0, 0]])
     return Tokens(ids_BL, (ids_BL > 0).long())
-
-
-def adapt(encoder: Encoder, tasks: Sequence[str] = TASKS, **settings: Any) -> Encoder:
-    """With adapters that change something, which new ones do not."""
-    Lora(**settings).attach(encoder, tasks)
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(1)
-        for name, parameter in encoder.named_parameters():
-            if ".lora_" in name:
-                parameter.copy_(torch.randn_like(parameter))
-    return encoder.eval()
 
 
 def backbone(name: str) -> Encoder:
@@ -203,82 +189,6 @@ def test_a_resumed_run_equals_an_unbroken_one(toys: Splits, tmp_path: Path) -> N
     assert all(torch.equal(v, module().model.state_dict()[k]) for k, v in fixed.items())
 
 
-LORA = {
-    "_target_": "candelabra.model.adapters.Lora",
-    "r": 3,
-    "alpha": 5.0,
-    "num_layers": 1,
-    "per_task": True,
-}
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    """A bundle with an adapter for each task, and its answers before it was saved."""
-    model = made()
-    adapt(model.model.encoder, list(model.labels), r=3, alpha=5.0, num_layers=1, per_task=True)
-    model.config["adapter"] = LORA
-    model.save(tmp_path / "bundle")
-    (answers,) = model.predict("a film with michael douglas")
-    return tmp_path / "bundle", answers
-
-
-def test_a_bundle_keeps_one_base_and_the_adapters(bundle: tuple[Path, dict[str, Any]]) -> None:
-    folder, answers = bundle
-    (again,) = candelabra.load(folder).predict("a film with michael douglas")
-    assert again["mood"]["probabilities"] == pytest.approx(answers["mood"]["probabilities"])
-    assert [span["text"] for span in again["who"]] == [span["text"] for span in answers["who"]]
-    base = AutoModel.from_pretrained(folder / "encoder").state_dict()
-    theirs = made().model.encoder.backbone.state_dict()
-    assert all(torch.equal(tensor, base[key]) for key, tensor in theirs.items())
-
-
-def test_each_task_can_be_merged_into_an_ordinary_bundle(
-    bundle: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
-    folder, answers = bundle
-    both = candelabra.load(folder)
-    for task in ("mood", "who"):
-        both.merged(task).save(tmp_path / task)
-        assert not (tmp_path / task / "adapters.safetensors").exists()
-        alone = candelabra.load(tmp_path / task)
-        assert (list(alone.labels), alone.model.encoder.adapters) == ([task], ())
-        (found,) = alone.predict("a film with michael douglas")
-        assert found.keys() == {"text", task}
-        if task == "mood":
-            assert found[task]["probabilities"] == pytest.approx(answers[task]["probabilities"])
-        else:
-            assert [span["text"] for span in found[task]] == [s["text"] for s in answers[task]]
-    (after,) = both.predict("a film with michael douglas")
-    assert after["mood"]["probabilities"] == pytest.approx(answers["mood"]["probabilities"])
-    with pytest.raises(ValueError, match=r"task must be one of mood, who, got 'whoo'.*'who'"):
-        both.merged("whoo")
-
-
-def test_a_shared_encoder_is_cut_to_one_task_too(tmp_path: Path) -> None:
-    whole = made()
-    (expected,) = whole.predict("a film")
-    (found,) = whole.merged("mood").predict("a film")
-    assert found["mood"]["probabilities"] == pytest.approx(expected["mood"]["probabilities"])
-
-
-def test_damaged_adapters_are_told(bundle: tuple[Path, dict[str, Any]]) -> None:
-    folder, _ = bundle
-    for change, message in (
-        ({"r": 2}, "adapters.safetensors: of other shapes"),
-        ({"num_layers": 2}, r"lacks, or has beyond need, \[.*layer\.0\."),
-        ({"num_layers": 9}, "adapter.num_layers must be at most 2, got 9"),
-        ({"_target_": "os.system"}, "'os.system' is none of candelabra's own"),
-    ):
-        edit(folder / "config.json", lambda config, c=change: config.update(adapter={**LORA, **c}))
-        with pytest.raises(BundleError, match=message):
-            candelabra.load(folder)
-    edit(folder / "config.json", lambda config: config.update(adapter=LORA))
-    (folder / "adapters.safetensors").unlink()
-    with pytest.raises(BundleError, match=r"adapters\.safetensors: missing or damaged"):
-        candelabra.load(folder)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -291,11 +201,3 @@ def test_damaged_adapters_are_told(bundle: tuple[Path, dict[str, Any]]) -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Lora(**settings).attach(tiny(), TASKS)
-
-
-def test_the_base_is_stored_once(bundle: tuple[Path, dict[str, Any]]) -> None:
-    folder, _ = bundle
-    config = json.loads((folder / "config.json").read_text())
-    assert config["adapter"] == LORA
-    files = {file.name: file.stat().st_size for file in folder.rglob("*.safetensors")}
-    assert files["adapters.safetensors"] < files["model.safetensors"] / 20

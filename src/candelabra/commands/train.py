@@ -156,17 +156,11 @@ def single(
     Returns:
         `val/score`, where it was this process that trained.
     """
-    sweep = HydraConfig.get().runtime.choices.get("sweep")
-    if resume is not None:
+    if resume is None:
+        _check_first_start(folder)
+    else:
         resume.check(plain(cfg))
-    elif sweep not in (None, "null") and TRIAL not in os.environ:
-        raise ConfigError(f"sweep={sweep} is many runs: add -m to the same command")
     validate(cfg)
-    if started_from_outside() and RUN_ID.fullmatch(folder.name) and resume is None:
-        raise ConfigError(
-            "several processes were started from outside (WORLD_SIZE or SLURM_NTASKS is above 1): "
-            "tell all of them the same run folder, hydra.run.dir=FOLDER"
-        )
     if cfg.trainer.num_nodes > 1 and not (started_from_outside() or LAUNCHED in os.environ):
         raise ConfigError(
             "trainer.num_nodes above 1 is started by torchrun or srun: docs/mixing.md"
@@ -192,6 +186,18 @@ def single(
 
     metrics = run(cfg, folder, overrides, config_dirs=given_config_dirs(), resume=resume)
     return metrics.get("val/score")
+
+
+def _check_first_start(folder: Path) -> None:
+    """Refuses a sweep without `-m`, and processes that would each take a folder of their own."""
+    sweep = HydraConfig.get().runtime.choices.get("sweep")
+    if sweep not in (None, "null") and TRIAL not in os.environ:
+        raise ConfigError(f"sweep={sweep} is many runs: add -m to the same command")
+    if started_from_outside() and RUN_ID.fullmatch(folder.name):
+        raise ConfigError(
+            "several processes were started from outside (WORLD_SIZE or SLURM_NTASKS is above 1): "
+            "tell all of them the same run folder, hydra.run.dir=FOLDER"
+        )
 
 
 def resumed(given: Mapping[str, str]) -> StoredRun | None:
