@@ -13,36 +13,32 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from candelabra import __version__
-from candelabra.data.collate import TokenizedSplit
+from candelabra.answering import answers, checked_texts
 from candelabra.data.tokens import TextTokenizer
+from candelabra.embedding.embedder import Embedder
 from candelabra.errors import BundleError, ConfigError, UserError, nearest
 from candelabra.files import write_json
 from candelabra.model.adapters import adapter_state, base_state, choose, merge
 from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel, assemble
-from candelabra.records import Examples
 from candelabra.trusted import NAME, check_targets, checked_folder, read_json
 
 FORMAT = 1
 ADAPTERS = "adapters.safetensors"
 """Where each task has its own adapter; the encoder's folder then holds what they share."""
-WORD = re.compile(r"\w+|[^\w\s]")
-"""How a typed text is cut into words for tagging: punctuation stands alone."""
 
 
 @dataclass
@@ -134,50 +130,48 @@ class Bundle:
         Raises:
             TypeError: `texts` is neither a text nor several.
         """
-        texts = _checked_texts(texts)
-        answers: list[dict[str, Any]] = [{"text": text} for text in texts]
-        if not texts:
-            return answers
-        # A text without words gets one without a piece, which is no part of any span.
-        words = [[match.span() for match in WORD.finditer(text)] or [(0, 0)] for text in texts]
-        examples = Examples((texts,), [[] for _ in texts], words, list(range(len(texts))))
-        split = TokenizedSplit(examples, (self.tokenizer(texts, words),), self.tokenizer.pad_id)
-        order = np.argsort(-split.lengths, kind="stable")
-        for begin in range(0, len(order), batch_size):
-            rows = order[begin : begin + batch_size].tolist()
-            for task, found in self._answers(split, rows, precision).items():
-                for row, answer in zip(rows, found, strict=True):
-                    answers[row][task] = answer
-        return answers
+        return answers(
+            self.model, self.tokenizer, texts, batch_size=batch_size, precision=precision
+        )
 
-    @torch.inference_mode()
-    def _answers(
-        self, split: TokenizedSplit, rows: list[int], precision: str
-    ) -> Mapping[str, list[Any]]:
-        device = next(self.model.parameters()).device
-        batch = split.batch(rows).to(device)
-        half = torch.autocast(device.type, torch.bfloat16) if "bf16" in precision else nullcontext()
-        with half:
-            logits = self.model.serve(batch.texts[0], batch.first_BW)
-        examples = split.examples.take(rows)
-        return {
-            task: self.model.head(task).describe(logits[task], batch.first_BW, examples)
-            for task in self.model.heads
-        }
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: str | None = None,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+        batch_size: int = 64,
+        precision: str = "32-true",
+    ) -> np.ndarray:
+        """The sentence embeddings of texts, (N, D) in float32.
 
+        Args:
+            texts: A text, or several.
+            task: Whose pooling and adapter are used; None: the run's pooling.
+            normalize: Vectors get unit length; None: as the run was told to.
+            truncate_dim: Keeps the first dimensions only.
+            batch_size: Texts in a pass; neighbours in length share one.
+            precision: `32-true`, or `bf16-mixed` where the hardware has it.
 
-def _checked_texts(texts: object) -> list[str]:
-    if isinstance(texts, str):
-        return [texts]
-    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
-        found = f"{type(texts).__name__}: {texts!r}"
-        raise TypeError(f"texts must be a text or a sequence of texts, found {found}")
-    listed = list(texts)
-    for place, text in enumerate(listed):
-        if not isinstance(text, str):
-            found = f"{type(text).__name__} at position {place}: {text!r}"
-            raise TypeError(f"texts must hold nothing but texts, found {found}")
-    return listed
+        Raises:
+            TypeError: `texts` is neither a text nor several.
+            ValueError: There is no such task, or each task has an adapter and none is named.
+        """
+        embedder = self.embedder(task, normalize=normalize, truncate_dim=truncate_dim)
+        return embedder.embed(checked_texts(texts), batch_size=batch_size, precision=precision)
+
+    def embedder(
+        self,
+        task: str | None = None,
+        *,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+    ) -> Embedder:
+        """What `embed` uses; the arguments are the same."""
+        if normalize is None:
+            normalize = self.config.get("normalize", True)
+        return Embedder(self.model, self.tokenizer, task, normalize, truncate_dim)
 
 
 def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") -> Bundle:

@@ -48,6 +48,7 @@ class TrainConfig:
     distill_frozen: float = 0.0
     group: str | None = None
     tags: list[str] = field(default_factory=list)
+    normalize: bool = True
 
 
 @dataclass
@@ -77,10 +78,29 @@ class PredictConfig:
     allow: list[str] = field(default_factory=list)
 
 
+@dataclass
+class EmbedConfig:
+    """What the commands over vectors take beside a bundle or an encoder."""
+
+    encoder: Any = None
+    pooling: Any = None
+    normalize: bool | None = None
+    truncate_dim: int | None = None
+    task: str | None = None
+    column: str = "text"
+    batch_size: int = 64
+    processes: int = 1
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    allow: list[str] = field(default_factory=list)
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "embed": EmbedConfig,
+    "similarity": EmbedConfig,
 }
 
 

@@ -88,7 +88,7 @@ def bundle(
 
     An adapter that serves all tasks is merged into the encoder.
     """
-    kept = {"pooling": config["pooling"], "tasks": config["tasks"]}
+    kept = {key: config[key] for key in ("pooling", "normalize", "tasks")}
     if model.encoder.adapts_per_task:
         kept["adapter"] = config["adapter"]
     elif model.encoder.adapters:

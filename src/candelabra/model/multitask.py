@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from candelabra.errors import ConfigError, naming
+from candelabra.errors import ConfigError, naming, nearest
 from candelabra.model.adapters import adapter_of, choose, each
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
@@ -85,12 +85,46 @@ class MultiTaskModel(nn.Module):
             )
         return {task: self.answer(task, (passes[task],), first_BW) for task in self.heads}
 
+    def sentences(self, tokens: Tokens, task: str | None = None) -> Tensor:
+        """Inference: the sentence embeddings of texts, (B, D).
+
+        Args:
+            tokens: The texts.
+            task: Whose pooling, mix and adapter are used; None: the run's pooling.
+
+        Raises:
+            ValueError: See `check_reader`.
+        """
+        self.check_reader(task)
+        if task is None:
+            text = self.encoder(tokens)
+            return self.pooling(text.hidden_BLD, text.mask_BL)
+        if self.encoder.adapts_per_task:
+            choose(self.encoder, task)
+        text = self.encoder(tokens, every_layer=task in self.mixes)
+        if task in self.mixes:
+            text = self.mixes[task](text)
+        return self.pooling_of(task)(text.hidden_BLD, text.mask_BL)
+
+    def check_reader(self, task: str | None) -> None:
+        """Raises ValueError where there is no such task, or none although adapters differ."""
+        tasks = ", ".join(self.heads)
+        if task is None and self.encoder.adapts_per_task:
+            raise ValueError(f"each task has its own adapter: task must be one of {tasks}")
+        if task is not None and task not in self.heads:
+            raise ValueError(
+                f"task must be one of {tasks or 'none'}, got {task!r}{nearest(task, self.heads)}"
+            )
+
+    def pooling_of(self, task: str) -> nn.Module:
+        """The task's own pooling, or the run's."""
+        return self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
+
     def answer(self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None) -> Tensor:
         """The logits of a task's head, from what the encoder made of any texts."""
-        pooling = self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
         if task in self.mixes:
             encoded = tuple(self.mixes[task](text) for text in encoded)
-        return self.head(task)(encoded, pooling, first_BW)
+        return self.head(task)(encoded, self.pooling_of(task), first_BW)
 
     @property
     def idle(self) -> list[nn.Module]:

@@ -1,0 +1,1 @@
+"""Texts as vectors: embed, compare, search, mine."""

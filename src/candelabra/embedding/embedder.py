@@ -1,0 +1,102 @@
+"""Texts -> sentence embeddings.
+
+Shapes: N texts, B of them in a pass, D width of an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from candelabra.data.collate import pad_tokens
+from candelabra.data.tokens import TextTokenizer
+from candelabra.model.multitask import MultiTaskModel
+
+CHUNK = 8192
+"""Texts that are tokenised and sorted by length together."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """An encoder with a pooling, ready for texts.
+
+    Attributes:
+        model: Encoder and poolings, in eval mode.
+        tokenizer: Text -> token ids.
+        task: Whose pooling, mix of layers and adapter are used; None: the run's pooling.
+        normalize: Vectors get unit length.
+        truncate_dim: Keeps the first dimensions only, as Matryoshka training provides for.
+
+    Raises:
+        ValueError: There is no such task; each task has an adapter, and none is named; or
+            `truncate_dim` is beyond the width.
+    """
+
+    model: MultiTaskModel
+    tokenizer: TextTokenizer
+    task: str | None = None
+    normalize: bool = True
+    truncate_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        self.model.check_reader(self.task)
+        width = self.model.encoder.width
+        if self.truncate_dim is not None and not 1 <= self.truncate_dim <= width:
+            raise ValueError(f"truncate_dim must be from 1 to {width}, got {self.truncate_dim}")
+
+    @property
+    def width(self) -> int:
+        """D, the width of a vector."""
+        return self.truncate_dim or self.model.encoder.width
+
+    def embed(
+        self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "32-true"
+    ) -> np.ndarray:
+        """The vectors of texts, (N, D) in float32, in the order of the texts.
+
+        Args:
+            texts: One text often is embedded once.
+            batch_size: Texts in a pass; neighbours in length share one.
+            precision: `32-true`, or `bf16-mixed` where the hardware has it.
+        """
+        parts = list(self.chunks(texts, batch_size=batch_size, precision=precision))
+        return np.concatenate(parts) if parts else np.empty((0, self.width), dtype=np.float32)
+
+    def chunks(
+        self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "32-true"
+    ) -> Iterator[np.ndarray]:
+        """As `embed`, `CHUNK` texts at a time."""
+        for begin in range(0, len(texts), CHUNK):
+            chunk = texts[begin : begin + CHUNK]
+            distinct = {text: place for place, text in enumerate(dict.fromkeys(chunk))}
+            vectors_ND = self._distinct(list(distinct), batch_size, precision)
+            yield vectors_ND[[distinct[text] for text in chunk]]
+
+    @torch.inference_mode()
+    def _distinct(self, texts: list[str], batch_size: int, precision: str) -> np.ndarray:
+        tokenized = self.tokenizer(texts)
+        device = next(self.model.parameters()).device
+        order = np.argsort(-tokenized.lengths, kind="stable")
+        half = torch.autocast(device.type, torch.bfloat16) if "bf16" in precision else nullcontext()
+        parts = []
+        with half:
+            for begin in range(0, len(order), batch_size):
+                rows = order[begin : begin + batch_size]
+                tokens = pad_tokens([tokenized.text(row) for row in rows], self.tokenizer.pad_id)
+                parts.append(self.finish(self.model.sentences(tokens.to(device), self.task)))
+        vectors_ND = torch.cat(parts).cpu().numpy()
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return vectors_ND[back]
+
+    def finish(self, sentence_BD: Tensor) -> Tensor:
+        """Cut and brought to unit length, as asked for; in float32."""
+        vectors_BD = sentence_BD.float()[:, : self.truncate_dim]
+        return F.normalize(vectors_BD) if self.normalize else vectors_BD
