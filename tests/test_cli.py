@@ -23,7 +23,7 @@ def test_help_lists_the_commands(arguments: tuple[str, ...]) -> None:
     done = called(*arguments)
     assert (done.status, done.err) == (0, "")
     for name, text in COMMANDS.items():
-        assert f"{name:<10}{text}" in done.out
+        assert f"{name:<12}{text}" in done.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,7 +43,7 @@ def test_unknown_command_names_the_nearest() -> None:
     done = called("trian")
     assert done.status == 2
     assert done.message == (
-        "no command 'trian'; did you mean 'train'? (commands: train, evaluate, predict)"
+        f"no command 'trian'; did you mean 'train'? (commands: {', '.join(COMMANDS)})"
     )
 
 

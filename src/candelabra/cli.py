@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "train one encoder with the heads of all tasks (-m: a sweep)",
     "evaluate": "a bundle's metrics on its tasks' data",
     "predict": "a bundle's answers for a text or a file",
+    "embed": "texts as vectors",
+    "similarity": "how alike texts are: a table, a heat map",
 }
 
 HELP = """candelabra: one shared text encoder, several task heads.
@@ -37,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = (f"  {name:<10}{text}" for name, text in COMMANDS.items())
+        lines = (f"  {name:<12}{text}" for name, text in COMMANDS.items())
         print(HELP.format(commands="\n".join(lines)))
         return 0
     if arguments[0] == "--version":

@@ -86,7 +86,6 @@ class EmbedConfig:
     pooling: Any = None
     normalize: bool | None = None
     truncate_dim: int | None = None
-    task: str | None = None
     column: str = "text"
     batch_size: int = 64
     processes: int = 1

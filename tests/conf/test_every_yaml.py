@@ -84,7 +84,7 @@ def test_command_composes(name: str, tmp_path: Path) -> None:
 def test_opens_with_the_command_that_runs_it(name: str) -> None:
     lines = (conf_dir() / f"{name}.yaml").read_text().splitlines()
     comments = [line for line in lines if line.startswith("#") and "@package" not in line]
-    assert re.match(r"# candelabra (train|evaluate|predict)\b", comments[0])
+    assert re.match(rf"# candelabra ({'|'.join(COMMANDS)})\b", comments[0])
 
 
 @pytest.mark.parametrize("name", PARTS)

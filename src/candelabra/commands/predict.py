@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import PredictConfig, register
 from candelabra.errors import ConfigError, DataError
@@ -21,7 +22,7 @@ HELP = """candelabra predict bundle=FOLDER text="..." | input=FILE output=FILE
 
   bundle=FOLDER    a bundle, or a run folder that holds one
   text="..."       one text; the answer is printed as JSON
-  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet
+  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet; - is standard input
   output=FILE      JSON lines, one for each text, in the order of the input
   column=text      the column of the input that holds the text
   batch_size=64  precision=auto  accelerator=auto  allow=[]
@@ -40,7 +41,7 @@ def main(overrides: list[str]) -> int:
     unknown("the configuration", cfg, PredictConfig.__dataclass_fields__)
     checked_folder(Path(given["bundle"]))
     at_least("batch_size", cfg.batch_size, 1)
-    texts = [given["text"]] if "text" in given else read_texts(Path(given["input"]), cfg.column)
+    texts = [given["text"]] if "text" in given else read_texts(given["input"], cfg.column)
 
     from candelabra import hardware
     from candelabra.bundle import load
@@ -69,21 +70,6 @@ def _check(given: dict[str, str]) -> None:
         raise ConfigError("input=FILE and output=FILE go together")
     if not given.get("text", "x").strip():
         raise ConfigError("text must not be empty")
-
-
-def read_texts(path: Path, column: str) -> list[str]:
-    """The texts of a file: a line each in .txt, else one column of the rows.
-
-    Raises:
-        DataError: The file or the column is missing, or a row has no text.
-    """
-    from candelabra.data.examples import to_examples
-    from candelabra.data.readers import read_lines, read_table
-
-    table = read_lines(path) if path.suffix == ".txt" else read_table(path)
-    role = "text" if path.suffix == ".txt" else column
-    examples, _ = to_examples(table, {"text": role}, (), "error")
-    return examples.texts[0]
 
 
 def _answers(

@@ -58,10 +58,15 @@ def read_lines(path: Path) -> Table:
     """
     if not path.is_file():
         raise DataError(f"{path}: missing file")
-    rows = [line for _, line in numbered_lines(read_text(path))]
+    return lines_table(read_text(path), str(path))
+
+
+def lines_table(text: str, where: str) -> Table:
+    """The lines of a text as the column `text`, without blank ones at its end."""
+    rows = [line for _, line in numbered_lines(text)]
     while len(rows) > 1 and not rows[-1].strip():
         del rows[-1]
-    return Table({"text": rows}, str(path), at_lines(range(1, len(rows) + 1)))
+    return Table({"text": rows}, where, at_lines(range(1, len(rows) + 1)))
 
 
 def check_path(path: Path) -> None:

@@ -1,0 +1,88 @@
+"""`candelabra embed`: texts as vectors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from candelabra.commands import embedders
+from candelabra.commands.texts import read_texts
+from candelabra.commands.verbatim import compose, take
+from candelabra.config import EmbedConfig, register
+from candelabra.embedding.vectors import check_target, print_vectors, write_vectors
+from candelabra.errors import ConfigError
+from candelabra.rules import unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from candelabra.embedding.embedder import Embedder
+
+HELP = """candelabra embed text="..." | input=FILE [output=FILE]
+
+  text="..."       one text
+  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet; - is standard input
+  output=FILE      .npy (the vectors), .parquet or .jsonl (text and embedding);
+                   without it JSON lines go to standard output
+  bundle=FOLDER    embeds by a trained model; task=NAME as this task pools
+  encoder=minilm pooling=mean
+                   without a bundle: an encoder as it is
+  normalize=false  vectors keep their length    truncate_dim=128  the first dimensions only
+  column=text      the column of the input that holds the text
+  batch_size=64  processes=1  precision=32-true  accelerator=auto  allow=[]
+"""
+
+
+def main(overrides: list[str]) -> int:
+    """Embeds one text, or those of a file."""
+    register()
+    given, rest = take(overrides, (*embedders.KEYS, "text", "input", "output"))
+    cfg = compose("embed", rest)
+    unknown("the configuration", cfg, EmbedConfig.__dataclass_fields__)
+    embedders.check(cfg, given, rest)
+    if ("text" in given) == ("input" in given):
+        raise ConfigError('embed needs either text="..." or input=FILE')
+    if not given.get("text", "x").strip():
+        raise ConfigError("text must not be empty")
+    target = Path(given["output"]) if "output" in given else None
+    if target is not None:
+        check_target(target)
+    texts = [given["text"]] if "text" in given else read_texts(given["input"], cfg.column)
+
+    embedder = embedders.opened(cfg, given)
+    parts = vectors(embedder, texts, cfg)
+    if target is None:
+        print_vectors(sys.stdout, texts, parts)
+    else:
+        write_vectors(target, texts, parts)
+        print(f"{len(texts)} vectors of {embedder.width}: {target}")
+    return 0
+
+
+def vectors(embedder: Embedder, texts: Sequence[str], cfg: DictConfig) -> Iterator[np.ndarray]:
+    """The vectors of texts, part by part, with a progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from candelabra import hardware
+    from candelabra.embedding.pool import embed_in_processes
+
+    device = hardware.device_type(cfg.accelerator)
+    settings = {
+        "batch_size": cfg.batch_size,
+        "precision": hardware.precision(cfg.precision, device),
+    }
+    if cfg.processes > 1:
+        parts = embed_in_processes(embedder, texts, processes=cfg.processes, **settings)
+    else:
+        parts = embedder.chunks(texts, **settings)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("embedding", total=len(texts))
+        for part in parts:
+            progress.advance(bar, len(part))
+            yield part

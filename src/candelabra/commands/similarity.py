@@ -1,0 +1,119 @@
+"""`candelabra similarity`: how alike texts are, by one encoder or by two side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from candelabra.commands import embedders
+from candelabra.commands.texts import read_texts
+from candelabra.commands.verbatim import compose, take
+from candelabra.config import EmbedConfig, register
+from candelabra.errors import ConfigError
+from candelabra.rules import unknown
+from candelabra.trusted import conf_dir
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HELP = """candelabra similarity text="..." text="..." ... | input=FILE
+
+  text="..."       two or more of them; or
+  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet; - is standard input
+  output=FILE      a heat map, .png, .pdf or .svg; or the numbers, .csv
+  against=OTHER    a second encoder beside the first: an option such as bert_nli, or a bundle
+  bundle=FOLDER    a trained model; task=NAME as this task pools
+  encoder=minilm pooling=mean
+                   without a bundle: an encoder as it is
+  column=text      the column of the input that holds the text
+  truncate_dim=null  batch_size=64  precision=32-true  accelerator=auto  allow=[]
+
+The numbers are cosines, from -1 to 1; 1 is the same direction.
+"""
+
+PICTURES = (".png", ".pdf", ".svg")
+MOST = 50
+"""More texts than this no table and no picture shows."""
+
+
+def main(overrides: list[str]) -> int:
+    """Prints the lower triangle of the cosines, and draws it where a file is named."""
+    register()
+    typed = [word.removeprefix("text=") for word in overrides if word.startswith("text=")]
+    given, rest = take(overrides, (*embedders.KEYS, "text", "input", "output", "against"))
+    cfg = compose("similarity", rest)
+    unknown("the configuration", cfg, EmbedConfig.__dataclass_fields__)
+    embedders.check(cfg, given, rest)
+    target = _target(given.get("output"))
+    models = [(cfg, given), *_against(given.get("against"), rest)]
+    texts = _texts(typed, given.get("input"), cfg.column)
+
+    from candelabra.embedding import heat_map
+    from candelabra.report import show
+
+    found = {_name(*model): _cosines(texts, *model) for model in models}
+    if len(found) < len(models):
+        raise ConfigError(f"against={given['against']}: that is the first encoder again")
+    show(*(heat_map.table(cosines, texts, title=name) for name, cosines in found.items()))
+    if target is not None:
+        heat_map.write(target, found, texts)
+        print(f"written: {target}")
+    return 0
+
+
+def _target(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    if Path(name).suffix not in (*PICTURES, ".csv"):
+        raise ConfigError(f"output={name}: must end in one of {', '.join(PICTURES)}, .csv")
+    return Path(name)
+
+
+def _against(name: str | None, rest: Sequence[str]) -> list[tuple[DictConfig, dict[str, str]]]:
+    """The second model: a bundle where there is such a folder, else an option of the group."""
+    if name is None:
+        return []
+    words = [word for word in rest if not word.startswith("encoder")]
+    options = sorted(file.stem for file in (conf_dir() / "encoder").glob("*.yaml"))
+    if name in options:
+        return [(compose("similarity", [*words, f"encoder={name}"]), {})]
+    if not Path(name).is_dir():
+        raise ConfigError(f"against={name}: no such folder, and no encoder ({', '.join(options)})")
+    cfg, given = compose("similarity", words), {"bundle": name}
+    embedders.check(cfg, given, [])
+    return [(cfg, given)]
+
+
+def _texts(typed: list[str], file: str | None, column: str) -> list[str]:
+    if bool(typed) == (file is not None):
+        raise ConfigError('similarity needs either text="..." text="..." or input=FILE')
+    texts = typed if file is None else read_texts(file, column)
+    if not all(text.strip() for text in texts):
+        raise ConfigError("text must not be empty")
+    if not 2 <= len(texts) <= MOST:
+        raise ConfigError(f"similarity takes 2 to {MOST} texts, found {len(texts)}; see search")
+    return texts
+
+
+def _name(cfg: DictConfig, given: dict[str, str]) -> str:
+    """How a table and a picture call a model."""
+    if "bundle" in given:
+        return given["bundle"] + (f", task {given['task']}" if "task" in given else "")
+    pooling = cfg.pooling["_target_"].rpartition(".")[2]
+    encoder = str(cfg.encoder.get("name", "random")).removeprefix("package:")
+    return f"{encoder}, {pooling}"
+
+
+def _cosines(texts: list[str], cfg: DictConfig, given: dict[str, str]) -> np.ndarray:
+    from dataclasses import replace
+
+    from candelabra import hardware
+
+    embedder = replace(embedders.opened(cfg, given), normalize=True)
+    device = hardware.device_type(cfg.accelerator)
+    precision = hardware.precision(cfg.precision, device)
+    vectors_ND = embedder.embed(texts, batch_size=cfg.batch_size, precision=precision)
+    return vectors_ND @ vectors_ND.T

@@ -1,0 +1,100 @@
+"""Cosines of texts as a table, a picture, or a csv file.
+
+Shapes: N texts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+from rich.text import Text
+
+from candelabra.errors import DataError
+from candelabra.files import replacing, write_text
+
+SHOWN = 48
+"""Characters of a text in a table or a picture."""
+NUMBERED = 15
+"""Up to this many texts, the picture's cells hold their numbers."""
+
+
+def table(cosines_NN: np.ndarray, texts: Sequence[str], *, title: str) -> Table:
+    """The lower triangle, a row for each text but the first."""
+    found = Table(title=Text(title), title_justify="left")
+    found.add_column("")
+    found.add_column("text", overflow="fold")
+    for column in range(len(texts) - 1):
+        found.add_column(str(column), justify="right")
+    for row, text in enumerate(texts):
+        numbers = [f"{cosine:.4f}" for cosine in cosines_NN[row, :row]]
+        found.add_row(str(row), Text(_short(text)), *numbers)
+    return found
+
+
+def write(path: Path, found: Mapping[str, np.ndarray], texts: Sequence[str]) -> None:
+    """Writes the cosines of one or several models; the suffix says the format.
+
+    Args:
+        path: `.csv` gets a line for each pair, any other suffix a picture.
+        found: The cosines (N, N) of each model, by its name.
+        texts: N texts.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    try:
+        if path.suffix == ".csv":
+            write_text(path, _csv(found, texts))
+            return
+        figure = draw(found, texts)
+        with replacing(path) as stream:
+            figure.savefig(stream, format=path.suffix[1:], dpi=150)
+    except OSError as error:
+        raise DataError(f"output={path}: cannot be written: {error.strerror or error}") from error
+
+
+def _csv(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(["text1", "text2", *found])
+    for row in range(len(texts)):
+        for column in range(row):
+            cosines = [f"{cosines_NN[row, column]:.6f}" for cosines_NN in found.values()]
+            writer.writerow([texts[row], texts[column], *cosines])
+    return stream.getvalue()
+
+
+def draw(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> Figure:
+    """A panel for each model, side by side on one scale from 0 to 1; the texts stand once."""
+    size = max(3.2, 0.62 * len(texts))
+    figure = Figure(figsize=(4.2 + (size + 0.6) * len(found), size + 1.0), layout="constrained")
+    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    below = np.tril(np.ones((len(texts), len(texts)), dtype=bool))
+    for panel, (name, cosines_NN) in zip(panels, found.items(), strict=True):
+        image = panel.imshow(np.where(below, cosines_NN, np.nan), cmap="Blues", vmin=0, vmax=1)
+        panel.set_title(_short(name), fontsize=10)
+        panel.set_xticks(range(len(texts)))
+        panel.set_yticks(range(len(texts)), labels=[str(place) for place in range(len(texts))])
+        panel.spines[:].set_visible(False)
+        if len(texts) <= NUMBERED:
+            for row, column in np.argwhere(below):
+                cosine = cosines_NN[row, column]
+                color = "white" if cosine > 0.6 else "black"
+                panel.text(
+                    column, row, f"{cosine:.2f}", ha="center", va="center", color=color, fontsize=9
+                )
+    labels = [f"{_short(text)}  {place}" for place, text in enumerate(texts)]
+    panels[0].set_yticks(range(len(texts)), labels=labels, parse_math=False)
+    figure.colorbar(image, ax=list(panels), label="cosine", shrink=0.8)
+    return figure
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"

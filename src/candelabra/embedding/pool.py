@@ -1,0 +1,67 @@
+"""Several processes that embed, each with a copy of the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import Queue, get_context
+
+import numpy as np
+import torch
+
+from candelabra.embedding.embedder import Embedder
+
+PART = 2048
+"""Texts that a process gets at a time."""
+
+_embedder: Embedder
+
+
+def embed_in_processes(
+    embedder: Embedder,
+    texts: Sequence[str],
+    *,
+    processes: int,
+    batch_size: int = 64,
+    precision: str = "32-true",
+) -> Iterator[np.ndarray]:
+    """The vectors of texts in their order, part by part.
+
+    Process i computes on GPU i, counted round; without GPUs, on its part of the cores.
+
+    Args:
+        embedder: Copied into each process.
+        texts: The texts.
+        processes: How many.
+        batch_size: Texts in a pass.
+        precision: As in `Embedder.embed`.
+    """
+    context = get_context("spawn")
+    places: Queue[int] = context.Queue()
+    for place in range(processes):
+        places.put(place)
+    device = next(embedder.model.parameters()).device.type
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    work = partial(_embed, batch_size=batch_size, precision=precision)
+    # Small corpora are cut finer, so that every process has a part.
+    size = max(1, min(PART, -(-len(texts) // processes)))
+    with ProcessPoolExecutor(
+        processes, context, initializer=_start, initargs=(embedder, places, device, threads)
+    ) as pool:
+        yield from pool.map(work, (texts[i : i + size] for i in range(0, len(texts), size)))
+
+
+def _start(embedder: Embedder, places: Queue[int], device: str, threads: int) -> None:
+    global _embedder
+    place = places.get()
+    if device == "cuda":
+        embedder.model.to(f"cuda:{place % torch.cuda.device_count()}")
+    else:
+        torch.set_num_threads(threads)
+    _embedder = embedder
+
+
+def _embed(texts: Sequence[str], *, batch_size: int, precision: str) -> np.ndarray:
+    return _embedder.embed(texts, batch_size=batch_size, precision=precision)

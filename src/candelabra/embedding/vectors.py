@@ -1,0 +1,100 @@
+"""Files of vectors: npy, parquet, or JSON lines. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from candelabra.errors import ConfigError, DataError, nearest
+from candelabra.files import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def check_target(path: Path) -> None:
+    """Raises ConfigError unless vectors can be written to a file of that name."""
+    if path.suffix not in WRITERS:
+        raise ConfigError(
+            f"output={path}: must end in one of {', '.join(WRITERS)}{nearest(path.suffix, WRITERS)}"
+        )
+    if path.is_dir():
+        raise ConfigError(f"output={path}: is a folder")
+
+
+def write_vectors(path: Path, texts: Sequence[str], parts: Iterable[np.ndarray]) -> None:
+    """Writes vectors as they come; an old file is replaced only by a whole one.
+
+    Args:
+        path: Its suffix says the format: `.npy` holds the vectors alone, (N, D) in float32;
+            `.parquet` the columns `text` and `embedding`; `.jsonl` an object with both a line.
+        texts: N texts.
+        parts: Their vectors, (n, D) each, in the order of the texts.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    try:
+        with replacing(path) as stream:
+            WRITERS[path.suffix](stream, texts, iter(parts))
+    except OSError as error:
+        raise DataError(f"output={path}: cannot be written: {error.strerror or error}") from error
+
+
+def print_vectors(stream: TextIO, texts: Sequence[str], parts: Iterable[np.ndarray]) -> None:
+    """JSON lines for another program."""
+    for line in _lines(texts, iter(parts)):
+        stream.write(line)
+
+
+def _lines(texts: Sequence[str], parts: Iterator[np.ndarray]) -> Iterator[str]:
+    vectors = (vector for part in parts for vector in part)
+    for text, vector in zip(texts, vectors, strict=True):
+        # The shortest decimals that float32 takes for the same number.
+        numbers = ", ".join(map(str, vector))
+        yield f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}\n'
+
+
+def _write_jsonl(stream: BinaryIO, texts: Sequence[str], parts: Iterator[np.ndarray]) -> None:
+    for line in _lines(texts, parts):
+        stream.write(line.encode())
+
+
+def _write_npy(stream: BinaryIO, texts: Sequence[str], parts: Iterator[np.ndarray]) -> None:
+    import numpy as np
+
+    first = next(parts)
+    shape = (len(texts), first.shape[1])
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    stream.write(first.astype("<f4").tobytes())
+    for part in parts:
+        stream.write(part.astype("<f4").tobytes())
+
+
+def _write_parquet(stream: BinaryIO, texts: Sequence[str], parts: Iterator[np.ndarray]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer, done = None, 0
+    for part in parts:
+        values = pa.array(part.ravel(), pa.float32())
+        columns = {
+            "text": pa.array(texts[done : done + len(part)], pa.string()),
+            "embedding": pa.FixedSizeListArray.from_arrays(values, part.shape[1]),
+        }
+        table = pa.table(columns)
+        writer = writer or pq.ParquetWriter(stream, table.schema)
+        writer.write_table(table)
+        done += len(part)
+    assert writer is not None, "no texts"
+    writer.close()
+
+
+WRITERS: dict[str, Callable[[BinaryIO, Sequence[str], Iterator[np.ndarray]], None]] = {
+    ".npy": _write_npy,
+    ".parquet": _write_parquet,
+    ".jsonl": _write_jsonl,
+}
