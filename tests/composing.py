@@ -33,6 +33,8 @@ ONE_PROCESS = [
 PLAIN_LOSSES = [f"loss@tasks.{task}.loss=cross_entropy" for task in ("sentiment", "movie")]
 """Where a loss is of another kind of task, which is added."""
 
+GROUPING = ("batch_hard", "batch_hard_soft_margin", "batch_semi_hard", "batch_all")
+
 NEEDED = {
     "balancing/gap_driven": ["balancing.shares.references={sentiment: 0.9, movie: 0.7}"],
     "encoder/hub": ["encoder.name=google-bert/bert-base-uncased"],
@@ -49,6 +51,28 @@ NEEDED = {
     },
     "head/multilabel": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_mentions"],
     "head/regression": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_counts"],
+    "head/pair": ["tasks=nli_softmax"],
+    **{
+        f"head/{name}": ["tasks=stsb", f"head@tasks.sts.head={name}"]
+        for name in ("embedding", "embedding_cached")
+    },
+    **{
+        f"loss/{name}": [f"tasks={tasks}", f"loss@tasks.{task}.loss={name}"]
+        for tasks, task, names in (
+            ("stsb", "sts", ("cosine", "cosent", "angle")),
+            ("sample_pairs", "alike", ("contrastive", "online_contrastive")),
+            ("nli_ranking", "nli", ("ranking",)),
+            ("nli_triplet", "nli", ("triplet",)),
+            ("banking77_grouping", "intent", GROUPING),
+        )
+        for name in names
+    },
+    "loss/mega_batch_margin": [
+        "tasks=nli_ranking",
+        "~tasks.nli.columns.negative",
+        "loss@tasks.nli.loss=mega_batch_margin",
+    ],
+    "task/stsb_judge": ["tasks=sample_pairs", "+task@tasks.it=stsb_judge"],
     "sweep/best": ["sweep=best", "experiment=best_small"],
     "loss/binary_cross_entropy": [*PLAIN_LOSSES, "+task@tasks.it=sample_mentions"],
     "loss/squared_error": [*PLAIN_LOSSES, "+task@tasks.it=sample_counts"],
@@ -79,6 +103,8 @@ def words(name: str) -> list[str]:
     group, _, option = name.rpartition("/")
     usual = [word.format(option=option) for word in BY_GROUP.get(group, [f"{group}={option}"])]
     needed = NEEDED.get(name, [])
+    if any(word.startswith("tasks=") for word in needed) and group in ("head", "loss"):
+        return needed  # the usual tasks are not there
     keys = {word.partition("=")[0] for word in needed}
     return [word for word in usual if word.partition("=")[0] not in keys] + needed
 

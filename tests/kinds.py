@@ -1,4 +1,8 @@
-"""A task of each kind: one label, tags (CRF), several labels, a number; and a mix of layers."""
+"""A task of each kind, and a mix of layers.
+
+One label, tags (CRF), several labels, a number; a pair's label; embeddings of pairs with a score,
+of positive pairs and of labelled texts, by losses that compare the examples of a step.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,21 @@ import torch
 from candelabra.data.tokens import TextTokenizer
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.multilabel import MultiLabelMetrics
+from candelabra.metrics.neighbours import NeighbourMetrics
 from candelabra.metrics.regression import RegressionMetrics
+from candelabra.metrics.retrieval import RetrievalMetrics
+from candelabra.metrics.similarity import SimilarityMetrics
 from candelabra.metrics.spans import SpanMetrics
 from candelabra.model.crf import CrfHead
+from candelabra.model.embedding import EmbeddingHead
 from candelabra.model.heads import ClassificationHead, Head
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pairs import PairHead
 from candelabra.model.pooling import FunctionPooling, mean
 from candelabra.model.regression import RegressionHead
+from candelabra.objective.contrastive import batch_hard, cosent, ranking
 from candelabra.objective.losses import binary_cross_entropy, cross_entropy, squared_error
 from candelabra.objective.weighting.fixed import Fixed
 from candelabra.records import IGNORED, Examples
@@ -33,6 +43,10 @@ LABELS: dict[str, list[str]] = {
     "who": ["B-Actor", "O", "I-Actor", "B-Year"],
     "has": ["which", "film", "of"],
     "length": [],
+    "same": ["differ", "same"],
+    "alike": [],
+    "next": [],
+    "lie": ["negative", "positive"],
 }
 
 
@@ -52,9 +66,29 @@ def numbers(size: int, seed: int) -> Examples:
     return replace(texts, labels=[len(text.split()) / 10 for text in texts.texts[0]])
 
 
+def pairs(size: int, seed: int) -> Examples:
+    """Two texts, and whether they say the same of a film."""
+    one, other = toy_sentences(size, seed), toy_sentences(size, seed + 10)
+    same = [int(a == b) for a, b in zip(one.labels, other.labels, strict=True)]
+    return replace(one, texts=(*one.texts, *other.texts), labels=same)
+
+
+def scored(size: int, seed: int) -> Examples:
+    """Two texts, and how alike they are in length."""
+    found = pairs(size, seed)
+    lengths = zip(*([len(text) for text in column] for column in found.texts), strict=True)
+    return replace(found, labels=[min(both) / max(both) for both in lengths])
+
+
+def belonging(size: int, seed: int) -> Examples:
+    """Two texts that belong together."""
+    return replace(pairs(size, seed), labels=[1.0] * size)
+
+
 def kinds_splits(tokenizer: TextTokenizer) -> Splits:
     """24 rows of each task and split."""
     make = {"mood": toy_sentences, "who": toy_tags, "has": several, "length": numbers}
+    make |= {"same": pairs, "alike": scored, "next": belonging, "lie": toy_sentences}
     seeds = {"train": 1, "validation": 2, "test": 3}
     return {
         task: {split: encode(rows(24, seed), tokenizer) for split, seed in seeds.items()}
@@ -72,6 +106,10 @@ def kinds_model() -> MultiTaskModel:
             "who": CrfHead(encoder.width, LABELS["who"], dropout=0.0),
             "has": MultiLabelHead(encoder.width, LABELS["has"], dropout=0.0),
             "length": RegressionHead(encoder.width, dropout=0.0),
+            "same": PairHead(encoder.width, LABELS["same"], dropout=0.0),
+            "alike": EmbeddingHead(encoder.width),
+            "next": EmbeddingHead(encoder.width, matryoshka_dims=[8], part_size=2),
+            "lie": EmbeddingHead(encoder.width, LABELS["lie"]),
         }
     mixes = {task: LayerMix(len(encoder.layers) + 1) for task in ("who", "length")}
     return MultiTaskModel(encoder, heads, pooling=FunctionPooling(mean), mixes=mixes)
@@ -85,6 +123,12 @@ def kinds_module(**kwargs: Any) -> MultiTaskModule:
         "has": Objective(binary_cross_entropy, 1.0, MultiLabelMetrics(LABELS["has"]), "f1_micro"),
         # At weight 1 plain gradient steps would overshoot, and rounding grow.
         "length": Objective(squared_error, 0.1, RegressionMetrics(), "spearman"),
+        "same": Objective(cross_entropy, 1.0, ClassificationMetrics(LABELS["same"]), "accuracy"),
+        "alike": Objective(cosent, 0.1, SimilarityMetrics(), "spearman"),
+        "next": Objective(ranking, 0.1, RetrievalMetrics(), "mrr"),
+        "lie": Objective(
+            partial(batch_hard, margin=1.0), 0.1, NeighbourMetrics(LABELS["lie"]), "accuracy"
+        ),
     }
     given = {
         "weighting": Fixed(list(LABELS)),

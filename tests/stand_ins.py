@@ -48,6 +48,24 @@ def tokens_and_tags() -> dict[str, list[Any]]:
     return {"tokens": tokens, "tags": [[1, 2, *[0] * (len(words) - 2)] for words in tokens]}
 
 
+def scored_pairs() -> dict[str, list[Any]]:
+    """Columns of pairs with a score from 0 to 5."""
+    texts = [text(row) for row in range(ROWS)]
+    scores = [row % 11 / 2 for row in range(ROWS)]
+    return {"sentence1": texts, "sentence2": texts[::-1], "score": scores}
+
+
+def inferences() -> dict[str, list[Any]]:
+    """Columns of premise, hypothesis and label; each premise has three hypotheses."""
+    premises = [f"{text(row // 3)} {row // 3}" for row in range(ROWS)]
+    hypotheses = [f"{row} {text(row)}" for row in range(ROWS)]
+    return {
+        "premise": premises,
+        "hypothesis": hypotheses,
+        "label": [row % 3 for row in range(ROWS)],
+    }
+
+
 def write_data(folder: Path) -> Path:
     """Every data set that a shipped task reads from `data_dir`, in a few rows."""
     banking = texts_and_labels(3)
@@ -58,6 +76,9 @@ def write_data(folder: Path) -> Path:
         "mit_movie_trivia": (("train", "validation", "test"), tokens_and_tags()),
         "mit_movie_eng": (("train", "test"), tokens_and_tags()),
         "banking77": (("train", "test"), banking),
+        "stsb": (("train", "validation", "test"), scored_pairs()),
+        "multinli_subset": (("train", "validation"), inferences()),
+        "lingnli": (("train", "validation"), inferences()),
     }
     for name, (splits, columns) in sets.items():
         (folder / name).mkdir(parents=True)

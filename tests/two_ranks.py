@@ -37,7 +37,8 @@ CASES: dict[str, dict[str, Any]] = {
     "a bad loss in one of them": {"bad_step": 3},
     "an adapter for each": {"adapters": Lora(r=2, num_layers=1, per_task=True)},
     "more learns later": {"freeze": Gradual(epochs_per_group=0.3, warmup_steps=0), "accumulate": 2},
-    "a head of each kind": {"kinds": True},
+    "a head of each kind": {"kinds": True, "batch_size": 21},
+    "few of each kind": {"kinds": True, "batch_size": 11},
 }
 RESUMED_AT = 3
 

@@ -12,6 +12,7 @@ import torch
 
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.tokens import TextTokenizer
+from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Examples
 
@@ -29,6 +30,11 @@ def answers(
 ) -> list[dict[str, Any]]:
     """See `Bundle.predict`."""
     texts = checked_texts(texts)
+    if not any(model.head(task).alone for task in model.heads):
+        raise ConfigError(
+            f"none of the tasks ({', '.join(model.heads)}) says anything of a single text: "
+            "embed and similarity use what they have learnt"
+        )
     found: list[dict[str, Any]] = [{"text": text} for text in texts]
     if not texts:
         return found
@@ -56,8 +62,8 @@ def _described(
         logits = model.serve(batch.texts[0], batch.first_BW)
     examples = split.examples.take(rows)
     return {
-        task: model.head(task).describe(logits[task], batch.first_BW, examples)
-        for task in model.heads
+        task: model.head(task).describe(answer, batch.first_BW, examples)
+        for task, answer in logits.items()
     }
 
 

@@ -7,9 +7,7 @@ names) is given to it here.
 from __future__ import annotations
 
 import functools
-import inspect
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +19,24 @@ from pytorch_lightning.loggers import Logger
 
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
+from candelabra.data.order import Draws
 from candelabra.data.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
-from candelabra.errors import ConfigError, naming, nearest
+from candelabra.errors import ConfigError, naming
 from candelabra.model.backbones import Backbone
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
-from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
+from candelabra.objective.contrastive import rule_of
+from candelabra.objectives import fitting_objectives
 from candelabra.training.checkpoints import AtomicCheckpointIO
 from candelabra.training.frozen_copy import FrozenCopy
 from candelabra.training.interruption import StopOnSignal
-from candelabra.training.judging import Objective
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.run_folder import RunFolder
 from candelabra.training.task_gradients import check_possible
 from candelabra.transfer import start_from
+from candelabra.validation import learning
 
 Node = Mapping[str, Any]
 TokenizedTasks = dict[str, dict[str, TokenizedSplit]]
@@ -71,8 +71,9 @@ def tokenized_tasks(
 
 
 def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
-    """The schedule of the run; `trainer.limit_train_batches` shortens its epochs."""
+    """The schedule of the tasks that learn; `trainer.limit_train_batches` shortens its epochs."""
     balancing = cfg["balancing"]
+    splits = {name: splits[name] for name in learning(cfg["tasks"])}
     make = functools.partial(
         Schedule,
         {task: encoded["train"].lengths for task, encoded in splits.items()},
@@ -86,8 +87,9 @@ def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
         max_tokens={
             name: task["max_tokens"]
             for name, task in cfg["tasks"].items()
-            if task.get("max_tokens") is not None
+            if name in splits and task.get("max_tokens") is not None
         },
+        arrange=_arrangements(cfg["tasks"], splits),
     )
     limit, steps = cfg["trainer"]["limit_train_batches"], balancing["steps_per_epoch"]
     if isinstance(limit, float):
@@ -97,6 +99,25 @@ def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
     made = make(steps_per_epoch=steps)
     _check_validations(cfg["trainer"], made.steps_per_epoch)
     return made
+
+
+def _arrangements(
+    tasks: Mapping[str, Node], splits: TokenizedTasks
+) -> dict[str, Callable[..., Draws]]:
+    """What puts the examples of a step together, where a loss asks for it."""
+    found: dict[str, Callable[..., Draws]] = {}
+    for name, encoded in splits.items():
+        arrange = rule_of(instantiate(tasks[name]["loss"])).arrange
+        if arrange is None:
+            continue
+        if tasks[name].get("max_tokens") is not None:
+            raise ConfigError(
+                f"tasks.{name}.max_tokens cannot be kept with a loss that chooses which examples "
+                "share a step"
+            )
+        examples = encoded["train"].examples
+        found[name] = functools.partial(arrange, examples=examples)
+    return found
 
 
 def _check_validations(trainer: Node, steps_per_epoch: int) -> None:
@@ -157,78 +178,6 @@ def _partial(node: Node) -> functools.partial[Any]:
     return made
 
 
-def objectives(
-    tasks: Mapping[str, Node],
-    labels: Mapping[str, list[str]],
-    counts: Mapping[str, Sequence[int]] | None = None,
-) -> dict[str, Objective]:
-    """What each task is trained and judged by.
-
-    Args:
-        tasks: The tasks' nodes.
-        labels: The label names of each task.
-        counts: How often each label stands in the task's train split, for a loss that takes
-            `counts`; None where nothing is trained.
-
-    Raises:
-        ConfigError: A task's main metric is none of its metrics.
-    """
-    return {
-        name: _objective(name, task, labels[name], None if counts is None else counts[name])
-        for name, task in tasks.items()
-    }
-
-
-def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
-    """A loss that takes `counts` gets those of the task; no other rule."""
-    made = instantiate(node)
-    takes = "counts" in inspect.signature(made).parameters
-    return functools.partial(made, counts=counts) if takes and counts is not None else made
-
-
-def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
-    metrics = instantiate(task["metrics"])(labels=labels)
-    with warnings.catch_warnings():
-        # It says that nothing was counted yet; only the names are wanted.
-        warnings.simplefilter("ignore", UserWarning)
-        known = list(metrics.compute())
-    metrics.reset()
-    main = task["main_metric"]
-    if main not in known:
-        options = ", ".join(key for key in known if "/" not in key)
-        raise ConfigError(
-            f"tasks.{name}.main_metric must be one of {options}; got {main!r}{nearest(main, known)}"
-        )
-    return Objective(
-        loss=_loss(task["loss"], counts),
-        loss_weight=task.get("loss_weight", 1.0),
-        metrics=metrics,
-        main_metric=main,
-    )
-
-
-def _fitting_objectives(
-    tasks: Mapping[str, Node], built: MultiTaskModel, data: Mapping[str, TaskData]
-) -> dict[str, Objective]:
-    labels = {name: task.labels for name, task in data.items()}
-    found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
-    for name, objective in found.items():
-        head, columns = built.head(name), tasks[name]["columns"]
-        if head.learns is not None and head.learns not in columns:
-            raise ConfigError(
-                f"tasks.{name}.head is a {type(head).__name__}, which learns from {head.learns}; "
-                f"tasks.{name}.columns name {', '.join(columns)}"
-            )
-        try:
-            head.check(objective.loss)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"tasks.{name}.loss: {error}; a {type(head).__name__} takes loss@tasks.{name}.loss="
-                f"{', '.join(head.takes)}"
-            ) from error
-    return found
-
-
 def module(
     cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData], total_steps: int
 ) -> MultiTaskModule:
@@ -239,10 +188,10 @@ def module(
             head; or the weighting cannot work with the
             step, the freeze option or the precision.
     """
-    judged = _fitting_objectives(cfg["tasks"], built, data)
+    judged = fitting_objectives(cfg, built, data)
     with naming("weighting"):
         weighting = instantiate(cfg["weighting"])(
-            tasks={name: built.head(name).num_choices for name in data}
+            tasks={name: built.head(name).num_choices for name in learning(cfg["tasks"])}
         )
         check_possible(
             weighting,

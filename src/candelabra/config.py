@@ -64,6 +64,7 @@ class EvaluateConfig:
     accelerator: str = "auto"
     precision: str = "auto"
     cache_dir: str | None = None
+    normalize: bool = True
     allow: list[str] = field(default_factory=list)
 
 

@@ -14,6 +14,7 @@ from candelabra.launching import rank
 
 if TYPE_CHECKING:
     from candelabra.data.loading import TaskData
+    from candelabra.data.order import Draws
     from candelabra.data.schedule import Schedule
     from candelabra.model.multitask import MultiTaskModel
 
@@ -78,14 +79,19 @@ def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
     shares, plan = schedule.shares(), schedule.plan(0)
     for name, task in data.items():
         sizes = [len(task.splits[split]) if split in task.splits else "-" for split in columns[:3]]
-        draws = plan[name]
-        taken = [count for count in draws.counts.tolist() if count]
-        counts = (draws.drawn, draws.repeated, draws.left_out)
         skipped = sum(n for rules in task.skipped.values() for n in rules.values())
-        cells = (*sizes, len(task.labels), f"{shares[name]:.3f}", len(taken), max(taken, default=0))
         unlabelled = [sum(task.unlabelled.values())] if partial else []
-        table.add_row(name, *map(str, (*cells, *counts, skipped, *unlabelled)))
+        drawn = _drawn(shares[name], plan[name]) if name in plan else ["-"] * 6
+        cells = (*sizes, len(task.labels), *drawn, skipped, *unlabelled)
+        table.add_row(name, *map(str, cells))
     return table
+
+
+def _drawn(share: float, draws: Draws) -> list[str]:
+    """Of an epoch: share, steps, examples in a step, drawn, repeated, left out."""
+    taken = [count for count in draws.counts.tolist() if count]
+    counts = (draws.drawn, draws.repeated, draws.left_out)
+    return [f"{share:.3f}", *map(str, (len(taken), max(taken, default=0), *counts))]
 
 
 def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:

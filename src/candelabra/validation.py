@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -45,12 +45,14 @@ DATA_KEYS = (
     "split_seed",
     "on_bad_row",
     "missing_labels",
+    "score_range",
 )
 """Of a task, what its rows are read by."""
 
 TASK_KEYS = (
     "source",
     *DATA_KEYS,
+    "train",
     "head",
     "pooling",
     "layer_mix",
@@ -98,9 +100,12 @@ def validate(cfg: DictConfig) -> None:
             number(key, value, **bounds)
     if not cfg.tasks:
         raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
-    if cfg.batch_size < len(cfg.tasks) * accumulate:
+    num_learning = len(learning(cfg.tasks))
+    if not num_learning:
+        raise ConfigError(f"no task learns: train is false for {', '.join(map(str, cfg.tasks))}")
+    if cfg.batch_size < num_learning * accumulate:
         raise ConfigError(
-            f"batch_size must be at least the tasks ({len(cfg.tasks)}) times "
+            f"batch_size must be at least the tasks ({num_learning}) times "
             f"trainer.accumulate_grad_batches ({accumulate}), got {cfg.batch_size}"
         )
     for name, task in cfg.tasks.items():
@@ -112,6 +117,11 @@ def validate(cfg: DictConfig) -> None:
     _check_freeze("freeze", cfg.freeze, cfg.tasks)
     _check_adapter(cfg.adapter)
     _check_start(cfg)
+
+
+def learning(tasks: Mapping[str, Any]) -> list[str]:
+    """The tasks that are learnt; the others are validated and tested alone."""
+    return [str(name) for name, task in tasks.items() if task is None or task.get("train", True)]
 
 
 def _check_keys(cfg: DictConfig) -> None:
@@ -136,7 +146,7 @@ def _check_balancing(cfg: DictConfig) -> None:
     if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
         raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
     try:
-        instantiate(cfg.balancing.shares)({str(task): 1 for task in cfg.tasks}, Moment())
+        instantiate(cfg.balancing.shares)(dict.fromkeys(learning(cfg.tasks), 1), Moment())
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
 
@@ -225,8 +235,9 @@ def validate_task(name: str, task: Any) -> None:
     number(f"{where}.loss_weight", task.get("loss_weight", 1.0), above=0)
     for key in ("on_bad_row", "missing_labels"):
         one_of(f"{where}.{key}", task.get(key, "error"), ("error", "skip"))
-    if not isinstance(task.get("layer_mix", False), bool):
-        raise ConfigError(f"{where}.layer_mix must be true or false, got {task.layer_mix!r}")
+    for key in ("layer_mix", "train"):
+        if not isinstance(task.get(key, False), bool):
+            raise ConfigError(f"{where}.{key} must be true or false, got {task[key]!r}")
     try:
         instantiate(task.source).check()
     except DataError as error:

@@ -257,3 +257,40 @@ def test_an_underscore_that_is_a_label_is_one() -> None:
 def test_missing_labels_is_error_or_skip() -> None:
     with pytest.raises(DataError, match="missing_labels must be error or skip, found 'drop'"):
         to_examples(Table({}, "f"), TEXT, [], missing_labels="drop")  # type: ignore[arg-type]
+
+
+PAIRS = {"a": ["one", "two", "three"], "b": ["1", "2", "3"]}
+
+
+def test_scores_of_pairs_become_zero_to_one() -> None:
+    table = Table({**PAIRS, "s": [0, 2.5, "5"]}, "here")
+    columns = {"sentence1": "a", "sentence2": "b", "score": "s"}
+    found, _ = to_examples(table, columns, (), score_range=(0, 5))
+    assert found.texts == (PAIRS["a"], PAIRS["b"])
+    assert found.labels == [0, 0.5, 1]
+    with pytest.raises(DataError, match=r"row 1 .*score out of range: 2.5; score_range is 0 to 1"):
+        to_examples(table, columns, ())
+    for wrong in ((5, 0), (0,), (1, 1), ("a", "b")):
+        with pytest.raises(DataError, match="score_range must be the lowest and the highest"):
+            to_examples(table, columns, (), score_range=wrong)
+
+
+def test_pairs_and_triplets() -> None:
+    table = Table({**PAIRS, "c": ["x", "y", "z"], "l": ["no", "yes", 0]}, "here")
+    columns = {"sentence1": "a", "sentence2": "b", "label": "l"}
+    labelled, _ = to_examples(table, columns, ("no", "yes"))
+    assert (labelled.texts, labelled.labels) == ((PAIRS["a"], PAIRS["b"]), [0, 1, 0])
+    pairs, _ = to_examples(table, {"positive": "b", "anchor": "a"}, ())
+    assert (pairs.texts, pairs.labels) == ((PAIRS["a"], PAIRS["b"]), [1.0] * 3)
+    roles = {"anchor": "a", "positive": "b", "negative": "c"}
+    triplets, _ = to_examples(table, roles, ())
+    assert triplets.texts == (PAIRS["a"], PAIRS["b"], ["x", "y", "z"])
+
+
+def test_every_text_of_a_row_is_checked() -> None:
+    table = Table({**PAIRS, "c": ["x", " ", None]}, "here")
+    roles = {"anchor": "a", "positive": "b", "negative": "c"}
+    with pytest.raises(DataError, match=r"row 1 .*empty text: ' '.*Bad rows: 2 of 3"):
+        to_examples(table, roles, ())
+    kept, counts = to_examples(table, roles, (), "skip")
+    assert (len(kept), counts) == (1, {"empty text": 1, "wrong type": 1})

@@ -249,5 +249,7 @@ def test_several_labels_and_numbers() -> None:
     assert sorted(data.splits["train"].labels + data.splits["validation"].labels) == [1, 2.5, 3, 4]
     again = load({"train": rows, "validation": rows}, columns=columns, labels=[])
     assert again.splits["train"].labels == rows["y"]
-    with pytest.raises(DataError, match=r"numbers have no labels, found labels \['neg', 'pos'\]"):
+    with pytest.raises(
+        DataError, match=r"text, number have no labels, found labels \['neg', 'pos'\]"
+    ):
         load({"train": rows, "validation": rows}, columns=columns)

@@ -33,7 +33,15 @@ HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a trained mo
 """
 
 SPLITS = ("train", "validation", "test")
-DATA_KEYS = ("source", "columns", "limit", "validation", "split_seed", "missing_labels")
+DATA_KEYS = (
+    "source",
+    "columns",
+    "limit",
+    "validation",
+    "split_seed",
+    "missing_labels",
+    "score_range",
+)
 
 
 def main(overrides: list[str]) -> int:
@@ -77,6 +85,7 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
     from candelabra.bundle import load
     from candelabra.data.module import MultiTaskDataModule
     from candelabra.files import write_json
+    from candelabra.objectives import objectives
     from candelabra.quiet import quiet
     from candelabra.training.judging import scores_of
     from candelabra.training.module import MultiTaskModule
@@ -93,7 +102,7 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
         eval_batch_size=cfg.eval_batch_size,
         num_workers=cfg.num_workers,
     )
-    module = MultiTaskModule(bundle.model, build.objectives(tasks, bundle.labels))
+    module = MultiTaskModule(bundle.model, objectives(tasks, bundle.labels))
     callbacks: list[pl.Callback] = [pl.callbacks.RichProgressBar()]
     if output is not None:
         callbacks.append(PredictionWriter(output / "predictions", datamodule.split("test")))

@@ -86,7 +86,7 @@ class TokenizedSplit:
             # All words of a step may have been cut: then its loss is 0, whatever divides it.
             num_units=max(1, int(self.units[step].sum())),
             num_examples=len(step),
-            num_tokens=int(self.lengths[step].sum()),
+            num_tokens=sum(int(tokenized.lengths[step].sum()) for tokenized in self.texts),
             first_BW=first_BW,
             counted=counted,
         )

@@ -11,8 +11,9 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from candelabra.data.examples import LEARNT, NO_LABEL, OnBadRow, OnMissing, to_examples
+from candelabra.data.examples import NO_LABEL, OnBadRow, OnMissing, to_examples
 from candelabra.data.labels import infer_labels, read_labels
+from candelabra.data.shapes import LEARNT
 from candelabra.data.sources import SPLITS, Source
 from candelabra.data.splits import carve, strata_of
 from candelabra.data.table import Table
@@ -61,6 +62,7 @@ def load_task(
     split_seed: int = 42,
     on_bad_row: OnBadRow = "error",
     missing_labels: OnMissing = "error",
+    score_range: Sequence[float] = (0.0, 1.0),
     only: str | None = None,
 ) -> TaskData:
     """Reads, checks and splits the data of a task.
@@ -78,6 +80,7 @@ def load_task(
         split_seed: Seed of the draws.
         on_bad_row: `error` or `skip`.
         missing_labels: `error`, or `skip`: rows without a label are other tasks' rows.
+        score_range: The lowest and the highest score of pairs; they become 0 and 1.
         only: The one split that is wanted; the others are not read where that changes nothing.
 
     Raises:
@@ -94,6 +97,7 @@ def load_task(
             labels=names,
             on_bad_row=on_bad_row,
             missing_labels=missing_labels,
+            score_range=score_range,
         )
         splits, skipped = _checked(tables, check)
         if "validation" not in splits and only != "test":
@@ -129,9 +133,9 @@ def _names(
     columns: Mapping[str, str],
     tables: Mapping[str, Table],
 ) -> list[str]:
-    if "number" in columns:
+    if not {"label", "labels", "tags"} & set(columns):
         if labels:
-            raise DataError(f"numbers have no labels, found labels {labels}")
+            raise DataError(f"{', '.join(columns)} have no labels, found labels {labels}")
         return []
     return infer_labels(tables["train"], columns) if labels is None else read_labels(labels)
 

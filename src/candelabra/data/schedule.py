@@ -28,6 +28,8 @@ from candelabra.data.order import Draws, draw, num_parts_of_a_pass
 ShareFunction = Callable[[Mapping[str, int], Moment], dict[str, float]]
 Scores = Mapping[str, float]
 Plan = dict[str, Draws]
+Arrangement = Callable[..., Draws]
+"""(draws, *, rng) -> draws."""
 
 MOST_STEPS = 1_000_000
 """A longer epoch is taken for a mistake: a task's share is next to nothing."""
@@ -62,6 +64,7 @@ class Schedule:
         steps_per_epoch: For the rule `steps` the length of an epoch; for the others an upper limit.
         max_tokens: For some tasks, the most padded tokens in a step, ranks and micro-batches
             together; such a step may hold fewer examples than its share.
+        arrange: For some tasks, what changes the order of an epoch's draws.
 
     Raises:
         ValueError: Unknown rule or turns, `steps` without a number, an epoch without a step or
@@ -81,6 +84,7 @@ class Schedule:
         num_epochs: int = 1,
         steps_per_epoch: int | None = None,
         max_tokens: Mapping[str, int] | None = None,
+        arrange: Mapping[str, Arrangement] | None = None,
     ) -> None:
         self.lengths = dict(lengths)
         self.sizes = {task: len(array) for task, array in self.lengths.items()}
@@ -88,6 +92,7 @@ class Schedule:
         self.seed = seed
         self.turns = turns
         self.max_tokens = dict(max_tokens or {})
+        self.arrange = dict(arrange or {})
         if turns not in TURNS:
             raise ValueError(f"balancing.turns must be one of {', '.join(TURNS)}, got {turns!r}")
         self._share_function = shares
@@ -128,15 +133,14 @@ class Schedule:
         begin = epoch * self.steps_per_epoch
         shares_S = [self.shares(begin + i, scores) for i in range(self.steps_per_epoch)]
         counts = self._counts(shares_S, epoch)
-        return {
-            task: draw(
-                self.lengths[task],
-                counts[task],
-                self._rng(epoch, task),
-                max_tokens=self.max_tokens.get(task),
+        plan = {}
+        for task in self.sizes:
+            rng = self._rng(epoch, task)
+            draws = draw(
+                self.lengths[task], counts[task], rng, max_tokens=self.max_tokens.get(task)
             )
-            for task in self.sizes
-        }
+            plan[task] = self.arrange[task](draws, rng=rng) if task in self.arrange else draws
+        return plan
 
     def _counts(self, shares_S: list[dict[str, float]], epoch: int) -> dict[str, np.ndarray]:
         rng = self._rng(epoch, "")

@@ -18,7 +18,7 @@ from candelabra.data.table import Table
 from candelabra.errors import DataError, nearest
 
 SPLITS = ("train", "validation", "test")
-SAMPLES = ("reviews", "questions", "mentions")
+SAMPLES = ("reviews", "questions", "mentions", "pairs")
 HUB_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -37,8 +37,8 @@ class Sample:
     """The sample that comes with the package, written by a generator for this project.
 
     Attributes:
-        name: `reviews` (columns text, label), `questions` (columns tokens, tags) or `mentions`
-            (columns text, labels, number).
+        name: `reviews` (columns text, label), `questions` (columns tokens, tags), `mentions`
+            (columns text, labels, number) or `pairs` (columns text1, text2, label).
     """
 
     name: str

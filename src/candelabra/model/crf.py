@@ -163,7 +163,7 @@ class CrfHead(TaggingHead):
         scores_BWC, steps_CC = self.transitions(logits, mask_BW)
         return negative_log_likelihood(scores_BWC, mask_BW, steps_CC, batch.targets).sum()
 
-    def check(self, function: Loss) -> None:
+    def check(self, function: Loss, shape: tuple[str, ...] = ()) -> None:
         """Raises ValueError for a loss of single words that is not the cross-entropy."""
         logits_1C, tags = (
             torch.arange(len(self.labels))[None].float(),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from candelabra.data.shapes import TEXT_WITH_LABEL
 from candelabra.records import Batch, Encoded, Examples
 
 Pooling = Callable[[Tensor, Tensor], Tensor]
@@ -42,13 +43,20 @@ class Head(nn.Module, ABC):
 
     Attributes:
         pools: Whether it reads the sentence embedding.
+        num_texts: How many texts of an example it reads; 0: any number.
+        alone: Whether it says something of a single text that somebody typed.
         takes: The options of the loss group that can train it.
-        learns: The role of the column that it learns from; None is not checked.
+        shapes: The shapes of data that it learns from; none are not checked.
+        part_size: Texts in a pass of the encoder while it learns, of which only the embeddings are
+            kept; None: all at once.
     """
 
     pools = True
+    num_texts = 1
+    alone = True
     takes: tuple[str, ...] = CLASS_LOSSES
-    learns: str | None = None
+    shapes: tuple[tuple[str, ...], ...] = ()
+    part_size: int | None = None
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:
         super().__init__()
@@ -78,6 +86,8 @@ class Head(nn.Module, ABC):
 
     def reads(self, batch: Batch) -> bool:
         """Whether it can answer the texts of a batch, also of another task's."""
+        if self.num_texts not in (0, len(batch.texts)):
+            return False
         return self.pools or batch.first_BW is not None
 
     def divergence(
@@ -109,8 +119,15 @@ class Head(nn.Module, ABC):
         kl = F.kl_div(answer, wanted, log_target=True, reduction="none").sum(dim=-1)
         return kl * temperature**2
 
-    def check(self, function: Loss) -> None:
-        """Raises ValueError where a loss cannot train this head; it is tried on one unit."""
+    def takes_of(self, shape: tuple[str, ...]) -> tuple[str, ...]:
+        """The options of the loss group that can train it on data of a shape."""
+        return self.takes
+
+    def check(self, function: Loss, shape: tuple[str, ...] = ()) -> None:
+        """Raises ValueError where a loss cannot train this head on data of a shape.
+
+        It is tried on one unit.
+        """
         function(*self.sample())
 
     def sample(self) -> tuple[Tensor, Tensor]:
@@ -163,7 +180,7 @@ class ClassificationHead(PooledHead):
         dropout: Dropout on the sentence embedding.
     """
 
-    learns = "label"
+    shapes: tuple[tuple[str, ...], ...] = (TEXT_WITH_LABEL,)
 
     def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:
         super().__init__(width, labels, num_outputs=len(labels), dropout=dropout)

@@ -29,7 +29,7 @@ class MultiLabelHead(PooledHead):
         ValueError: `threshold` is not between 0 and 1.
     """
 
-    learns = "labels"
+    shapes = (("text", "labels"),)
     takes = ("binary_cross_entropy",)
 
     def __init__(

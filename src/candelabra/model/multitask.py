@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from candelabra.errors import ConfigError, naming, nearest
 from candelabra.model.adapters import adapter_of, choose, each
@@ -57,10 +60,21 @@ class MultiTaskModel(nn.Module):
 
         One concatenated pass would pad short texts to the longest task's length.
         """
-        return {
-            task: self.answer(task, self.encode(batch, [task]), batch.first_BW)
-            for task, batch in batches.items()
-        }
+        return {task: self.respond(task, batch) for task, batch in batches.items()}
+
+    def respond(self, task: str, batch: Batch) -> Tensor:
+        """The logits of a task's own batch; in parts where its head wants that while it learns."""
+        size = self.head(task).part_size
+        if size is None or not self.training:
+            return self.answer(task, self.encode(batch, [task]), batch.first_BW)
+
+        def part(*tensors: Tensor) -> Tensor:
+            texts = tuple(map(Tokens, tensors[::2], tensors[1::2]))
+            return self.answer(task, self.encode(replace(batch, texts=texts), [task]), None)
+
+        whole = [tensor for text in batch.texts for tensor in (text.ids_BL, text.mask_BL)]
+        parts = zip(*(tensor.split(size) for tensor in whole), strict=True)
+        return torch.cat([checkpoint(part, *tensors, use_reentrant=False) for tensors in parts])
 
     def encode(self, batch: Batch, readers: Sequence[str]) -> tuple[Encoded, ...]:
         """A pass of the encoder for each text column.
@@ -76,14 +90,15 @@ class MultiTaskModel(nn.Module):
         return tuple(self.encoder(tokens, every_layer=mixed) for tokens in batch.texts)
 
     def serve(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
-        """Inference: one pass of the encoder serves all heads."""
+        """Inference: one pass of the encoder serves all heads that answer a single text."""
         if self.encoder.adapts_per_task:
             passes = each(self.encoder, tokens, every_layer=len(self.mixes) > 0)
         else:
             passes = dict.fromkeys(
                 self.heads, self.encoder(tokens, every_layer=len(self.mixes) > 0)
             )
-        return {task: self.answer(task, (passes[task],), first_BW) for task in self.heads}
+        alone = [task for task in self.heads if self.head(task).alone]
+        return {task: self.answer(task, (passes[task],), first_BW) for task in alone}
 
     def sentences(self, tokens: Tokens, task: str | None = None) -> Tensor:
         """Inference: the sentence embeddings of texts, (B, D).

@@ -26,7 +26,7 @@ class RegressionHead(PooledHead):
         ValueError: There are labels.
     """
 
-    learns = "number"
+    shapes = (("text", "number"),)
     takes = ("squared_error",)
 
     def __init__(self, width: int, labels: Sequence[str] = (), *, dropout: float = 0.1) -> None:

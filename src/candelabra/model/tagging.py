@@ -32,7 +32,7 @@ class TaggingHead(Head):
     """
 
     pools = False
-    learns = "tags"
+    shapes = (("words", "tags"),)
     start_C: Tensor
     transition_CC: Tensor
 

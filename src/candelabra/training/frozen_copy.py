@@ -12,11 +12,12 @@ from candelabra.records import Batch, Encoded
 
 
 def frozen_heads(model: MultiTaskModel) -> list[str]:
-    """The tasks whose heads do not learn at present."""
+    """The tasks whose heads do not learn at present; one without parameters never could."""
+    heads = {task: list(head.parameters()) for task, head in model.heads.items()}
     return [
         task
-        for task, head in model.heads.items()
-        if not any(parameter.requires_grad for parameter in head.parameters())
+        for task, parameters in heads.items()
+        if parameters and not any(parameter.requires_grad for parameter in parameters)
     ]
 
 

@@ -187,9 +187,11 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         taken back, since `num_units` counts the whole optimizer step already.
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        held = [] if self.frozen_copy is None else self.frozen_copy.heads
-        encoded = self.model.encode(batch, [task, *held])
-        logits = self.model.answer(task, encoded, batch.first_BW)
+        if self.frozen_copy is None:
+            logits = self.model.respond(task, batch)
+        else:
+            encoded = self.model.encode(batch, [task, *self.frozen_copy.heads])
+            logits = self.model.answer(task, encoded, batch.first_BW)
         loss = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
         loss = loss / batch.num_units
         if self.frozen_copy is not None:

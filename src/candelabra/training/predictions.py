@@ -53,12 +53,14 @@ class PredictionWriter(pl.Callback):
             for index, row, right, answer in zip(
                 sub_batch.rows_B.tolist(), examples.rows, gold, found, strict=True
             ):
-                self._rows[task][index] = {"row": row, "label": right, "prediction": answer}
+                if answer is not None:
+                    self._rows[task][index] = {"row": row, "label": right, "prediction": answer}
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes one file a task, with the rows of all processes."""
         for task, rows in self._gathered(trainer).items():
-            write_jsonl(self.folder / f"{task}.jsonl", [rows[index] for index in sorted(rows)])
+            if rows:
+                write_jsonl(self.folder / f"{task}.jsonl", [rows[index] for index in sorted(rows)])
 
     def _gathered(self, trainer: pl.Trainer) -> dict[str, dict[int, Any]]:
         """Everyone's rows, in the first process; nothing in the others."""

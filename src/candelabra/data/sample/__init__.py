@@ -43,6 +43,14 @@ class Mentions(TypedDict):
     number: list[int]
 
 
+class Pairs(TypedDict):
+    """Columns of pairs of reviews: two texts, and whether they agree: "different" or "alike"."""
+
+    text1: list[str]
+    text2: list[str]
+    label: list[str]
+
+
 class Questions(TypedDict):
     """Columns of the question task: words and their BIO tags for each row."""
 
@@ -112,6 +120,28 @@ def mentions(split: str) -> Mentions:
         "text": [" ".join(tokens) for tokens in rows["tokens"]],
         "labels": [sorted(set(types)) for types in found],
         "number": [len(types) for types in found],
+    }
+
+
+def pairs(split: str) -> Pairs:
+    """Each review with another one; they are alike where both are positive, or both negative.
+
+    Args:
+        split: "train", "validation" or "test".
+
+    Raises:
+        ValueError: If there is no such split.
+    """
+    rows = reviews(split)
+    texts, sides = rows["text"], rows["label"]
+    circle = list(range(len(texts)))
+    _generator("pairs", split).shuffle(circle)
+    other = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+    agree = [sides[row] == sides[other[row]] for row in range(len(texts))]
+    return {
+        "text1": texts,
+        "text2": [texts[other[row]] for row in range(len(texts))],
+        "label": ["alike" if both else "different" for both in agree],
     }
 
 

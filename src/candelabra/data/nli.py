@@ -1,0 +1,161 @@
+"""Natural language inference as data of sentence embeddings.
+
+Rows of a premise, a hypothesis and one of the labels entailment, neutral and contradiction, from
+one file or several; each view makes another shape of the same rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from candelabra.data.labels import LabelIds
+from candelabra.data.readers import check_path, read_table
+from candelabra.data.table import BadRowError, Table
+from candelabra.errors import DataError, nearest
+
+LABELS = ("entailment", "neutral", "contradiction")
+COLUMNS = ("premise", "hypothesis", "label")
+
+Found = tuple[tuple[str, str, str], str]
+"""Premise, hypothesis, label; and where they stand."""
+Seen = tuple[tuple[Any, ...], str]
+"""The cells of a view; and where the first of its texts stand."""
+
+
+@dataclass(frozen=True)
+class Nli:
+    """NLI files.
+
+    Attributes:
+        files: Split -> the files whose rows it joins.
+        folder: What the files are relative to; None: the working directory.
+        view: `labelled`: premise, hypothesis, label. `entailed`: premise, hypothesis, and 1 where
+            the hypothesis follows, else 0. `shuffled`: premise, hypothesis that follows, and the
+            hypothesis of another such pair as `other`. `contradicted`: premise, and the hypotheses
+            `entailed` and `contradicted` by it.
+        draw: Split -> how many of its rows are drawn, whatever the view, so that all views are of
+            the same rows; None takes all.
+        seed: Of the draw, and of what `shuffled` shuffles.
+    """
+
+    files: Mapping[str, Sequence[str]]
+    folder: str | None = None
+    view: str = "labelled"
+    draw: Mapping[str, int | None] = field(default_factory=dict)
+    seed: int = 42
+
+    def check(self) -> None:
+        """Raises DataError if there is no such view, or a file is missing."""
+        if self.view not in VIEWS:
+            raise DataError(
+                f"view must be one of {', '.join(VIEWS)}, found {self.view!r}"
+                f"{nearest(self.view, VIEWS)}"
+            )
+        for split, size in self.draw.items():
+            if size is not None and (not isinstance(size, int) or size < 1):
+                raise DataError(f"draw.{split} must be a count of rows, found {size!r}")
+        for split, files in self.files.items():
+            for file in files:
+                if self.folder is None and not self._path(file).exists():
+                    raise DataError(
+                        f"{file}: missing file ({split}): no folder was given, for instance by "
+                        "data_dir=FOLDER"
+                    )
+                check_path(self._path(file))
+
+    def read(self, split: str) -> Table | None:
+        """The rows of a split; None if there are no files of it.
+
+        Raises:
+            DataError: A file or a column is missing.
+        """
+        if split not in self.files:
+            return None
+        self.check()
+        rows = [row for file in self.files[split] for row in self._rows(self._path(file))]
+        size, random = self.draw.get(split), Random(f"{self.seed} {split}")
+        if size is not None and size < len(rows):
+            # Of Random's methods only random() promises the same numbers in every Python version.
+            keys = [random.random() for _ in rows]
+            rows = [rows[i] for i in sorted(sorted(range(len(rows)), key=keys.__getitem__)[:size])]
+        return self._seen(rows, random, where=f"NLI, view {self.view} ({split})")
+
+    def _path(self, file: str) -> Path:
+        return Path(self.folder or "", file).expanduser()
+
+    def _rows(self, file: Path) -> list[tuple[tuple[Any, ...], str, BadRowError | None]]:
+        table = read_table(file)
+        cells = zip(*(table.column(name, role=name) for name in COLUMNS), strict=True)
+        return [
+            (pair, f"{table.where}, {table.locate(row)}", table.faults.get(row))
+            for row, pair in enumerate(cells)
+        ]
+
+    def _seen(self, rows: Sequence[Any], random: Random, *, where: str) -> Table:
+        """The view of the rows that have a label; the others are faults at its end."""
+        label_id, good, bad = LabelIds(LABELS), [], []
+        for (premise, hypothesis, label), place, fault in rows:
+            try:
+                if fault is not None:
+                    raise fault
+                good.append(((premise, hypothesis, LABELS[label_id(label)]), place))
+            except BadRowError as error:
+                bad.append((error, place))
+        rows_seen, places = [], []
+        for cells, place in VIEWS[self.view](good, random):
+            rows_seen.append(cells)
+            places.append(place)
+        names = COLUMNS_OF[self.view]
+        empty = [(None,) * len(names)] * len(bad)
+        columns = dict(zip(names, map(list, zip(*rows_seen, *empty, strict=True)), strict=False))
+        faults = {len(places) + i: error for i, (error, _) in enumerate(bad)}
+        places += [place for _, place in bad]
+        return Table(columns, where, places.__getitem__, faults)
+
+
+def _labelled(rows: list[Found], _: Random) -> Iterator[Seen]:
+    yield from rows
+
+
+def _entailed(rows: list[Found], _: Random) -> Iterator[Seen]:
+    for (premise, hypothesis, label), place in rows:
+        yield (premise, hypothesis, float(label == LABELS[0])), place
+
+
+def _shuffled(rows: list[Found], random: Random) -> Iterator[Seen]:
+    kept = [row for row in rows if row[0][2] == LABELS[0]]
+    keys = [random.random() for _ in kept]
+    # Each takes the hypothesis of the next one in a random circle: never its own.
+    circle = sorted(range(len(kept)), key=keys.__getitem__)
+    following = dict(zip(circle, [*circle[1:], *circle[:1]], strict=True))
+    for row, ((premise, hypothesis, _), place) in enumerate(kept):
+        yield (premise, hypothesis, kept[following[row]][0][1]), place
+
+
+def _contradicted(rows: list[Found], _: Random) -> Iterator[Seen]:
+    by_premise: dict[str, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        premise, _hypothesis, label = row[0]
+        by_premise[premise][label].append(row)
+    for premise, found in by_premise.items():
+        for follows, against in zip(found[LABELS[0]], found[LABELS[2]], strict=False):
+            yield (premise, follows[0][1], against[0][1]), follows[1]
+
+
+VIEWS: dict[str, Callable[[list[Found], Random], Iterator[Seen]]] = {
+    "labelled": _labelled,
+    "entailed": _entailed,
+    "shuffled": _shuffled,
+    "contradicted": _contradicted,
+}
+COLUMNS_OF = {
+    "labelled": COLUMNS,
+    "entailed": ("premise", "hypothesis", "entailed"),
+    "shuffled": ("premise", "hypothesis", "other"),
+    "contradicted": ("premise", "entailed", "contradicted"),
+}

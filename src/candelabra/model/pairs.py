@@ -1,0 +1,39 @@
+"""A head over pairs of texts that are encoded apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from candelabra.data.shapes import PAIR_WITH_LABEL
+from candelabra.model.heads import ClassificationHead, Pooling
+from candelabra.records import Encoded
+
+
+class PairHead(ClassificationHead):
+    """One label for a pair: linear over (u, v, |u - v|) of the two embeddings.
+
+    The softmax objective of Reimers & Gurevych (2019): what is kept of it is the encoder.
+
+    Args:
+        width: Width of a token embedding.
+        labels: Label names.
+        dropout: Dropout on what the linear layer reads.
+    """
+
+    num_texts = 2
+    alone = False
+    shapes: tuple[tuple[str, ...], ...] = (PAIR_WITH_LABEL,)
+
+    def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.0) -> None:
+        super().__init__(width, labels, dropout=dropout)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(3 * width, len(labels)))
+
+    def forward(
+        self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
+    ) -> Tensor:
+        """logits_BC from the two pooled texts."""
+        u_BD, v_BD = (pooling(text.hidden_BLD, text.mask_BL) for text in encoded)
+        return self.classifier(torch.cat([u_BD, v_BD, (u_BD - v_BD).abs()], dim=-1))

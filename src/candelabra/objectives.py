@@ -1,0 +1,112 @@
+"""Config -> what each task is trained and judged by."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import instantiate
+
+from candelabra.data.loading import TaskData
+from candelabra.data.shapes import shape_of
+from candelabra.errors import ConfigError, nearest
+from candelabra.model.heads import Loss
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.objective.contrastive import rule_of
+from candelabra.training.judging import Objective
+from candelabra.validation import learning
+
+Node = Mapping[str, Any]
+
+
+def objectives(
+    tasks: Mapping[str, Node],
+    labels: Mapping[str, list[str]],
+    counts: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Objective]:
+    """What each task is trained and judged by.
+
+    Args:
+        tasks: The tasks' nodes.
+        labels: The label names of each task.
+        counts: How often each label stands in the task's train split, for a loss that takes
+            `counts`; None where nothing is trained.
+
+    Raises:
+        ConfigError: A task's main metric is none of its metrics.
+    """
+    return {
+        name: _objective(name, task, labels[name], None if counts is None else counts[name])
+        for name, task in tasks.items()
+    }
+
+
+def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
+    """A loss that takes `counts` gets those of the task; no other rule."""
+    made = instantiate(node)
+    takes = "counts" in inspect.signature(made).parameters
+    return functools.partial(made, counts=counts) if takes and counts is not None else made
+
+
+def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
+    metrics = instantiate(task["metrics"])(labels=labels)
+    with warnings.catch_warnings():
+        # It says that nothing was counted yet; only the names are wanted.
+        warnings.simplefilter("ignore", UserWarning)
+        known = list(metrics.compute())
+    metrics.reset()
+    main = task["main_metric"]
+    if main not in known:
+        options = ", ".join(key for key in known if "/" not in key)
+        raise ConfigError(
+            f"tasks.{name}.main_metric must be one of {options}; got {main!r}{nearest(main, known)}"
+        )
+    return Objective(
+        loss=_loss(task["loss"], counts),
+        loss_weight=task.get("loss_weight", 1.0),
+        metrics=metrics,
+        main_metric=main,
+    )
+
+
+def fitting_objectives(
+    cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData]
+) -> dict[str, Objective]:
+    """As `objectives`, of tasks that learn: data, head and loss fit each other.
+
+    Raises:
+        ConfigError: They do not; or the loss compares examples that are not to be had together.
+    """
+    tasks, accumulate = cfg["tasks"], cfg["trainer"]["accumulate_grad_batches"]
+    labels = {name: task.labels for name, task in data.items()}
+    found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
+    for name, objective in found.items():
+        head, shape = built.head(name), shape_of(tasks[name]["columns"])
+        if name not in learning(tasks) and list(head.parameters()):
+            raise ConfigError(
+                f"tasks.{name}.train=false: its head, a {type(head).__name__}, has parameters that "
+                "would never learn; head=embedding has none"
+            )
+        if head.shapes and shape not in head.shapes:
+            raise ConfigError(
+                f"tasks.{name}.head is a {type(head).__name__}, which learns from "
+                f"{' or '.join(', '.join(roles) for roles in head.shapes)}; "
+                f"tasks.{name}.columns name {', '.join(shape)}"
+            )
+        try:
+            head.check(objective.loss, shape)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"tasks.{name}.loss: {error}; a {type(head).__name__} over {', '.join(shape)} "
+                f"takes loss@tasks.{name}.loss={', '.join(head.takes_of(shape))}"
+            ) from error
+        if accumulate > 1 and rule_of(objective.loss).in_batch:
+            raise ConfigError(
+                f"tasks.{name}.loss compares the examples of a step with each other, and "
+                f"trainer.accumulate_grad_batches={accumulate} would cut it into parts: take 1; "
+                f"head@tasks.{name}.head=embedding_cached fits a large step into little memory"
+            )
+    return found
