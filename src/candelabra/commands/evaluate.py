@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +68,16 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
-def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, float]:
+def evaluate(
+    cfg: DictConfig, folder: str, output: Path | None, *, only: Collection[str] | None = None
+) -> dict[str, float]:
     """Metrics of a bundle on one split of its tasks.
 
     Args:
         cfg: A configuration of the command.
         folder: The bundle.
         output: Where metrics and predictions are written; None writes nothing.
+        only: The tasks that are evaluated; None: all of the bundle.
 
     Returns:
         `<split>/<task>/<metric>` and `<split>/score`.
@@ -95,6 +98,7 @@ def evaluate(cfg: DictConfig, folder: str, output: Path | None) -> dict[str, flo
     device = hardware.device_type(cfg.accelerator)
     bundle = load(folder, allow=list(cfg.allow))
     tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
+    tasks = {name: task for name, task in tasks.items() if only is None or name in only}
     data = data_of(tasks, cfg.split)
     splits = build.tokenized_tasks(data, bundle.tokenizer, cfg.cache_dir)
     datamodule = MultiTaskDataModule(
