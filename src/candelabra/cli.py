@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "a bundle's answers for a text or a file",
     "embed": "texts as vectors",
     "similarity": "how alike texts are: a table, a heat map",
+    "compare": "two or more models on the same test rows, with intervals",
 }
 
 HELP = """candelabra: one shared text encoder, several task heads.

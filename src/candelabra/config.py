@@ -69,6 +69,14 @@ class EvaluateConfig:
 
 
 @dataclass
+class CompareConfig(EvaluateConfig):
+    """What `candelabra compare` takes beside `models=` and `output=`."""
+
+    resamples: int = 2000
+    seed: int = 0
+
+
+@dataclass
 class PredictConfig:
     """What `candelabra predict` takes beside `bundle=`, `text=`, `input=` and `output=`."""
 
@@ -98,6 +106,7 @@ class EmbedConfig:
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
     "predict": PredictConfig,
     "embed": EmbedConfig,
     "similarity": EmbedConfig,

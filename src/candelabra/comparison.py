@@ -1,0 +1,190 @@
+"""Several models' scores side by side, and what tells them apart beyond chance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candelabra.comparing import Difference, mcnemar, paired_bootstrap, share
+from candelabra.errors import DataError
+from candelabra.judged_rows import Judged, judged
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TELLING = 1e-4
+"""Rows tell a metric if it can be counted from them to within this."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A difference to the first model.
+
+    Attributes:
+        interval: The difference and its 95% interval.
+        p_value: Of McNemar's test, where the metric is an accuracy.
+    """
+
+    interval: Difference
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models on the same rows.
+
+    Attributes:
+        metrics: Model -> key, as `test/<task>/<metric>`, -> value; the first is the baseline.
+        told: Key of a main metric -> other model -> its difference to the first.
+    """
+
+    metrics: Mapping[str, Mapping[str, float]]
+    told: Mapping[str, Mapping[str, Told]] = field(default_factory=dict)
+
+    def rows(self) -> list[str]:
+        """The keys of tasks' headline metrics, and last the mean score."""
+        keys = list(dict.fromkeys(key for found in self.metrics.values() for key in found))
+        return [key for key in keys if key.count("/") == 2] + [
+            key for key in keys if key.count("/") == 1
+        ]
+
+    def plain(self) -> dict[str, Any]:
+        """As it is written to comparison.json."""
+        told = {
+            key: {
+                model: {**asdict(one.interval), "p_value": one.p_value} for model, one in t.items()
+            }
+            for key, t in self.told.items()
+        }
+        return {"metrics": {name: dict(m) for name, m in self.metrics.items()}, "intervals": told}
+
+    def table(self, *, title: str) -> Table:
+        """A row for each metric: the models, and what the others differ by from the first."""
+        from rich.table import Table
+        from rich.text import Text
+
+        first, *others = short_names(list(self.metrics))
+        table = Table(title=title, title_justify="left", caption_justify="left")
+        for column in ("task", "metric"):
+            table.add_column(column)
+        for model in (first, *others):
+            table.add_column(Text(model), justify="right", overflow="fold")
+        for model in others:
+            table.add_column(Text(f"{model} - {first}"), justify="right", overflow="fold")
+        for key in self.rows():
+            _, *parts = key.split("/")
+            task, metric = parts if len(parts) == 2 else ("all", parts[0])
+            values = [found.get(key) for found in self.metrics.values()]
+            differences = [
+                _difference(values[0], value, self.told.get(key, {}).get(model))
+                for model, value in list(zip(self.metrics, values, strict=True))[1:]
+            ]
+            table.add_row(task, metric, *map(_number, values), *differences)
+        notes = ["in brackets: 95% interval, paired bootstrap over the rows"] if self.told else []
+        if any(one.p_value is not None for others in self.told.values() for one in others.values()):
+            notes.append("p: McNemar's test")
+        table.caption = "; ".join(notes) or None
+        return table
+
+
+def compared(
+    metrics: Mapping[str, Mapping[str, float]],
+    predictions: Mapping[str, Path],
+    main: Mapping[str, str],
+    *,
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    """Scores side by side, and intervals for the tasks' main metrics.
+
+    Args:
+        metrics: Model -> its metrics, as `test/<task>/<metric>`.
+        predictions: Model -> the folder that holds `<task>.jsonl`.
+        main: Task -> the key of its main metric, `test/<task>/<metric>`.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: Two models were not asked about the same rows.
+    """
+    first, *others = metrics
+    told: dict[str, dict[str, Told]] = {}
+    for task, key in main.items():
+        baseline = _rows(predictions[first] / f"{task}.jsonl")
+        one = _counted(key, baseline, metrics[first])
+        for model in others:
+            rows = _rows(predictions[model] / f"{task}.jsonl")
+            _check_same(task, {first: baseline, model: rows})
+            other = _counted(key, rows, metrics[model])
+            if one is not None and other is not None:
+                told.setdefault(key, {})[model] = _told(one, other, resamples, seed)
+    return Comparison(metrics, told)
+
+
+def short_names(models: Sequence[str]) -> list[str]:
+    """The last parts of paths, as few as tell them apart."""
+    parts = [Path(model).parts for model in models]
+    for num in range(1, max(map(len, parts))):
+        names = [str(Path(*part[-num:])) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(models)
+
+
+def _told(one: Judged, other: Judged, resamples: int, seed: int) -> Told:
+    interval = paired_bootstrap(
+        one.score, one.items_NS, other.items_NS, resamples=resamples, seed=seed
+    )
+    if one.score is not share:
+        return Told(interval)
+    right, others_right = (each.items_NS[:, 0] > 0 for each in (one, other))
+    return Told(interval, mcnemar(right, others_right))
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _counted(
+    key: str, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
+) -> Judged | None:
+    """The rows as numbers, if the metric can be counted from them."""
+    found = judged(key.rpartition("/")[2], rows)
+    if found is None or key not in metrics or abs(found.value - metrics[key]) > TELLING:
+        return None
+    return found
+
+
+def _check_same(task: str, models: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    (first, rows), (other, others_rows) = models.items()
+    if len(rows) != len(others_rows):
+        raise DataError(
+            f"task {task!r}: {first} was asked about {len(rows)} rows and {other} about "
+            f"{len(others_rows)}; data_dir=FOLDER or tasks=PRESET gives all models the same"
+        )
+    for one, another in zip(rows, others_rows, strict=True):
+        # As text: a label may be NaN, which equals nothing.
+        if str((one["row"], one["label"])) != str((another["row"], another["label"])):
+            raise DataError(
+                f"task {task!r}: {first} was asked about row {one['row']} ({one['label']!r}) where "
+                f"{other} was about row {another['row']} ({another['label']!r}); "
+                "data_dir=FOLDER or tasks=PRESET gives all models the same"
+            )
+
+
+def _difference(first: float | None, other: float | None, told: Told | None) -> str:
+    if first is None or other is None:
+        return "-"
+    words = f"{other - first:+.4f}"
+    if told is not None:
+        words += f" [{told.interval.low:+.4f}, {told.interval.high:+.4f}]"
+        if told.p_value is not None:
+            words += f" p {told.p_value:.3f}" if told.p_value >= 0.001 else " p < .001"
+    return words
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
