@@ -73,7 +73,7 @@ def paired_bootstrap(
         score: What is compared.
         first_NS: The first model's rows.
         other_NS: The other's, in the same order.
-        resamples: How many; 2,000 settle an end to some 5% of the interval's width.
+        resamples: How many; of 2,000 an end varies by some 2% of the interval's width.
         seed: The same seed gives the same interval.
         confidence: How often such intervals hold the true difference.
 

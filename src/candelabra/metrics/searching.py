@@ -33,14 +33,14 @@ def first_same(vectors_ND: Tensor) -> Tensor:
     """
     centred_ND = vectors_ND.float() - vectors_ND.float().mean(0)
     squares_N = centred_ND.square().sum(1)
-    usual = squares_N.mean() if len(squares_N) else squares_N.sum()
-    places_N = torch.arange(len(vectors_ND), device=vectors_ND.device)
-    first_N = places_N.clone()
+    limit = SAME * squares_N.mean() if len(squares_N) else squares_N.sum()
+    first_N = torch.arange(len(vectors_ND), device=vectors_ND.device)
     for rows in blocks(len(vectors_ND), len(vectors_ND)):
-        dots = centred_ND[rows] @ centred_ND[: rows.stop].T
-        apart = squares_N[rows, None] + squares_N[: rows.stop] - 2 * dots
-        same = (apart < SAME * usual) & (places_N[: rows.stop] < places_N[rows, None])
-        first_N[rows] = torch.where(same.any(1), same.int().argmax(1), places_N[rows])
+        apart = centred_ND[rows] @ centred_ND[: rows.stop].T
+        apart.mul_(-2).add_(squares_N[: rows.stop]).add_(squares_N[rows, None])
+        same = (apart < limit).tril_(rows.start - 1)  # only what stands before a vector
+        found = same.any(1).nonzero()[:, 0]
+        first_N[rows.start + found] = same[found].int().argmax(1)
     while bool((first_N[first_N] != first_N).any()):  # the first may itself be like an earlier one
         first_N = first_N[first_N]
     return first_N
