@@ -1,0 +1,171 @@
+"""A searched corpus as a folder: vectors, texts, and what made them. Nothing of it is executed.
+
+The folder: `index.json` (names, numbers, checksums), `vectors.safetensors`, `texts.parquet`, and,
+for an approximate search, `graph.faiss`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candelabra import __version__
+from candelabra.data.layout import Layout
+from candelabra.data.parquet import read_parquet
+from candelabra.embedding.approximate import read_graph, write_graph
+from candelabra.errors import DataError
+from candelabra.files import DRAFT, replacing, write_json
+from candelabra.trusted import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from candelabra.embedding.search import Corpus
+
+FORMAT = 1
+ABOUT, VECTORS, TEXTS, GRAPH = "index.json", "vectors.safetensors", "texts.parquet", "graph.faiss"
+
+
+def check_new(folder: Path) -> None:
+    """Raises DataError unless an index can be written there: an old one is never touched."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"save_index={folder}: exists already; name a new folder, or delete it")
+
+
+def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], source: str) -> None:
+    """Writes a corpus whole or not at all.
+
+    Args:
+        folder: A new one.
+        corpus: What is searched.
+        origin: What made the vectors: see `origin.origin_of`.
+        source: The file that the texts came from.
+
+    Raises:
+        DataError: It cannot be written, or exists.
+    """
+    check_new(folder)
+    draft = folder.with_name(DRAFT.format(name=folder.name, process=os.getpid()))
+    try:
+        draft.mkdir(parents=True)
+        _write_vectors(draft / VECTORS, corpus.vectors_ND)
+        _write_texts(draft / TEXTS, corpus.texts)
+        if corpus.graph is not None:
+            write_graph(draft / GRAPH, corpus.graph)
+        about = {
+            "format": FORMAT,
+            "candelabra": __version__,
+            "source": source,
+            "texts": len(corpus.texts),
+            "width": corpus.vectors_ND.shape[1],
+            "origin": dict(origin),
+            "sha256": {file.name: sha256(file) for file in sorted(draft.iterdir())},
+        }
+        write_json(draft / ABOUT, about)
+        draft.replace(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"save_index={folder}: cannot be written: {reason}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_vectors(file: Path, vectors_ND: np.ndarray) -> None:
+    import numpy as np
+    from safetensors.numpy import save
+
+    with replacing(file) as stream:
+        stream.write(save({"vectors": np.ascontiguousarray(vectors_ND, dtype=np.float32)}))
+
+
+def _write_texts(file: Path, texts: Sequence[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with replacing(file) as stream:
+        pq.write_table(pa.table({"text": pa.array(texts, pa.large_string())}), stream)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What `index.json` says, after a look at the folder; imports nothing heavy.
+
+    Raises:
+        DataError: It is no index, a file is missing, or a value is of another kind than we write.
+    """
+    if not folder.is_dir():
+        raise DataError(f"index={folder}: no such folder")
+    if not (folder / ABOUT).is_file():
+        raise DataError(f"index={folder}: no index, it has no file {ABOUT}")
+    about = read_json(folder / ABOUT)
+    if about.get("format") != FORMAT:
+        found = about.get("format")
+        raise DataError(f"{folder / ABOUT}: format must be {FORMAT}, found {found!r}")
+    kinds = {"texts": int, "width": int, "origin": dict, "sha256": dict}
+    for key, kind in kinds.items():
+        if type(about.get(key)) is not kind:
+            raise DataError(f"{folder / ABOUT}: {key} must be of type {kind.__name__}")
+    for name in (VECTORS, TEXTS, *({GRAPH} & about["sha256"].keys())):
+        if not (folder / name).is_file() or (folder / name).is_symlink():
+            raise DataError(f"index={folder}: no index, it has no file {name}")
+    return about
+
+
+def load_index(folder: Path, *, approximate: bool = False) -> Corpus:
+    """Reads what `save_index` wrote.
+
+    Args:
+        folder: The index.
+        approximate: With its graph.
+
+    Raises:
+        DataError: A file is missing, damaged, or does not fit the others; or there is no graph.
+    """
+    from candelabra.embedding.search import Corpus
+
+    about = read_about(folder)
+    check_graph(folder, about, approximate)
+    for name in (VECTORS, TEXTS, *([GRAPH] if approximate else [])):
+        if sha256(folder / name) != about["sha256"].get(name):
+            raise DataError(f"{folder / name}: damaged: its checksum is not that of {ABOUT}")
+    shape = (about["texts"], about["width"])
+    vectors_ND = _read_vectors(folder / VECTORS, shape)
+    texts = read_parquet(folder / TEXTS, Layout()).columns.get("text", [])
+    if len(texts) != shape[0] or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{folder / TEXTS}: must hold {shape[0]} texts")
+    graph = read_graph(folder / GRAPH, shape=shape) if approximate else None
+    return Corpus(texts, vectors_ND, graph)
+
+
+def check_graph(folder: Path, about: Mapping[str, Any], approximate: bool) -> None:
+    """Raises DataError where a graph is wanted and there is none."""
+    if approximate and GRAPH not in about["sha256"]:
+        raise DataError(
+            f"index={folder}: has no graph; leave out approximate=true, or make the index anew "
+            "with approximate=true save_index=FOLDER"
+        )
+
+
+def _read_vectors(file: Path, shape: tuple[int, int]) -> np.ndarray:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise DataError(f"{file}: damaged ({error})") from error
+    vectors = tensors.get("vectors")
+    if vectors is None or str(vectors.dtype) != "torch.float32" or tuple(vectors.shape) != shape:
+        raise DataError(f"{file}: must hold 'vectors' of shape {shape} in float32")
+    if not bool(vectors.isfinite().all()):
+        raise DataError(f"{file}: vectors must be finite")
+    return vectors.numpy()
+
+
+def sha256(file: Path) -> str:
+    """The checksum of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

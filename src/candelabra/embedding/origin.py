@@ -1,0 +1,76 @@
+"""What made vectors: the model by its weights, and the settings that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from candelabra.embedding.embedder import Embedder
+from candelabra.errors import DataError
+from candelabra.model.pooling import FunctionPooling
+
+
+def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
+    """Plain values; two embedders that share all of them give the same vectors.
+
+    Args:
+        embedder: The embedder.
+        name: What a person calls its model; for messages, and no part of the comparison.
+    """
+    model, task = embedder.model, embedder.task
+    pooling = model.pooling if task is None else model.pooling_of(task)
+    parts = {"encoder": model.encoder, "pooling": pooling}
+    if task is not None and task in model.mixes:
+        parts["mix"] = model.mixes[task]
+    return {
+        "name": name,
+        "weights": _hashed(parts),
+        "tokenizer": embedder.tokenizer.fingerprint(),
+        "pooling": _pooling_name(pooling),
+        "task": task if model.encoder.adapts_per_task else None,
+        "normalize": embedder.normalize,
+        "truncate_dim": embedder.truncate_dim,
+    }
+
+
+def check_origin(where: str, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises DataError unless an index is searched by what made it; names both."""
+    differing = [key for key in asked if key != "name" and stored.get(key) != asked[key]]
+    if differing:
+        raise DataError(
+            f"{where}: made by {_said(stored, differing)}; it cannot be searched by "
+            f"{_said(asked, differing)}: name the model and settings that made it"
+        )
+
+
+def _said(origin: Mapping[str, Any], differing: list[str]) -> str:
+    values = (f"{key} {_short(origin.get(key))}" for key in differing)
+    return f"{origin.get('name')} ({', '.join(values)})"
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else json.dumps(value)
+
+
+def _pooling_name(pooling: nn.Module) -> str:
+    if not isinstance(pooling, FunctionPooling):
+        return type(pooling).__name__
+    bound = pooling.function
+    if not isinstance(bound, partial):
+        return getattr(bound, "__name__", repr(bound))
+    settings = "".join(f" {key}={value}" for key, value in sorted(bound.keywords.items()))
+    return f"{bound.func.__name__}{settings}"
+
+
+def _hashed(parts: Mapping[str, nn.Module]) -> str:
+    found = hashlib.sha256()
+    for part, module in parts.items():
+        for key, tensor in sorted(module.state_dict().items()):
+            found.update(f"{part}.{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
