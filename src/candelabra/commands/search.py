@@ -1,0 +1,204 @@
+"""`candelabra search`: the texts of a corpus that are nearest to a query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from candelabra.commands import embedders
+from candelabra.commands.texts import read_texts
+from candelabra.commands.verbatim import compose, take
+from candelabra.config import SearchConfig, register
+from candelabra.embedding import approximate
+from candelabra.embedding.index_folder import check_graph, check_new, read_about
+from candelabra.errors import ConfigError, DataError
+from candelabra.rules import at_least, one_of, unknown
+
+if TYPE_CHECKING:
+    from candelabra.embedding.embedder import Embedder
+    from candelabra.embedding.search import Corpus, Hit
+
+HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE output=FILE
+
+  corpus=FILE      what is searched: .txt (a text a line), .jsonl, .csv, .tsv or .parquet
+  save_index=FOLDER
+                   keeps the corpus and its vectors there; no query is needed then
+  index=FOLDER     searches what save_index kept, by the model that made it
+  text="..."       one query; its hits are shown as a table, or format=json
+  input=FILE       a file of queries, as of corpus; - is standard input
+  output=FILE      JSON lines, one for each query, in their order
+  top_k=5
+  approximate=true
+                   by a graph of neighbours, for large corpora (extra 'index')
+  bundle=FOLDER    searches by a trained model; task=NAME as this task pools
+  encoder=minilm pooling=mean
+                   without a bundle: an encoder as it is
+  column=text      the column of the corpus; query_column=NAME that of the input
+  truncate_dim=null  batch_size=64  processes=1  precision=32-true  accelerator=auto  allow=[]
+
+Scores are cosines, from -1 to 1. Rows count from 0.
+"""
+
+WORDS = (*embedders.KEYS, "corpus", "index", "save_index", "text", "input", "output")
+
+
+def main(overrides: list[str]) -> int:
+    """Embeds or opens the corpus, keeps it where asked to, and answers the queries."""
+    register()
+    given, rest = take(overrides, WORDS)
+    cfg = compose("search", rest)
+    unknown("the configuration", cfg, SearchConfig.__dataclass_fields__)
+    embedders.check(cfg, given, rest)
+    _check_words(given)
+    _check_values(cfg)
+    _check_folders(cfg, given)
+    queries = _queries(cfg, given)
+    texts = read_texts(given["corpus"], cfg.column) if "corpus" in given else []
+
+    from candelabra import hardware
+    from candelabra.embedding import search
+
+    embedder = embedders.opened(cfg, given)
+    corpus = _corpus(cfg, given, texts, embedder)
+    precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
+    found = search.search(embedder, queries, corpus, top_k=cfg.top_k, precision=precision)
+    if "output" in given:
+        _write(Path(given["output"]), queries, _tracked(found, len(queries)))
+        print(f"{len(queries)} queries: {given['output']}")
+    elif queries:
+        (hits,) = found
+        _show(queries[0], hits, cfg.format)
+    return 0
+
+
+def _check_words(given: Mapping[str, str]) -> None:
+    if ("corpus" in given) == ("index" in given):
+        raise ConfigError("search needs either corpus=FILE or index=FOLDER")
+    if "save_index" in given and "index" in given:
+        raise ConfigError("save_index=FOLDER keeps a corpus=FILE; index=FOLDER is kept already")
+    if "text" in given and "input" in given:
+        raise ConfigError('search needs either text="..." or input=FILE')
+    if not {"text", "input", "save_index"} & given.keys():
+        raise ConfigError('search needs text="...", input=FILE or save_index=FOLDER')
+    if ("input" in given) != ("output" in given):
+        raise ConfigError("input=FILE and output=FILE go together")
+    if given.get("corpus") == given.get("input") == "-":
+        raise ConfigError("corpus=- and input=- cannot both be standard input")
+    if not given.get("text", "x").strip():
+        raise ConfigError("text must not be empty")
+
+
+def _check_values(cfg: DictConfig) -> None:
+    at_least("top_k", cfg.top_k, 1)
+    one_of("format", cfg.format, ("table", "json"))
+    if cfg.approximate:
+        approximate.check_installed()
+        if cfg.normalize is False:
+            raise ConfigError("approximate=true needs vectors of unit length: drop normalize=false")
+
+
+def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> None:
+    if "save_index" in given:
+        check_new(Path(given["save_index"]))
+    if "index" in given:
+        folder = Path(given["index"])
+        check_graph(folder, read_about(folder), cfg.approximate)
+    if Path(given.get("output", "file")).is_dir():
+        raise ConfigError(f"output={given['output']}: is a folder")
+
+
+def _queries(cfg: DictConfig, given: Mapping[str, str]) -> list[str]:
+    if "text" in given:
+        return [given["text"]]
+    column = cfg.column if cfg.query_column is None else cfg.query_column
+    return read_texts(given["input"], column) if "input" in given else []
+
+
+def _corpus(
+    cfg: DictConfig, given: Mapping[str, str], texts: list[str], embedder: Embedder
+) -> Corpus:
+    """The corpus with its vectors, from the file or from an index of the same model."""
+    import numpy as np
+
+    from candelabra.commands.embed import vectors
+    from candelabra.embedding.index_folder import load_index, save_index
+    from candelabra.embedding.origin import check_origin, origin_of
+    from candelabra.embedding.search import Corpus
+
+    if cfg.approximate and not embedder.normalize:
+        raise ConfigError("approximate=true needs vectors of unit length: add normalize=true")
+    origin = origin_of(embedder, given.get("bundle", _name(cfg)))
+    if "index" in given:
+        folder = Path(given["index"])
+        check_origin(f"index={folder}", read_about(folder)["origin"], origin)
+        return load_index(folder, approximate=cfg.approximate)
+    vectors_ND = np.concatenate(list(vectors(embedder, texts, cfg)))
+    graph = approximate.build_graph(vectors_ND) if cfg.approximate else None
+    corpus = Corpus(texts, vectors_ND, graph)
+    if "save_index" in given:
+        save_index(Path(given["save_index"]), corpus, origin=origin, source=given["corpus"])
+        print(f"{len(texts)} texts kept: {given['save_index']}")
+    return corpus
+
+
+def _name(cfg: DictConfig) -> str:
+    """What a message calls an encoder as it is."""
+    return str(cfg.encoder.get("name") or cfg.encoder["_target_"].rpartition(".")[2])
+
+
+def _tracked(found: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:
+    """With a progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(
+        found,
+        "searching",
+        total=total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _answer(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
+    return {
+        "text": query,
+        "hits": [{"row": hit.row, "score": round(hit.score, 6), "text": hit.text} for hit in hits],
+    }
+
+
+def _write(path: Path, queries: Sequence[str], found: Iterable[list[Hit]]) -> None:
+    from candelabra.files import replacing
+
+    try:
+        with replacing(path) as stream:
+            for query, hits in zip(queries, found, strict=True):
+                line = json.dumps(_answer(query, hits), ensure_ascii=False)
+                stream.write(f"{line}\n".encode())
+    except OSError as error:
+        raise DataError(f"output={path}: cannot be written: {error.strerror or error}") from error
+
+
+def _show(query: str, hits: Sequence[Hit], form: str) -> None:
+    if form == "json":
+        print(json.dumps(_answer(query, hits), indent=2, ensure_ascii=False))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from candelabra.report import show
+
+    table = Table(title=Text(query), title_justify="left", expand=True)
+    table.add_column("score", justify="right")
+    table.add_column("row", justify="right")
+    # What the others leave; without a ratio, a text that cannot wrap would take their room.
+    table.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
+    for hit in hits:
+        table.add_row(f"{hit.score:.4f}", str(hit.row), Text(" ".join(hit.text.split())))
+    show(table)
