@@ -18,6 +18,7 @@ COMMANDS = {
     "embed": "texts as vectors",
     "similarity": "how alike texts are: a table, a heat map",
     "compare": "two or more models on the same test rows, with intervals",
+    "search": "the texts of a corpus that are nearest to a query",
 }
 
 HELP = """candelabra: one shared text encoder, several task heads.

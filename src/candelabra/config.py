@@ -103,6 +103,16 @@ class EmbedConfig:
     allow: list[str] = field(default_factory=list)
 
 
+@dataclass
+class SearchConfig(EmbedConfig):
+    """What `candelabra search` takes beside its files and a model."""
+
+    top_k: int = 5
+    approximate: bool = False
+    format: str = "table"
+    query_column: str | None = None
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -110,6 +120,7 @@ SCHEMAS: dict[str, type] = {
     "predict": PredictConfig,
     "embed": EmbedConfig,
     "similarity": EmbedConfig,
+    "search": SearchConfig,
 }
 
 
