@@ -26,6 +26,7 @@ EXTRAS = {
     for name, lines in PROJECT["project"]["optional-dependencies"].items()
 }
 OPTIONS = ("adapters", "gradients", "mteb")
+OPTIONS = ("adapters", "gradients", "index")
 """The extras that our own code imports, inside functions, where an option asks for it."""
 DIRECT = MAIN + [requirement for extra in EXTRAS.values() for requirement in extra]
 
