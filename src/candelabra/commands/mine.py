@@ -1,0 +1,181 @@
+"""`candelabra mine`: pairs -> triplets with negatives; documents -> pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from candelabra.commands import embedders
+from candelabra.commands.texts import read_texts
+from candelabra.commands.verbatim import compose, take
+from candelabra.config import MineConfig, register
+from candelabra.embedding import pairs as pair_files
+from candelabra.embedding.recipes import Recipe, check_installed, recipe_of
+from candelabra.errors import ConfigError, DataError
+from candelabra.rules import at_least, unknown
+
+if TYPE_CHECKING:
+    from candelabra.embedding.mining import Known, Triplets
+
+HELP = """candelabra mine input=FILE output=FILE [negatives=easy|semi_hard|hard]
+                documents=FILE output=FILE
+
+  input=FILE       pairs that belong together: .parquet, .jsonl, .csv or .tsv
+  columns.anchor=premise columns.positive=hypothesis
+                   its columns, if not named so
+  only=label=0     only the rows with this value in this column
+  output=FILE      .parquet or .jsonl with the columns anchor, positive, negative
+  documents=FILE   writes pairs instead: neighbouring sentences, as anchor and positive
+  negatives=hard   the most similar texts that are 5% less similar than the positive; semi_hard:
+                   at random among the 11th to the 100th; easy: at random among all
+  num_negatives=1  sampling=top|random  range_min=0  range_max=NUMBER
+  relative_margin=0.05  absolute_margin=NUMBER  max_score=NUMBER  min_score=NUMBER
+                   which texts may be negatives, by their cosine
+  bundle=FOLDER    measures by a trained model; task=NAME as this task pools
+  encoder=minilm pooling=mean
+                   without a bundle: an encoder as it is
+  seed=0  min_words=3  column=text  truncate_dim=null  batch_size=64  processes=1
+  precision=32-true  accelerator=auto  allow=[]
+
+An anchor's own positives, and texts equal to them but for case and spaces, are never its negatives.
+"""
+
+WORDS = (*embedders.KEYS, "input", "documents", "output", "only")
+SHOWN = 5
+"""Triplets or pairs that are shown."""
+
+
+def main(overrides: list[str]) -> int:
+    """Writes a data set, and shows what is in it."""
+    register()
+    given, rest = take(overrides, WORDS)
+    cfg = compose("mine", rest)
+    unknown("the configuration", cfg, MineConfig.__dataclass_fields__)
+    embedders.check(cfg, given, rest)
+    target = _checked(cfg, given)
+    if "documents" in given:
+        return _pairs(cfg, given["documents"], target)
+    recipe = recipe_of(cfg.negatives, cfg)
+    if cfg.negatives != "easy":
+        check_installed()
+    read = pair_files.read_pairs(Path(given["input"]), cfg.columns, given.get("only"))
+    pairs = pair_files.cleaned(read)
+    if not pairs.pairs:
+        raise DataError(f"{given['input']}: no pair of two different texts")
+
+    known = _known(cfg, given, pairs.pairs)
+    triplets = _triplets(cfg, pairs.pairs, known, recipe)
+    without = len({anchor for anchor, _ in pairs.pairs} - set(triplets.anchors))
+    if not triplets.anchors:
+        raise DataError(
+            f"{given['input']}: no anchor got a negative out of {len(pairs.pairs)} pairs; lower "
+            "range_min or the margins, raise range_max, or give more pairs"
+        )
+    pair_files.write_rows(target, triplets.columns())
+    _show(triplets, known, seed=cfg.seed)
+    print(
+        f"pairs read: {len(read)}; dropped: {pairs.repeated} repeated, {pairs.same} of equal "
+        f"texts; anchors without a negative: {without}"
+    )
+    print(f"{len(triplets)} triplets: {target}")
+    return 0
+
+
+def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
+    """The output, after a look at all words and values."""
+    if ("input" in given) == ("documents" in given) or "output" not in given:
+        raise ConfigError("mine needs input=FILE output=FILE or documents=FILE output=FILE")
+    if "only" in given and ("=" not in given["only"] or "documents" in given):
+        raise ConfigError("only=COLUMN=VALUE chooses rows of input=FILE")
+    if cfg.normalize is False:
+        raise ConfigError("mine compares by cosines: drop normalize=false")
+    unknown("columns", cfg.columns, ("anchor", "positive"))
+    if set(cfg.columns) != {"anchor", "positive"}:
+        raise ConfigError(f"columns must name anchor and positive, got {dict(cfg.columns)}")
+    at_least("min_words", cfg.min_words, 1)
+    at_least("seed", cfg.seed, 0)
+    target = Path(given["output"])
+    pair_files.check_target(target)
+    return target
+
+
+def _pairs(cfg: DictConfig, file: str, target: Path) -> int:
+    """Neighbouring sentences of documents."""
+    documents = read_texts(file, cfg.column)
+    found = pair_files.cleaned(pair_files.neighbours(documents, min_words=cfg.min_words))
+    if not found.pairs:
+        raise DataError(f"{file}: no document has two sentences of {cfg.min_words} words in a row")
+    anchors, positives = (list(side) for side in zip(*found.pairs, strict=True))
+    columns = {"anchor": anchors, "positive": positives}
+    pair_files.write_rows(target, columns)
+    _show_rows(columns, seed=cfg.seed)
+    print(
+        f"documents: {len(documents)}; dropped: {found.repeated} repeated pairs, {found.same} of "
+        "equal texts"
+    )
+    print(f"{len(anchors)} pairs: {target}")
+    return 0
+
+
+def _known(cfg: DictConfig, given: Mapping[str, str], pairs: Sequence[pair_files.Pair]) -> Known:
+    """Every distinct text with its vector."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from candelabra.commands.embed import vectors
+    from candelabra.embedding.mining import Known
+
+    embedder = replace(embedders.opened(cfg, given), normalize=True)
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+    return Known(texts, np.concatenate(list(vectors(embedder, texts, cfg))))
+
+
+def _triplets(
+    cfg: DictConfig, pairs: Sequence[pair_files.Pair], known: Known, recipe: Recipe
+) -> Triplets:
+    from candelabra.embedding import mining
+
+    if cfg.negatives == "easy":
+        return mining.drawn(pairs, num_negatives=recipe.num_negatives, seed=cfg.seed)
+    return mining.mined(pairs, known, recipe, seed=cfg.seed)
+
+
+def _show(triplets: Triplets, known: Known, *, seed: int) -> None:
+    import numpy as np
+    from rich.table import Table
+
+    from candelabra.report import show
+
+    _show_rows(triplets.columns(), seed=seed)
+    positive = known.cosines(triplets.anchors, triplets.positives)
+    negative = known.cosines(triplets.anchors, triplets.negatives)
+    table = Table(title="cosine with the anchor", title_justify="left")
+    for name in ("", "mean", "5%", "25%", "50%", "75%", "95%"):
+        table.add_column(name, justify="right" if name else "left")
+    cosines = {"positive": positive, "negative": negative, "difference": positive - negative}
+    for name, values in cosines.items():
+        numbers = [values.mean(), *np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
+        table.add_row(name, *(f"{value:.4f}" for value in numbers))
+    show(table)
+
+
+def _show_rows(columns: Mapping[str, Sequence[str]], *, seed: int) -> None:
+    """A few rows, drawn at random."""
+    import random
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from candelabra.report import show
+
+    table = Table(title="some of them", title_justify="left", expand=True)
+    for name in columns:
+        table.add_column(name, ratio=1, overflow="ellipsis", no_wrap=True)
+    rows = list(zip(*columns.values(), strict=True))
+    for row in random.Random(seed).sample(rows, min(SHOWN, len(rows))):
+        table.add_row(*(Text(" ".join(text.split())) for text in row))
+    show(table)
