@@ -19,6 +19,7 @@ COMMANDS = {
     "similarity": "how alike texts are: a table, a heat map",
     "compare": "two or more models on the same test rows, with intervals",
     "search": "the texts of a corpus that are nearest to a query",
+    "mine": "negatives for pairs of texts; pairs out of documents",
 }
 
 HELP = """candelabra: one shared text encoder, several task heads.

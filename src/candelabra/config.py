@@ -113,6 +113,24 @@ class SearchConfig(EmbedConfig):
     query_column: str | None = None
 
 
+@dataclass
+class MineConfig(EmbedConfig):
+    """What `candelabra mine` takes beside its files and a model."""
+
+    negatives: str = "hard"
+    columns: dict[str, str] = field(default_factory=dict)
+    num_negatives: int | None = None
+    seed: int = 0
+    sampling: str | None = None
+    range_min: int | None = None
+    range_max: int | None = None
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    max_score: float | None = None
+    min_score: float | None = None
+    min_words: int = 3
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -121,6 +139,7 @@ SCHEMAS: dict[str, type] = {
     "embed": EmbedConfig,
     "similarity": EmbedConfig,
     "search": SearchConfig,
+    "mine": MineConfig,
 }
 
 
