@@ -1,0 +1,165 @@
+"""The model card: what it is, where it comes from, how good it is, what it cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from candelabra import __version__
+from candelabra.bundle import Bundle
+from candelabra.exporting.formats import Written
+
+UNKNOWN = (
+    "What it does in other languages and on other kinds of text than its training data is not "
+    "known.",
+    "No licence is stated: those of the pretrained encoder and of the data apply.",
+)
+PIPELINES = {"tagging": "token-classification"}
+
+
+def card(
+    bundle: Bundle, written: Written, *, name: str, model: str, kinds: Mapping[str, str]
+) -> str:
+    """The text of `README.md`.
+
+    Args:
+        bundle: What was exported.
+        written: What the format says of itself.
+        name: What the model is called.
+        model: What stands for the model in the code: a folder, or an id of the Hub.
+        kinds: Task -> what its head answers.
+    """
+    sections = {
+        "Use": f"```python\n{written.usage.replace('{model}', model).rstrip()}\n```",
+        "Tasks": _tasks(bundle, kinds),
+        "Scores": _scores(bundle),
+        **written.tables,
+        "Settings": _settings(bundle),
+        "Limits": "\n".join(f"- {line}" for line in (*written.limits, *UNKNOWN)),
+    }
+    tasks = ", ".join(bundle.labels)
+    text = f"# {name}\n\nTrained by candelabra {__version__} on: {tasks}.\n"
+    for title, body in sections.items():
+        text += f"\n## {title}\n\n{body}\n"
+    return f"---\n{_metadata(bundle, written, name, kinds).to_yaml()}\n---\n\n{text}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    cells = (
+        ("".join(c if c not in "|\n" else " " for c in cell) for cell in line) for line in lines
+    )
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def _metadata(
+    bundle: Bundle, written: Written, name: str, kinds: Mapping[str, str]
+) -> ModelCardData:
+    datasets = {task: _hub(node.get("source", {})) for task, node in bundle.config["tasks"].items()}
+    ids = sorted({found for found in datasets.values() if found})
+    results = [
+        EvalResult(
+            task_type=PIPELINES.get(kinds[task], "text-classification"),
+            dataset_type=datasets[task] or task,
+            dataset_name=datasets[task] or task,
+            dataset_split="test",
+            metric_type=metric,
+            metric_value=round(value, 4),
+        )
+        for (split, task, metric), value in _headlines(bundle.metrics).items()
+        if split == "test" and metric == bundle.config["tasks"][task].get("main_metric")
+    ]
+    return ModelCardData(
+        library_name=written.library,
+        pipeline_tag=written.pipeline,
+        tags=[*written.tags, "candelabra", "multi-task"],
+        datasets=ids or None,
+        model_name=name,
+        eval_results=results or None,
+    )
+
+
+def _tasks(bundle: Bundle, kinds: Mapping[str, str]) -> str:
+    rows = []
+    for task, node in bundle.config["tasks"].items():
+        labels = ", ".join(bundle.labels[task]) or "a number"
+        rows.append([task, kinds[task], labels, source(node.get("source", {}))])
+    return table(["task", "kind", "labels", "data"], rows)
+
+
+def _scores(bundle: Bundle) -> str:
+    found = _headlines(bundle.metrics)
+    splits = [split for split in ("val", "test") if any(key[0] == split for key in found)]
+    if not splits:
+        return "None are stored in the bundle."
+    pairs = dict.fromkeys((task, metric) for _, task, metric in found)
+    rows = [[*pair, *(_number(found.get((split, *pair))) for split in splits)] for pair in pairs]
+    names = ["validation" if split == "val" else split for split in splits]
+    text = table(["task", "metric", *names], rows)
+    return f"{text}\n\nMeasured by the run that trained it, in candelabra."
+
+
+def _settings(bundle: Bundle) -> str:
+    config = bundle.config
+    rows = [
+        ["encoder", bundle.model.encoder.backbone.config.model_type],
+        ["width of an embedding", str(bundle.model.encoder.width)],
+        ["max_length", f"{bundle.tokenizer.max_length} tokens"],
+        ["truncation", bundle.tokenizer.truncation],
+        ["pooling", _name(config["pooling"])],
+        ["normalize", str(config.get("normalize", True)).lower()],
+    ]
+    for task, node in config["tasks"].items():
+        for key in ("head", "pooling", "loss"):
+            if node.get(key):
+                given = {k: v for k, v in node[key].items() if not k.startswith("_")}
+                rows.append([f"{key} of {task}", f"{_name(node[key])} {given or ''}".strip()])
+        for key in ("loss_weight", "layer_mix", "max_tokens"):
+            if node.get(key):
+                rows.append([f"{key} of {task}", str(node[key])])
+    return table(["setting", "value"], rows)
+
+
+def source(node: Mapping[str, Any]) -> str:
+    """Where data comes from, without the folders of the machine that it was on."""
+    hub = _hub(node)
+    if hub:
+        revision = {**node, **node.get("hub", {})}.get("revision")
+        return f"{hub} ({revision})" if revision else hub
+    files = {**node, **(node.get("files") or {})}
+    names = [
+        PurePath(str(files[split])).name
+        for split in ("train", "validation", "test")
+        if files.get(split)
+    ]
+    return ", ".join(names) or _name(node) or "not stated"
+
+
+def _hub(node: Mapping[str, Any]) -> str | None:
+    """The id of a data set on the Hub."""
+    if "Hub" not in _name(node):
+        return None
+    found = (node.get("hub") or node).get("path")
+    return str(found) if found else None
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_", "")).rpartition(".")[2]
+
+
+def _headlines(metrics: Mapping[str, float]) -> dict[tuple[str, str, str], float]:
+    """(split, task, metric) -> value, without those of single entity types."""
+    keys = {key: tuple(key.split("/")) for key in metrics}
+    return {
+        (parts[0], parts[1], parts[2]): metrics[key]
+        for key, parts in keys.items()
+        if len(parts) == 3
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,61 @@
+"""The exported folder: whole or not at all, and never in place of somebody's files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from candelabra.errors import ConfigError, DataError
+from candelabra.exporting.formats import MARK
+
+
+def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
+    """Refuses a place that holds something, or that and the bundle lie in one another.
+
+    Args:
+        output: The folder to write.
+        bundle: The bundle.
+        overwrite: Whether an earlier export may be replaced.
+
+    Raises:
+        ConfigError: See above.
+    """
+    here, source = output.resolve(), bundle.resolve()
+    if here.is_relative_to(source) or source.is_relative_to(here):
+        raise ConfigError(f"output={output}: it and the bundle must not lie in one another")
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        raise ConfigError(f"output={output}: must be a folder, or not be there yet")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    if not overwrite:
+        raise ConfigError(f"output={output}: not empty; overwrite=true replaces an earlier export")
+    if not (output / MARK).is_file():
+        raise ConfigError(
+            f"output={output}: overwrite=true replaces exports only, and it has no file {MARK}"
+        )
+
+
+@contextmanager
+def replacing_folder(output: Path) -> Iterator[Path]:
+    """Gives a folder beside the target, and puts it in its place once all is written.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    draft, old = (output.with_name(f".{output.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if output.exists():
+            output.replace(old)
+        draft.replace(output)
+    except OSError as error:
+        if old.exists() and not output.exists():
+            old.replace(output)
+        raise DataError(f"output={output}: cannot be written: {error.strerror or error}") from error
+    finally:
+        for left in (draft, old):
+            shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,144 @@
+"""A folder for `SentenceTransformer(path)`. Written without that library, so it needs no extra.
+
+The files are those that versions 5 and 6 both read: version 6 still knows the module paths of
+version 5, which does not know those of 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from candelabra.bundle import Bundle
+from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, Written, refusal
+from candelabra.exporting.tokenizing import save_tokenizer
+from candelabra.files import write_json
+from candelabra.model import pooling as poolings
+from candelabra.model.encoder import Encoder
+from candelabra.model.pooling import ClsPooler, FunctionPooling
+
+MODULES = "sentence_transformers.models."
+MODES: dict[Callable[..., Tensor], str] = {
+    poolings.cls: "pooling_mode_cls_token",
+    poolings.mean: "pooling_mode_mean_tokens",
+    poolings.maximum: "pooling_mode_max_tokens",
+    poolings.mean_sqrt_len: "pooling_mode_mean_sqrt_len_tokens",
+    poolings.weighted_mean: "pooling_mode_weightedmean_tokens",
+    poolings.last_token: "pooling_mode_lasttoken",
+}
+USAGE = """\
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{model}")
+vectors = model.encode(["a fine film", "a dull one"])
+print(vectors.shape, model.similarity(vectors, vectors))
+"""
+STRIPS = (
+    "sentence-transformers 5 takes white space off both ends of a text, candelabra does not; most "
+    "tokenizers ignore it anyway."
+)
+
+
+def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
+    """Writes the modules: Transformer, Pooling, Dense (of `cls_pooler`), Normalize.
+
+    Args:
+        bundle: Of one task, where one is named.
+        folder: Gets the files.
+        task: Whose pooling is used; None: the run's.
+
+    Raises:
+        ConfigError: No such modules compute the sentence embedding.
+    """
+    model = bundle.model
+    pooling = model.pooling if task is None else model.pooling_of(task)
+    if task is not None and task in model.mixes:
+        raise refusal(SENTENCE_TRANSFORMERS, f"the layer_mix of tasks.{task}", (ONNX,))
+    mode = _mode(pooling)
+    dense = pooling.dense if isinstance(pooling, ClsPooler) else None
+    _save_encoder(model.encoder, dense, folder)
+    save_tokenizer(bundle.tokenizer, folder)
+    names = ["Transformer", "Pooling", *(["Dense"] if dense is not None else [])]
+    if bundle.config.get("normalize", True):
+        names.append("Normalize")
+    _write_modules(names, folder)
+    width, length = model.encoder.width, bundle.tokenizer.max_length
+    settings = {"max_seq_length": length, "do_lower_case": False}
+    write_json(folder / "sentence_bert_config.json", settings)
+    flags = {name: name == mode for name in MODES.values()}
+    pooled = {"word_embedding_dimension": width, **flags, "include_prompt": True}
+    write_json(folder / "1_Pooling" / "config.json", pooled)
+    if dense is not None:
+        _save_dense(dense, folder / "2_Dense")
+    return Written(
+        "sentence-transformers",
+        "sentence-similarity",
+        USAGE,
+        [f"The heads of the tasks ({', '.join(bundle.labels)}) are left out.", STRIPS],
+        tags=["feature-extraction"],
+    )
+
+
+def _mode(pooling: nn.Module) -> str:
+    """sentence-transformers' name of a pooling."""
+    if isinstance(pooling, ClsPooler):
+        return MODES[poolings.cls]
+    function = pooling.function if isinstance(pooling, FunctionPooling) else type(pooling)
+    if isinstance(function, partial):
+        function = function.func if not function.keywords else function
+    if function not in MODES:
+        name = getattr(function, "__name__", repr(function))
+        what = f"the pooling {name}: its own modules have none like it, others are remote code"
+        raise refusal(SENTENCE_TRANSFORMERS, what, (ONNX,))
+    return MODES[function]
+
+
+def _save_encoder(encoder: Encoder, dense: nn.Linear | None, folder: Path) -> None:
+    """With the pooler that transformers expects, or it would report that it is missing.
+
+    No module reads the pooler: it holds the dense layer where there is one, else zeros.
+    """
+    from transformers import AutoModel
+
+    whole = AutoModel.from_config(encoder.backbone.config)
+    missing, _ = whole.load_state_dict(encoder.backbone.state_dict(), strict=False)
+    with torch.no_grad():
+        for name in missing:
+            whole.get_parameter(name).zero_()
+        target = getattr(getattr(whole, "pooler", None), "dense", None)
+        if dense is not None and isinstance(target, nn.Linear):
+            target.load_state_dict(dense.state_dict())
+    whole.save_pretrained(folder)
+
+
+def _save_dense(dense: nn.Linear, folder: Path) -> None:
+    tensors = {f"linear.{name}": each.contiguous() for name, each in dense.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    config = {"in_features": dense.in_features, "out_features": dense.out_features, "bias": True}
+    tanh = {"activation_function": "torch.nn.modules.activation.Tanh"}
+    write_json(folder / "config.json", {**config, **tanh})
+
+
+def _write_modules(names: list[str], folder: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for place, name in enumerate(names):
+        path = "" if place == 0 else f"{place}_{name}"
+        rows.append({"idx": place, "name": str(place), "path": path, "type": MODULES + name})
+        (folder / path).mkdir(parents=True, exist_ok=True)
+    write_json(folder / "modules.json", rows)
+    if names[-1] == "Normalize":
+        # Git keeps no empty folder, so that a clone of the Hub would lack it.
+        write_json(folder / rows[-1]["path"] / "config.json", {})
+    about: dict[str, Any] = {
+        "model_type": "SentenceTransformer",
+        "prompts": {},
+        "default_prompt_name": None,
+        "similarity_fn_name": "cosine",
+    }
+    write_json(folder / "config_sentence_transformers.json", about)

@@ -1,0 +1,212 @@
+"""One task as an architecture's own class, for the pipelines of transformers.
+
+Shapes: B texts, L token positions, W words, C labels.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from candelabra.bundle import Bundle
+from candelabra.data.collate import pad_tokens
+from candelabra.exporting.formats import ONNX, TRANSFORMERS, Written, refusal
+from candelabra.exporting.heads import carried, of_text, of_tokens
+from candelabra.exporting.tokenizing import save_tokenizer
+from candelabra.model import pooling as poolings
+from candelabra.model.heads import Head, MlpHead, PooledHead
+from candelabra.model.pooling import ClsPooler, FunctionPooling
+from candelabra.model.tagging import TaggingHead
+from candelabra.records import Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+IN_THE_HEAD = ("classifier.dense", "classifier.out_proj")
+LAYERS = {
+    "bert": ("bert.pooler.dense", "classifier"),
+    "camembert": IN_THE_HEAD,
+    "mpnet": IN_THE_HEAD,
+    "roberta": IN_THE_HEAD,
+    "xlm-roberta": IN_THE_HEAD,
+}
+"""Where the classes for texts keep the layer with tanh over [CLS], and the one over that."""
+PROBLEMS: dict[str, Any] = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+TOLERANCE = 1e-4
+PROBE = ("what 1995 romantic comedy starred michael douglas", "dull", "a film " * 400)
+"""Texts over which the two are compared before anything is handed over."""
+TEXT_USAGE = """\
+from transformers import pipeline
+
+pipe = pipeline("text-classification", model="{model}", top_k=None%s)
+print(pipe(["a fine film", "a dull one"], truncation=True))
+"""
+TOKEN_USAGE = """\
+from transformers import pipeline
+
+pipe = pipeline("token-classification", model="{model}", aggregation_strategy="first")
+print(pipe("what 1995 romantic comedy starred michael douglas"))
+"""
+CUTS = "Long texts are cut only where the pipeline is called with `truncation=True`."
+VITERBI = (
+    "The bundle answers with the best valid BIO sequence (Viterbi); the pipeline takes each word's "
+    "best tag, so that some answers differ."
+)
+WORDS = (
+    "Words are what the tokenizer's rules make them; candelabra cuts at white space and around "
+    "punctuation. Where both agree, so do the answers."
+)
+NO_WORDS = (
+    "This tokenizer does not know words: the pipeline cuts them at white space alone (and warns of "
+    "it), so punctuation that touches a word becomes part of it. With spaces around punctuation "
+    "the answers are candelabra's."
+)
+
+
+def write(bundle: Bundle, folder: Path, task: str) -> Written:
+    """Writes the architecture's class for tokens or for texts.
+
+    Args:
+        bundle: Of this task alone.
+        folder: Gets the files.
+        task: The task.
+
+    Raises:
+        ConfigError: The class cannot hold the head, or gives other logits.
+    """
+    head, kind = bundle.model.head(task), carried(TRANSFORMERS, task, bundle.model.head(task)).kind
+    if task in bundle.model.mixes:
+        raise refusal(TRANSFORMERS, f"the layer_mix of tasks.{task}", (ONNX,))
+    config = _config(bundle, task, kind)
+    tags = isinstance(head, TaggingHead)
+    model = _for_tokens(config, bundle, task) if tags else _for_texts(config, bundle, task)
+    apart = _difference(model, bundle, task)
+    if apart > TOLERANCE:
+        raise refusal(TRANSFORMERS, f"tasks.{task}: logits differ by {apart:.1g}", (ONNX,))
+    model.save_pretrained(folder)
+    save_tokenizer(bundle.tokenizer, folder)
+    if not isinstance(head, TaggingHead):
+        plain = ', function_to_apply="none"' if kind == "regression" else ""
+        return Written(
+            "transformers", "text-classification", TEXT_USAGE % plain, [CUTS], checked=apart
+        )
+    limits = [
+        _words(bundle),
+        *([] if head.start_C.all() and head.transition_CC.all() else [VITERBI]),
+    ]
+    return Written("transformers", "token-classification", TOKEN_USAGE, limits, checked=apart)
+
+
+def _words(bundle: Bundle) -> str:
+    model = bundle.tokenizer.tokenizer.backend_tokenizer.model
+    return WORDS if getattr(model, "continuing_subword_prefix", None) else NO_WORDS
+
+
+def _config(bundle: Bundle, task: str, kind: str) -> Any:
+    config = deepcopy(bundle.model.encoder.backbone.config)
+    names = bundle.labels[task] or [task]  # a number has no name but its task's
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: place for place, name in enumerate(names)}
+    if kind in PROBLEMS:
+        config.problem_type = PROBLEMS[kind]
+    return config
+
+
+def _for_tokens(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
+    """Dropout and a linear layer over every token, as most architectures have it."""
+    from transformers import AutoModelForTokenClassification
+
+    model = _made(AutoModelForTokenClassification, config, task)
+    own = {name for name, _ in model.named_parameters() if not _is_base(name, model)}
+    if own != {"classifier.weight", "classifier.bias"}:
+        name = type(model).__name__
+        raise refusal(TRANSFORMERS, f"tasks.{task}: {name} has layers beyond one", (ONNX,))
+    return _filled(model, bundle, {"classifier": _linears(bundle.model.head(task))[-1]})
+
+
+def _for_texts(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
+    """A layer with tanh over [CLS], and a linear one over it."""
+    from transformers import AutoModelForSequenceClassification
+
+    head, pooling = bundle.model.head(task), bundle.model.pooling_of(task)
+    layers = _linears(head)
+    if isinstance(pooling, ClsPooler) and not isinstance(head, MlpHead):
+        layers = [pooling.dense, *layers]
+    elif not (_is_cls(pooling) and isinstance(head, MlpHead)):
+        raise refusal(
+            TRANSFORMERS,
+            f"tasks.{task}: the classes for texts compute linear(tanh(dense([CLS]))), which is "
+            "pooling=cls_pooler with a linear head, or pooling=cls with head mlp",
+            (ONNX,),
+        )
+    if config.model_type not in LAYERS:
+        known = ", ".join(LAYERS)
+        what = f"tasks.{task}: of {config.model_type}, whose class has other layers than {known}"
+        raise refusal(TRANSFORMERS, what, (ONNX,))
+    model = _made(AutoModelForSequenceClassification, config, task)
+    return _filled(model, bundle, dict(zip(LAYERS[config.model_type], layers, strict=True)))
+
+
+def _made(auto: Any, config: Any, task: str) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = auto.from_config(config)
+    except ValueError as error:
+        what = f"tasks.{task}: {config.model_type} has no class for it"
+        raise refusal(TRANSFORMERS, what, (ONNX,)) from error
+    return model.eval()
+
+
+def _filled(
+    model: PreTrainedModel, bundle: Bundle, layers: dict[str, nn.Linear]
+) -> PreTrainedModel:
+    """Takes over the encoder's weights, and those of the named layers."""
+    state = bundle.model.encoder.backbone.state_dict()
+    missing, unexpected = model.base_model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(name.startswith("pooler.") for name in missing)
+    for name, layer in layers.items():
+        model.get_submodule(name).load_state_dict(layer.state_dict())
+    return model
+
+
+def _is_base(name: str, model: PreTrainedModel) -> bool:
+    return re.match(rf"{model.base_model_prefix}\.", name) is not None
+
+
+def _linears(head: Head) -> list[nn.Linear]:
+    assert isinstance(head, PooledHead | TaggingHead)
+    return [layer for layer in head.classifier if isinstance(layer, nn.Linear)]
+
+
+def _is_cls(pooling: nn.Module) -> bool:
+    function = pooling.function if isinstance(pooling, FunctionPooling) else None
+    return (function.func if isinstance(function, partial) else function) is poolings.cls
+
+
+@torch.inference_mode()
+def _difference(model: PreTrainedModel, bundle: Bundle, task: str) -> float:
+    """The largest difference of logits at real tokens."""
+    tokens = probe_tokens(bundle)
+    ours = bundle.model
+    encoded = ours.encoder(tokens)
+    of = of_tokens if isinstance(ours.head(task), TaggingHead) else of_text
+    expected: Tensor = of(ours.head(task), encoded, ours.pooling_of(task))
+    found: Tensor = model(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL).logits
+    apart = (found - expected).abs()
+    return float((apart[tokens.mask_BL.bool()] if apart.dim() == 3 else apart).max())
+
+
+def probe_tokens(bundle: Bundle) -> Tokens:
+    """The probe's tokens, of unequal lengths."""
+    tokenized = bundle.tokenizer(PROBE)
+    return pad_tokens([tokenized.text(row) for row in range(len(PROBE))], bundle.tokenizer.pad_id)
