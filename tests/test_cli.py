@@ -44,6 +44,7 @@ def test_unknown_command_names_the_nearest() -> None:
     assert done.status == 2
     assert done.message == (
         f"no command 'trian'; did you mean 'train'? (commands: {', '.join(COMMANDS)})"
+        "no command 'trian'; did you mean 'train'? (commands: train, evaluate, predict, export)"
     )
 
 
@@ -57,6 +58,7 @@ def test_unknown_command_names_the_nearest() -> None:
         (["train", "experiment=imdb_mit_movie", "data_dir=/nope"], 2),
         (["predict", "bundle=/nope", "text=x"], 2),
         (["evaluate", "bundle=/nope"], 2),
+        (["export", "bundle=/nope", "format=onnx", "output=x"], 2),
     ],
 )
 def test_answers_before_anything_heavy_is_imported(

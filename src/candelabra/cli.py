@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "two or more models on the same test rows, with intervals",
     "search": "the texts of a corpus that are nearest to a query",
     "mine": "negatives for pairs of texts; pairs out of documents",
+    "export": "a bundle in the format of another tool, with a model card",
 }
 
 HELP = """candelabra: one shared text encoder, several task heads.

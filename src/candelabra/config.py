@@ -129,6 +129,21 @@ class MineConfig(EmbedConfig):
     max_score: float | None = None
     min_score: float | None = None
     min_words: int = 3
+class ExportConfig:
+    """What `candelabra export` takes beside `bundle=`, `output=`, `task=` and `push=`."""
+
+    tasks: dict[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    truncation: str | None = None
+    quantize: bool = False
+    split: str = "test"
+    limit: int | None = None
+    data_dir: str | None = None
+    on_bad_row: str = "error"
+    overwrite: bool = False
+    private: bool = True
+    dry_run: bool = False
+    allow: list[str] = field(default_factory=list)
 
 
 SCHEMAS: dict[str, type] = {
@@ -140,6 +155,7 @@ SCHEMAS: dict[str, type] = {
     "similarity": EmbedConfig,
     "search": SearchConfig,
     "mine": MineConfig,
+    "export": ExportConfig,
 }
 
 

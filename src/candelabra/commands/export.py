@@ -1,0 +1,217 @@
+"""`candelabra export`: a bundle in the format of another tool, with a model card."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from candelabra.commands.verbatim import compose, take
+from candelabra.config import ExportConfig, register
+from candelabra.errors import BundleError, ConfigError, DataError
+from candelabra.exporting.folder import check_output, replacing_folder
+from candelabra.exporting.formats import FORMATS, MARK, ONNX, Written, check_task, check_truncation
+from candelabra.rules import at_least, one_of, unknown
+from candelabra.trusted import checked_folder, read_json
+
+if TYPE_CHECKING:
+    from candelabra.bundle import Bundle
+    from candelabra.exporting.quantized import Measured
+
+HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
+
+  bundle=FOLDER    a bundle, or a run folder that holds one
+  format=NAME      sentence_transformers   SentenceTransformer("FOLDER"): the vectors of embed
+                   transformers            pipeline(model="FOLDER"): one task's head
+                   onnx                    one graph: the vectors and every head's logits
+  output=FOLDER    a new folder; overwrite=true replaces an earlier export
+  task=NAME        this task alone, with its own pooling and adapter
+  truncation=head  or tail: for a bundle whose truncation other tools do not know
+  quantize=true    format=onnx: model_int8.onnx beside it, and what it loses, measured on
+  split=test  data_dir=FOLDER  limit=N  +task@tasks.NAME=OPTION
+                   the tasks' data (limit: so many examples of each, drawn with a fixed seed)
+  push=USER/NAME   to the Hugging Face Hub; private=true
+  dry_run=true     only shows what would be pushed; touches no network
+  allow=[]
+"""
+
+
+def main(overrides: list[str]) -> int:
+    """Exports a bundle, says what was written, and pushes it where asked to."""
+    register()
+    # `task=` would pick a file of the group task.
+    given, rest = take(overrides, ("bundle", "output", "task", "push"))
+    cfg = compose("export", rest)
+    stored, settings = _check(cfg, given)
+    output = Path(given["output"])
+
+    from candelabra.quiet import quiet
+
+    quiet()
+    with replacing_folder(output) as draft:
+        lines = _write(cfg, given, draft, stored=stored, **settings)
+    print("\n".join([*lines, f"exported: {output}"]))
+    if "push" in given:
+        _push(cfg, output, given["push"])
+    return 0
+
+
+def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """Everything that needs no heavy library.
+
+    Returns:
+        The bundle's truncation, and the task and the truncation of the export.
+    """
+    unknown("the configuration", cfg, ExportConfig.__dataclass_fields__)
+    if cfg.format is None:
+        raise ConfigError(f"export needs format=NAME, one of {', '.join(FORMATS)}")
+    one_of("format", cfg.format, FORMATS)
+    for key in ("bundle", "output"):
+        if not given.get(key):
+            raise ConfigError(f"export needs {key}=FOLDER")
+    if cfg.quantize and cfg.format != ONNX:
+        raise ConfigError(f"quantize=true needs format={ONNX}, got format={cfg.format}")
+    if cfg.dry_run and "push" not in given:
+        raise ConfigError("dry_run=true shows what would be pushed: it needs push=USER/NAME")
+    one_of("split", cfg.split, ("train", "validation", "test"))
+    if cfg.limit is not None:
+        at_least("limit", cfg.limit, 1)
+    folder = checked_folder(Path(given["bundle"]))
+    check_output(Path(given["output"]), folder, overwrite=cfg.overwrite)
+    stored = read_json(folder / "config.json")
+    if not isinstance(stored.get("tasks"), dict):
+        raise BundleError(f"{folder / 'config.json'}: no tasks")
+    if "task" in given:
+        one_of("task", given["task"], stored["tasks"])
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        if cfg.format == ONNX and find_spec(package) is None:
+            raise ConfigError(
+                f'format={ONNX} needs the package {package}: pip install "candelabra[onnx]"'
+            )
+    if "push" in given:
+        from candelabra.exporting.hub import check_push
+
+        check_push(given["push"], dry_run=cfg.dry_run)
+    truncation = check_truncation(str(stored.get("truncation")), cfg.truncation)
+    task = check_task(cfg.format, given.get("task"), stored)
+    return str(stored.get("truncation")), {"task": task, "truncation": truncation}
+
+
+def _write(
+    cfg: DictConfig,
+    given: dict[str, str],
+    draft: Path,
+    *,
+    stored: str,
+    task: str | None,
+    truncation: str,
+) -> list[str]:
+    """Fills the folder; returns what is to be said of it."""
+    from candelabra.bundle import load
+    from candelabra.data.tokens import TextTokenizer
+    from candelabra.exporting.card import card
+    from candelabra.exporting.heads import HEADS
+    from candelabra.files import write_json, write_text
+
+    bundle = load(given["bundle"], allow=list(cfg.allow))
+    if task is not None:
+        bundle = bundle.merged(task)
+    old = bundle.tokenizer
+    bundle.tokenizer = TextTokenizer(
+        old.tokenizer, max_length=old.max_length, truncation=truncation
+    )
+    written = _writer(cfg.format)(bundle, draft, task)
+    if truncation != stored:
+        written.limits.append(
+            f"The bundle cuts long texts by truncation={stored}, this export by {truncation}: "
+            f"answers for texts beyond {old.max_length} tokens differ."
+        )
+    lines = [] if written.checked is None else [f"largest difference: {written.checked:.1e}"]
+    if cfg.quantize:
+        lines += _quantize(cfg, bundle, draft, written)
+    kinds = {
+        name: HEADS[type(head)].kind if type(head) in HEADS else type(head).__name__
+        for name, head in ((name, bundle.model.head(name)) for name in bundle.labels)
+    }
+    name = Path(given["output"]).resolve().name
+    text = card(bundle, written, name=name, model=given.get("push", name), kinds=kinds)
+    write_text(draft / "README.md", text)
+    write_json(draft / MARK, {"format": cfg.format, "tasks": list(bundle.labels), "task": task})
+    for limit in written.limits:
+        print(f"note: {limit}", file=sys.stderr)
+    return lines
+
+
+def _writer(form: str) -> Callable[..., Written]:
+    from candelabra.exporting import onnx, sentence_transformers, transformers
+
+    writers = (sentence_transformers.write, transformers.write, onnx.write)
+    return dict(zip(FORMATS, writers, strict=True))[form]
+
+
+def _quantize(cfg: DictConfig, bundle: Bundle, draft: Path, written: Written) -> list[str]:
+    from candelabra.exporting.onnx import FILE, INT8
+    from candelabra.exporting.quantized import quantize
+
+    quantize(draft)
+    sizes = {name: (draft / name).stat().st_size / 1e6 for name in (FILE, INT8)}
+    title = f"{FILE} {sizes[FILE]:.1f} MB, {INT8} {sizes[INT8]:.1f} MB."
+    try:
+        measured = _measured(cfg, bundle, draft)
+    except DataError as error:
+        if cfg.data_dir is not None or cfg.tasks:
+            raise
+        said = f"What int8 loses was not measured: {error}"
+        written.tables["int8"] = f"{title}\n\n{said}"
+        return [said]
+    rows = _rows(measured)
+    header = ["task", "metric", "examples", "float32", "int8", "difference"]
+
+    from candelabra.exporting.card import table
+
+    pace = ", ".join(f"{name} {rate:.1f}" for name, rate in measured.per_second.items())
+    body = f"{table(header, rows)}\n\nOn the {cfg.split} split. Texts a second here: {pace}."
+    written.tables["int8"] = f"{title}\n\n{body}"
+    return [title, "  ".join(header), *("  ".join(row) for row in rows), f"texts a second: {pace}"]
+
+
+def _rows(measured: Measured) -> list[list[str]]:
+    first, second = measured.metrics.values()
+    rows = []
+    for key, value in first.items():
+        _, task, metric = key.split("/")
+        size = str(measured.sizes[task])
+        other = second[key]
+        rows.append([task, metric, size, f"{value:.4f}", f"{other:.4f}", f"{other - value:+.4f}"])
+    return rows
+
+
+def _measured(cfg: DictConfig, bundle: Bundle, draft: Path) -> Measured:
+    from candelabra import build
+    from candelabra.commands.evaluate import data_of, tasks_of
+    from candelabra.exporting.quantized import measure, tokenized
+
+    tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
+    data = data_of(tasks, cfg.split)
+    splits = {
+        name: tokenized(found.splits[cfg.split], bundle.tokenizer, cfg.limit)
+        for name, found in data.items()
+    }
+    objectives = build.objectives(tasks, bundle.labels)
+    metrics = {name: objectives[name].metrics for name in data}
+    return measure(draft, bundle.model, splits, metrics, split=cfg.split)
+
+
+def _push(cfg: DictConfig, output: Path, repo: str) -> None:
+    from candelabra.exporting.hub import plan, push
+
+    message = f"candelabra export: format={cfg.format}"
+    if cfg.dry_run:
+        print("dry run, nothing was sent; a push would send")
+        print("\n".join(plan(output, repo, private=cfg.private, message=message)))
+        return
+    print(f"pushed: {push(output, repo, private=cfg.private, message=message)}")

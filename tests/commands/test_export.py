@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from candelabra.bundle import Bundle
+from candelabra.exporting.formats import MARK
+from candelabra.trusted import read_json
+from command_line import Done, Run, called
+
+QUICK = "format=sentence_transformers"
+
+
+def exported(run: Run, *arguments: str) -> Done:
+    return called("export", f"bundle={run.bundle}", "output=out", *arguments)
+
+
+def card_of(folder: Path) -> tuple[dict[str, Any], str]:
+    """The metadata of a card, and its text."""
+    text = (folder / "README.md").read_text()
+    _, metadata, body = text.split("---\n", 2)
+    return yaml.safe_load(metadata), body
+
+
+def test_a_sentence_transformer(run: Run, tmp_path: Path) -> None:
+    done = exported(run, QUICK)
+    assert done.status == 0
+    assert done.out.rstrip() == "exported: out"
+    assert "note: The heads of the tasks (sentiment, movie) are left out." in done.err
+    metadata, body = card_of(tmp_path / "out")
+    assert metadata["library_name"] == "sentence-transformers"
+    assert 'SentenceTransformer("out")' in body
+    own = run.json("metrics.json")
+    (result, other) = metadata["model-index"][0]["results"]
+    assert result["metrics"] == [
+        {"type": "accuracy", "value": round(own["test/sentiment/accuracy"], 4)}
+    ]
+    assert other["metrics"][0]["value"] == round(own["test/movie/f1"], 4)
+    assert "| pooling | mean |" in body
+    assert "| sentiment | classification | NEGATIVE, POSITIVE | Sample |" in body
+    assert re.search(r"\| movie \| f1 \| 0\.\d{4} \| 0\.\d{4} \|", body)
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    found = b"".join(file.read_bytes() for file in (tmp_path / "out").rglob("*.json"))
+    assert str(run.folder).encode() not in found
+    assert str(run.folder) not in body
+
+
+def test_one_task_of_transformers(run: Run, tmp_path: Path) -> None:
+    done = exported(run, "format=transformers", "task=movie")
+    assert done.status == 0
+    assert re.search(r"largest difference: \d\.\de[+-]\d\d\nexported: out", done.out)
+    assert "takes each word's best tag" in done.err
+    metadata, body = card_of(tmp_path / "out")
+    assert metadata["pipeline_tag"] == "token-classification"
+    assert "sentiment" not in body
+
+
+def test_a_graph_with_int8_that_is_measured_and_shown(run: Run, tmp_path: Path) -> None:
+    arguments = ["format=onnx", "quantize=true", "limit=40", "push=me/films", "dry_run=true"]
+    done = exported(run, *arguments)
+    assert done.status == 0, done.err
+    files = sorted(file.name for file in (tmp_path / "out").iterdir())
+    others = {"README.md", MARK, "config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert set(files) == {"model.onnx", "model_int8.onnx", *others}
+    assert "sentiment  accuracy  40  " in done.out
+    assert "movie  f1  40  " in done.out
+    _, body = card_of(tmp_path / "out")
+    assert re.search(r"\| sentiment \| accuracy \| 40 \| \d\.\d{4} \| \d\.\d{4} \| [+-]", body)
+    assert 'folder = Path("me/films")' in body
+    assert "dry run, nothing was sent; a push would send" in done.out
+    for file in files:
+        assert re.search(rf"[\d.]+ [kM]?B  {re.escape(file)}$", done.out, re.MULTILINE)
+
+
+def test_int8_without_data_is_not_measured(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from candelabra.exporting import onnx, quantized
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"0" * 1000)
+
+    monkeypatch.setattr(onnx, "save_graph", lambda graph, file: write(file))
+    monkeypatch.setattr(onnx, "largest_difference", lambda *_: 0.0)
+    monkeypatch.setattr(quantized, "quantize", lambda folder: write(folder / onnx.INT8))
+    missing = ["+task@tasks.sentiment=imdb", "data_dir=nope"]
+    done = exported(run, "format=onnx", "quantize=true", *missing)
+    assert (done.status, done.message) == (2, "task 'sentiment': data_dir=nope: no such folder")
+    assert not (tmp_path / "out").exists()
+    config = run.bundle / "config.json"
+    before = config.read_text()
+    gone = json.loads(before)
+    for task in gone["tasks"].values():
+        task["source"] = {"_target_": "candelabra.data.sources.Files", "train": "/nope.csv"}
+        task["source"]["test"] = "/nope.csv"
+    config.write_text(json.dumps(gone))
+    try:
+        done = exported(run, "format=onnx", "quantize=true")
+    finally:
+        config.write_text(before)
+    assert done.status == 0
+    assert "What int8 loses was not measured: " in done.out
+    assert "What int8 loses was not measured: " in card_of(tmp_path / "out")[1]
+
+
+REFUSED = {
+    "no format": ([], "export needs format=NAME, one of sentence_transformers, transformers, onnx"),
+    "format": (["format=onx"], "format must be one of .*, got 'onx'; did you mean 'onnx'?"),
+    "task": ([QUICK, "task=moovie"], "task must be one of sentiment, movie.*'movie'?"),
+    "one task": (["format=transformers"], "holds one task: task must be one of sentiment, movie"),
+    "head": (["format=transformers", "task=sentiment"], "cannot hold tasks.sentiment.*: onnx"),
+    "truncation": ([QUICK, "truncation=head_tail"], "truncation must be one of head, tail"),
+    "int8": ([QUICK, "quantize=true"], "quantize=true needs format=onnx"),
+    "split": (["format=onnx", "split=tset"], "split must be one of .*'test'?"),
+    "limit": (["format=onnx", "limit=0"], "limit must be .* at least 1, got 0"),
+    "dry run": ([QUICK, "dry_run=true"], "needs push=USER/NAME"),
+    "push": ([QUICK, "push=films", "dry_run=true"], "push must be USER/NAME, got 'films'"),
+    "name": ([QUICK, "push=me/a b", "dry_run=true"], "push=me/a b: "),
+    "token": ([QUICK, "push=me/films"], "nobody is logged in to the Hub; run `hf auth login`"),
+    "inside": ([QUICK, "output=run/bundle/out"], "must not lie in one another"),
+    "around": ([QUICK, "output=run"], "must not lie in one another"),
+    "unknown key": ([QUICK, "qantize=true"], "no key 'qantize'.*'quantize'?"),
+    "added key": ([QUICK, "+foo=1"], "no key 'foo'"),
+    "bundle": ([QUICK, "bundle=nope"], "bundle=nope: no such folder"),
+    "flag": ([QUICK, "-m"], "the one flag here is --config-dir"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_input_is_one_message(
+    case: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.chdir(run.folder.parent)
+    before = sorted(run.folder.parent.rglob("*"))
+    arguments, said = REFUSED[case]
+    done = exported(run, *arguments)
+    assert done.status == 2
+    assert re.search(said, done.message)
+    assert sorted(run.folder.parent.rglob("*")) == before
+
+
+def test_a_bundle_and_an_output_are_needed(run: Run) -> None:
+    assert called("export", QUICK, "output=out").message == "export needs bundle=FOLDER"
+    missing = called("export", QUICK, f"bundle={run.bundle}")
+    assert missing.message == "export needs output=FOLDER"
+
+
+def test_a_truncation_that_files_do_not_know(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    bundle.save(tmp_path / "bundle")
+    config = read_json(tmp_path / "bundle" / "config.json")
+    config["truncation"] = "head_tail"
+    (tmp_path / "bundle" / "config.json").write_text(json.dumps(config))
+    done = called("export", "bundle=bundle", QUICK, "output=out")
+    assert done.status == 2
+    assert "the bundle cuts long texts by truncation=head_tail" in done.message
+    done = called("export", "bundle=bundle", QUICK, "output=out", "truncation=tail")
+    assert done.status == 0
+    assert "truncation=head_tail, this export by tail" in done.err
+    assert read_json(tmp_path / "out" / "tokenizer_config.json")["truncation_side"] == "left"
+
+
+def test_only_an_earlier_export_is_replaced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert exported(run, QUICK).status == 0
+    done = exported(run, QUICK)
+    assert done.status == 2
+    assert done.message == "output=out: not empty; overwrite=true replaces an earlier export"
+    (tmp_path / "out" / "old.txt").write_text("old")
+    assert exported(run, QUICK, "overwrite=true").status == 0
+    assert not (tmp_path / "out" / "old.txt").exists()
+    (tmp_path / "out" / MARK).unlink()
+    done = exported(run, QUICK, "overwrite=true")
+    assert done.status == 2
+    assert f"has no file {MARK}" in done.message
+    (tmp_path / "file").write_text("")
+    assert (
+        "must be a folder" in called("export", f"bundle={run.bundle}", QUICK, "output=file").message
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "out"]
+
+
+def test_a_failure_leaves_the_earlier_export(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert exported(run, QUICK).status == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.json")}
+    monkeypatch.setattr("candelabra.exporting.card.card", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        exported(run, QUICK, "overwrite=true")
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.json")} == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_a_push_sends_the_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    class Api:
+        def create_repo(self, repo: str, **settings: Any) -> str:
+            asked.append(("create", repo, settings))
+            return f"https://hub/{repo}"
+
+        def upload_folder(self, **settings: Any) -> None:
+            asked.append(("upload", settings))
+
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "secret")
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    done = exported(run, QUICK, "push=me/films")
+    assert done.status == 0
+    assert done.out.splitlines() == ["exported: out", "pushed: https://hub/me/films"]
+    message = "candelabra export: format=sentence_transformers"
+    assert asked == [
+        ("create", "me/films", {"private": True, "exist_ok": True}),
+        (
+            "upload",
+            {"repo_id": "me/films", "folder_path": Path("out"), "commit_message": message},
+        ),
+    ]
+    assert 'SentenceTransformer("me/films")' in card_of(tmp_path / "out")[1]
+
+
+def test_a_dry_run_touches_no_network(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setattr("huggingface_hub.HfApi", None)
+    done = exported(run, QUICK, "push=me/films", "dry_run=true", "private=false")
+    assert done.status == 0
+    assert "repository: me/films (public if it is new)" in done.out
+
+
+def test_no_network_is_one_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_none")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    done = exported(run, QUICK, "push=me/films")
+    assert done.status == 2
+    last = done.err.splitlines()[-1]
+    assert last.startswith("candelabra: error: push=me/films: failed, out is whole and stays (")
+    assert (tmp_path / "out" / MARK).is_file()
