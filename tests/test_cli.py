@@ -44,7 +44,6 @@ def test_unknown_command_names_the_nearest() -> None:
     assert done.status == 2
     assert done.message == (
         f"no command 'trian'; did you mean 'train'? (commands: {', '.join(COMMANDS)})"
-        "no command 'trian'; did you mean 'train'? (commands: train, evaluate, predict, export)"
     )
 
 

@@ -25,9 +25,7 @@ EXTRAS = {
     name: [Requirement(line) for line in lines]
     for name, lines in PROJECT["project"]["optional-dependencies"].items()
 }
-OPTIONS = ("adapters", "gradients", "mteb")
-OPTIONS = ("adapters", "gradients", "index")
-OPTIONS = ("adapters", "gradients", "onnx")
+OPTIONS = ("adapters", "gradients", "index", "mteb", "onnx")
 """The extras that our own code imports, inside functions, where an option asks for it."""
 DIRECT = MAIN + [requirement for extra in EXTRAS.values() for requirement in extra]
 

@@ -53,8 +53,10 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """What `candelabra evaluate` takes beside `bundle=`."""
+    """What `candelabra evaluate` takes beside `bundle=` and `output=`."""
 
+    encoder: Any = None
+    pooling: Any = None
     tasks: dict[str, Any] = field(default_factory=dict)
     split: str = "test"
     data_dir: str | None = None
@@ -65,6 +67,7 @@ class EvaluateConfig:
     precision: str = "auto"
     cache_dir: str | None = None
     normalize: bool = True
+    mteb: list[str] = field(default_factory=list)
     allow: list[str] = field(default_factory=list)
 
 
@@ -129,6 +132,9 @@ class MineConfig(EmbedConfig):
     max_score: float | None = None
     min_score: float | None = None
     min_words: int = 3
+
+
+@dataclass
 class ExportConfig:
     """What `candelabra export` takes beside `bundle=`, `output=`, `task=` and `push=`."""
 

@@ -124,10 +124,20 @@ def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
     return table
 
 
-def sweep_table(runs: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+def sweep_table(
+    runs: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    columns: Sequence[str] = ("val/score", "test/score"),
+) -> Table:
     """One row a run, the best `val/score` first; failed runs stand at the end with their error.
 
     Overrides that all runs share stand below the table.
+
+    Args:
+        runs: Outcomes of trials.
+        title: Above the table.
+        columns: Keys of the metrics that it shows.
     """
     shared = set.intersection(*(set(run["overrides"]) for run in runs)) if len(runs) > 1 else set()
     if all(shared.issuperset(run["overrides"]) for run in runs):
@@ -135,7 +145,7 @@ def sweep_table(runs: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     caption = [word for word in runs[0]["overrides"] if word in shared]
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = Text(f"all with {' '.join(caption)}") if caption else None
-    for column in ("val/score", "test/score"):
+    for column in columns:
         table.add_column(column, justify="right")
     for column in ("overrides", "status", "folder"):
         table.add_column(column, overflow="fold")
@@ -144,11 +154,29 @@ def sweep_table(runs: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         status = run["status"] if "error" not in run else f"{run['status']}: {run['error']}"
         own = [word for word in run["overrides"] if word not in shared]
         table.add_row(
-            _number(metrics.get("val/score")),
-            _number(metrics.get("test/score")),
+            *(_number(metrics.get(column)) for column in columns),
             # As Text: an override or a message may hold brackets, which rich reads as markup.
             *map(Text, (" ".join(own), status, run["folder"])),
         )
+    return table
+
+
+def published_table(
+    *, title: str, rows: Mapping[str, Sequence[float]], columns: Sequence[str]
+) -> Table:
+    """Figures of others, in a table of their own.
+
+    Args:
+        title: Whose they are, and of what.
+        rows: What each row is called, and its values.
+        columns: What the values are.
+    """
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, values in rows.items():
+        table.add_row(Text(str(name)), *map(_number, values))
     return table
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from candelabra.config import new_run_id
 from candelabra.files import read_json, write_json, write_text
@@ -32,21 +32,30 @@ class Sweep(Callback, metaclass=Singleton):
     """The sweep under way; launchers hand Hydra's singletons on to the processes they start.
 
     Attributes:
+        columns: Metrics that its table shows beside the scores.
+        beside: `title` and `rows` of published figures, a row's values in the order of `columns`.
         folder: The sweep's folder, or None while none has begun.
         begun: A folder with one file for each trial that this start of the sweep has begun.
     """
 
+    columns: Sequence[str] = ()
+    beside: Mapping[str, Any] | None = None
     folder: Path | None = None
     begun: Path
 
+    def __init__(self, **_: Any) -> None:
+        """Hydra hands over what the yaml says; `on_multirun_start` reads it."""
+
     def clear(self) -> None:
         """Forgets an earlier sweep of this process."""
-        self.folder = None
+        self.folder, self.columns, self.beside = None, (), None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra, in the process that starts the sweep."""
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.begun = self.folder / ".trials" / new_run_id()
+        told = OmegaConf.select(config, "hydra.callbacks.sweep") or {}
+        self.columns, self.beside = list(told.get("columns", ())), told.get("beside")
 
     def begin(self, number: int, folder: Path, overrides: Sequence[str]) -> None:
         """Notes a trial, in the process that was started for it."""
@@ -116,21 +125,25 @@ def with_table(start: Callable[[], None]) -> int:
             raise
     finally:
         rows = sweep.outcomes()
-        status = _show(sweep.folder, rows) if sweep.folder and rows else 0
+        status = _show(sweep, rows) if sweep.folder and rows else 0
     return max(status, lost)
 
 
-def _show(folder: Path, outcomes: Sequence[Outcome]) -> int:
+def _show(sweep: Sweep, outcomes: Sequence[Outcome]) -> int:
     """Prints the table and writes it as `sweep.csv`; the exit status is 1 if a trial failed."""
     from candelabra import report
 
-    report.show(report.sweep_table(outcomes, title=f"sweep {folder}"))
+    assert sweep.folder is not None
+    columns = ["val/score", "test/score", *sweep.columns]
+    report.show(report.sweep_table(outcomes, title=f"sweep {sweep.folder}", columns=columns))
+    if sweep.beside is not None:
+        report.show(report.published_table(**sweep.beside, columns=sweep.columns))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["val/score", "test/score", "status", "overrides", "folder", "error"])
+    writer.writerow([*columns, "status", "overrides", "folder", "error"])
     for run in report.ranked(outcomes):
-        scores = [run["metrics"].get(key, "") for key in ("val/score", "test/score")]
+        scores = [run["metrics"].get(key, "") for key in columns]
         words = (run["status"], " ".join(run["overrides"]), run["folder"], run.get("error", ""))
         writer.writerow([*scores, *words])
-    write_text(folder / "sweep.csv", text.getvalue())
+    write_text(sweep.folder / "sweep.csv", text.getvalue())
     return int(any(run["status"] != "finished" for run in outcomes))

@@ -121,7 +121,12 @@ def validate(cfg: DictConfig) -> None:
 
 def learning(tasks: Mapping[str, Any]) -> list[str]:
     """The tasks that are learnt; the others are validated and tested alone."""
-    return [str(name) for name, task in tasks.items() if task is None or task.get("train", True)]
+    # Whether a task is a mapping at all is checked elsewhere.
+    return [
+        str(name)
+        for name, task in tasks.items()
+        if not hasattr(task, "get") or task.get("train", True)
+    ]
 
 
 def _check_keys(cfg: DictConfig) -> None:

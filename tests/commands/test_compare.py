@@ -12,7 +12,7 @@ import torch
 from bundles import edit
 from candelabra.bundle import Bundle
 from candelabra.comparing import mcnemar
-from command_line import HEAVY_AFTER, Run, called, python
+from command_line import HEAVY_AFTER, SMALL, Run, called, python
 from stand_ins import write_data
 
 
@@ -46,7 +46,7 @@ def test_both_score_as_evaluated_alone(run: Run, other: str, tmp_path: Path) -> 
     found, alone = written(tmp_path), json.loads((tmp_path / "alone/metrics.json").read_text())
     assert found["metrics"][other] == alone
     own = {key: score for key, score in run.json("metrics.json").items() if key in alone}
-    assert found["metrics"][str(run.folder)] == pytest.approx(own, abs=1e-9)
+    assert found["metrics"][str(run.folder)] == pytest.approx(own, abs=1e-7)
     for key in ("test/sentiment/accuracy", "test/movie/f1"):
         told = found["intervals"][key][other]
         assert told["difference"] == pytest.approx(alone[key] - own[key], abs=1e-6)
@@ -134,3 +134,18 @@ def test_no_task_in_common(run: Run, bundle: Bundle, tmp_path: Path) -> None:
 def test_a_wrong_model_is_refused_before_heavy_imports(run: Run) -> None:
     done = python("-c", HEAVY_AFTER, "compare", f"models=[{run.bundle},nope]")
     assert (done.status, done.out.strip()) == (2, "heavy:")
+
+
+def test_the_untrained_encoder_stands_beside_a_trained_one(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    run = ["tasks=stsb", f"data_dir={data}", "hydra.run.dir=trained", "optimizer.lr=1e-2"]
+    trained = called("train", *SMALL, *run, "test=false")
+    assert trained.status == 0, trained.err
+    words = ["tasks=stsb", f"data_dir={data}", "output=out", "resamples=50"]
+    done = called("compare", "models=[tiny,trained]", *words)
+    assert done.status == 0, done.err
+    found = written(tmp_path)
+    assert called("evaluate", "encoder=tiny", *words[:2], "output=alone").status == 0
+    alone = json.loads((tmp_path / "alone/metrics.json").read_text())
+    assert found["metrics"]["tiny"] == alone
+    assert found["metrics"]["trained"]["test/sts/spearman"] != alone["test/sts/spearman"]

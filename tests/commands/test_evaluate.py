@@ -6,7 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
+from candelabra.commands import embedders
+from candelabra.commands.verbatim import compose
 from command_line import Done, Run, called
 from stand_ins import write_data
 
@@ -26,7 +29,7 @@ def test_equals_the_runs_own_metrics(split: str, prefix: str, run: Run, tmp_path
     done = evaluated(run, f"split={split}")
     assert (done.status, done.err) == (0, "")
     own = {key: value for key, value in run.json("metrics.json").items() if key.startswith(prefix)}
-    assert written(tmp_path) == pytest.approx(own, abs=1e-9)
+    assert written(tmp_path) == pytest.approx(own, abs=1e-7)
     assert len(own) > 10
     assert f"{own[f'{prefix}score']:.4f}" in done.out
 
@@ -122,5 +125,52 @@ def test_wrong_input_is_one_message(case: str, run: Run, tmp_path: Path) -> None
 
 
 def test_bundle_is_needed() -> None:
-    assert called("evaluate").message == "evaluate needs bundle=FOLDER"
+    assert called("evaluate").message.startswith("evaluate needs bundle=FOLDER, or encoder=NAME")
     assert called("evaluate", "bundle=nope").message == "bundle=nope: no such folder"
+
+
+def test_an_encoder_as_it_is(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    words = ["encoder=tiny", f"data_dir={data}", "output=out", "precision=32-true"]
+    done = called("evaluate", *words, "tasks=stsb")
+    assert done.status == 0, done.err
+    found = written(tmp_path)
+    rows = pq.read_table(data / "stsb" / "test.parquet").to_pydict()
+    cfg = compose("embed", ["encoder=tiny"])
+    vectors = embedders.opened(cfg, {}).embed([*rows["sentence1"], *rows["sentence2"]])
+    cosines = (vectors[: len(vectors) // 2] * vectors[len(vectors) // 2 :]).sum(1)
+    right = spearmanr(cosines, rows["score"]).statistic
+    assert found["test/sts/spearman"] == pytest.approx(right, abs=1e-3)
+    assert found["test/score"] == found["test/sts/spearman"]
+    predicted = (tmp_path / "out" / "predictions" / "sts.jsonl").read_text().splitlines()
+    answers = [json.loads(line)["prediction"]["similarity"] for line in predicted]
+    assert answers == pytest.approx(cosines.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("tasks", ["banking77", "banking77_grouping"])
+def test_labelled_texts_are_probed(tasks: str, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    done = called("evaluate", "encoder=tiny", f"tasks={tasks}", f"data_dir={data}", "output=out")
+    assert done.status == 0, done.err
+    found = written(tmp_path)
+    assert 0 <= found["test/intent/few_shot_accuracy"] <= 1
+    assert ("test/intent/accuracy" in found) is (tasks == "banking77_grouping")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "evaluate needs bundle=FOLDER, or encoder=NAME with tasks=PRESET"),
+        (["encoder=tiny"], "an encoder as it is needs tasks to be judged by"),
+        (["encoder=tiny", "tasks=sample"], "tasks.movie: its head needs a training"),
+        (["encoder=tiny", "tasks=stsb", "data_dir=no"], "data_dir=no: no such folder"),
+    ],
+)
+def test_what_an_encoder_as_it_is_needs(words: list[str], said: str) -> None:
+    done = called("evaluate", *words)
+    assert done.status == 2
+    assert said in done.message
+
+
+def test_a_bundle_and_an_encoder_are_one_too_many(run: Run) -> None:
+    assert "encoder=tiny: a bundle brings its own" in evaluated(run, "encoder=tiny").message

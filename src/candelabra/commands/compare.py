@@ -13,17 +13,18 @@ from omegaconf import DictConfig
 
 from candelabra.commands.evaluate import SPLITS, evaluate
 from candelabra.commands.verbatim import compose, take
-from candelabra.config import CompareConfig, register
+from candelabra.config import CompareConfig, plain, register
 from candelabra.errors import BundleError, ConfigError, nearest
 from candelabra.rules import at_least, one_of, unknown
-from candelabra.trusted import checked_folder, read_json
+from candelabra.trusted import checked_folder, conf_dir, read_json
 
 if TYPE_CHECKING:
     from candelabra.comparison import Comparison
 
 HELP = """candelabra compare models=[A,B] [overrides]: models on the same rows, side by side.
 
-  models=[A,B,...]  bundles, or run folders that hold one; the first is the baseline
+  models=[A,B,...]  bundles, or run folders that hold one; or encoders without any training, such
+                    as minilm; the first is the baseline
   tasks=PRESET      compares these tasks only, on this data; without: the tasks that all have,
                     each model on the data that it was trained from
   data_dir=FOLDER   in place of the folders that the bundles were trained from
@@ -46,14 +47,18 @@ class Model:
     Attributes:
         name: As the person gave it.
         tasks: Its tasks' settings.
+        cfg: The command's configuration, with the encoder where it is one.
+        bundle: Its folder; None: the encoder as it is.
     """
 
     name: str
     tasks: dict[str, Any]
+    cfg: DictConfig
+    bundle: str | None
 
-    def scored(self, cfg: DictConfig, tasks: Sequence[str], output: Path) -> dict[str, float]:
+    def scored(self, tasks: Sequence[str], output: Path) -> dict[str, float]:
         """Its metrics; what it says of each row goes into `output / "predictions"`."""
-        return evaluate(cfg, self.name, output, only=tasks)
+        return evaluate(self.cfg, self.bundle, output, only=tasks)
 
 
 def main(overrides: list[str]) -> int:
@@ -66,7 +71,7 @@ def main(overrides: list[str]) -> int:
     at_least("eval_batch_size", cfg.eval_batch_size, 1)
     at_least("resamples", cfg.resamples, 1)
     at_least("seed", cfg.seed, 0)
-    models = [opened(name) for name in listed(given.get("models", ""))]
+    models = [opened(name, cfg, rest) for name in listed(given.get("models", ""))]
     tasks = common_tasks(models, list(cfg.tasks))
     if "output" in given:
         comparison = compare(cfg, models, tasks, Path(given["output"]))
@@ -98,7 +103,7 @@ def compare(
     metrics = {}
     for place, model in enumerate(models, 1):
         print(f"{place} of {len(models)}: {model.name}", file=sys.stderr)
-        metrics[model.name] = model.scored(cfg, tasks, folders[model.name])
+        metrics[model.name] = model.scored(tasks, folders[model.name])
     split = "val" if cfg.split == "validation" else cfg.split
     main_keys = {
         task: f"{split}/{task}/{models[0].tasks[task]['main_metric']}"
@@ -132,17 +137,26 @@ def listed(words: str) -> list[str]:
     return names
 
 
-def opened(name: str) -> Model:
-    """A model by what a person calls it.
+def opened(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
+    """A model by what a person calls it: an option of the group encoder, or a folder.
+
+    Args:
+        name: What the person typed.
+        cfg: The command's configuration.
+        rest: The words that it was composed of.
 
     Raises:
         BundleError: There is no such bundle, or its configuration is damaged.
     """
+    if (conf_dir() / "encoder" / f"{name}.yaml").is_file():
+        words = [word for word in rest if not word.startswith("encoder=")]
+        own = compose("compare", [*words, f"encoder={name}"])
+        return Model(name, plain(own)["tasks"], own, None)
     folder = checked_folder(Path(name), key="models")
     tasks = read_json(folder / "config.json").get("tasks")
     if not isinstance(tasks, dict):
         raise BundleError(f"{folder / 'config.json'}: tasks must be an object, found {tasks!r}")
-    return Model(name, tasks)
+    return Model(name, tasks, cfg, name)
 
 
 def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,9 +13,7 @@ from candelabra.rules import at_least, one_of
 from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
-    from candelabra.data.tokens import TextTokenizer
     from candelabra.embedding.embedder import Embedder
-    from candelabra.model.multitask import MultiTaskModel
 
 KEYS = ("bundle", "task")
 """What is taken verbatim; `task` would else be a group of yamls."""
@@ -58,7 +56,6 @@ def opened(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
     """
     from candelabra import hardware
     from candelabra.bundle import load
-    from candelabra.embedding.embedder import Embedder
     from candelabra.quiet import quiet
 
     quiet()
@@ -68,34 +65,9 @@ def opened(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
         bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
         with naming(f"bundle={given['bundle']}"):
             return bundle.embedder(given.get("task"), **settings)
-    model, tokenizer = untrained(cfg)
+    from candelabra.evaluation import untrained
+
+    bundle = untrained(cfg, {}, {}).bundle
+    bundle.model.to(device)
     with naming("encoder"):
-        return Embedder(
-            model.to(device), tokenizer, None, cfg.normalize is not False, cfg.truncate_dim
-        )
-
-
-def untrained(
-    cfg: DictConfig, tasks: Mapping[str, Any] | None = None
-) -> tuple[MultiTaskModel, TextTokenizer]:
-    """The encoder and the pooling of a configuration as they are, with heads that need no training.
-
-    Args:
-        cfg: With the groups encoder and pooling.
-        tasks: The nodes of tasks whose heads have no parameters.
-    """
-    from hydra.utils import instantiate
-
-    from candelabra.model.multitask import assemble, start_from_pooler
-
-    backbone = instantiate(cfg.encoder)
-    tokenizer = backbone.tokenizer()
-    model = assemble(
-        backbone.load(),
-        pooling=cfg.pooling,
-        tasks=tasks or {},
-        labels={name: [] for name in tasks or {}},
-        make=instantiate,
-    )
-    start_from_pooler(model)
-    return model.eval(), tokenizer
+        return bundle.embedder(**settings)

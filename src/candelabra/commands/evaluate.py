@@ -1,9 +1,9 @@
-"""`candelabra evaluate`: a bundle's metrics on its tasks' data."""
+"""`candelabra evaluate`: metrics of a bundle, or of an encoder as it is."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,25 @@ from candelabra.errors import ConfigError, DataError, MissingSplitError
 from candelabra.reading import tasks_data
 from candelabra.rules import at_least, one_of, unknown
 from candelabra.trusted import checked_folder
+from candelabra.validation import validate_task
 
 if TYPE_CHECKING:
     from candelabra.data.loading import TaskData
+    from candelabra.evaluation import Subject
 
-HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a trained model.
+HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a model, trained or not.
 
   bundle=FOLDER    a bundle, or a run folder that holds one
+  encoder=NAME pooling=mean tasks=PRESET
+                   an encoder without any training: embeddings are judged as they are, and labels
+                   of texts by a small classifier on a few of them (MTEB's protocol)
   output=FOLDER    writes metrics.json and predictions/<task>.jsonl there
   split=test       or validation, train
   data_dir=FOLDER  in place of the folder that the bundle was trained from
   +task@tasks.NAME=OPTION
                    other data for the bundle's task NAME; the task's head and labels stay
+  mteb=[STSBenchmark,...]
+                   tasks of MTEB by name (extra mteb), from data_dir where it has them
   --config-dir FOLDER
                    a folder of your own yamls beside candelabra's
   eval_batch_size=64  precision=auto  accelerator=auto  allow=[]
@@ -45,86 +52,102 @@ DATA_KEYS = (
 
 
 def main(overrides: list[str]) -> int:
-    """Evaluates a bundle and prints its tables."""
+    """Evaluates a model and prints its tables."""
     register()
     given, rest = take(overrides, ("bundle", "output"))
     cfg = compose("evaluate", rest)
-    if "bundle" not in given:
-        raise ConfigError("evaluate needs bundle=FOLDER")
-    checked_folder(Path(given["bundle"]))
     unknown("the configuration", cfg, EvaluateConfig.__dataclass_fields__)
-    one_of("split", cfg.split, SPLITS)
-    at_least("eval_batch_size", cfg.eval_batch_size, 1)
+    check(cfg)
+    check_model(cfg, given, rest)
     output = Path(given["output"]) if "output" in given else None
-    metrics = evaluate(cfg, given["bundle"], output)
+    metrics = evaluate(cfg, given.get("bundle"), output)
 
     from candelabra import report
 
     split = "val" if cfg.split == "validation" else cfg.split
+    name = given.get("bundle") or next(word for word in rest if word.startswith("encoder"))
     report.show(
         *report.types_tables(metrics, split),
-        report.metrics_table(metrics, title=f"{given['bundle']}: {cfg.split}", splits=[split]),
+        report.metrics_table(metrics, title=f"{name}: {cfg.split}", splits=[split, "mteb"]),
     )
     return 0
 
 
+def check(cfg: DictConfig) -> None:
+    """Raises ConfigError for a value that cannot be."""
+    one_of("split", cfg.split, SPLITS)
+    at_least("eval_batch_size", cfg.eval_batch_size, 1)
+
+
+def check_model(cfg: DictConfig, given: Mapping[str, str], rest: Sequence[str]) -> None:
+    """Raises ConfigError unless there is either a bundle, or an encoder with something to do."""
+    typed = [word for word in rest if word.startswith("encoder=")]
+    if "bundle" in given:
+        checked_folder(Path(given["bundle"]))
+        if typed:
+            raise ConfigError(f"{typed[0]}: a bundle brings its own; leave out one of them")
+        return
+    if not typed:
+        raise ConfigError("evaluate needs bundle=FOLDER, or encoder=NAME with tasks=PRESET")
+    if not cfg.tasks and not cfg.mteb:
+        raise ConfigError("an encoder as it is needs tasks to be judged by: tasks=stsb, or mteb=[]")
+    for name, task in cfg.tasks.items():
+        validate_task(str(name), task)
+
+
 def evaluate(
-    cfg: DictConfig, folder: str, output: Path | None, *, only: Collection[str] | None = None
+    cfg: DictConfig,
+    bundle: str | None,
+    output: Path | None,
+    *,
+    only: Collection[str] | None = None,
 ) -> dict[str, float]:
-    """Metrics of a bundle on one split of its tasks.
+    """Metrics of a model on one split of its tasks.
 
     Args:
         cfg: A configuration of the command.
-        folder: The bundle.
+        bundle: The bundle's folder; None: the configuration's encoder as it is.
         output: Where metrics and predictions are written; None writes nothing.
-        only: The tasks that are evaluated; None: all of the bundle.
+        only: The tasks that are evaluated; None: all of the bundle, or of the configuration.
 
     Returns:
-        `<split>/<task>/<metric>` and `<split>/score`.
+        `<split>/<task>/<metric>` and `<split>/score`; `mteb/<task>/<score>`.
     """
-    import pytorch_lightning as pl
-
-    from candelabra import build, hardware
-    from candelabra.bundle import load
-    from candelabra.data.module import MultiTaskDataModule
+    from candelabra.evaluation import mteb, probed, tested
     from candelabra.files import write_json
-    from candelabra.objectives import objectives
     from candelabra.quiet import quiet
-    from candelabra.training.judging import scores_of
-    from candelabra.training.module import MultiTaskModule
-    from candelabra.training.predictions import PredictionWriter
 
     quiet()
-    device = hardware.device_type(cfg.accelerator)
-    bundle = load(folder, allow=list(cfg.allow))
-    tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
-    tasks = {name: task for name, task in tasks.items() if only is None or name in only}
-    data = data_of(tasks, cfg.split)
-    splits = build.tokenized_tasks(data, bundle.tokenizer, cfg.cache_dir)
-    datamodule = MultiTaskDataModule(
-        {task: {"test": found[cfg.split]} for task, found in splits.items()},
-        eval_batch_size=cfg.eval_batch_size,
-        num_workers=cfg.num_workers,
-    )
-    module = MultiTaskModule(bundle.model, objectives(tasks, bundle.labels))
-    callbacks: list[pl.Callback] = [pl.callbacks.RichProgressBar()]
-    if output is not None:
-        callbacks.append(PredictionWriter(output / "predictions", datamodule.split("test")))
-    trainer = pl.Trainer(
-        accelerator=cfg.accelerator,
-        devices=1,
-        precision=hardware.precision(cfg.precision, device),
-        callbacks=callbacks,
-        logger=False,
-        enable_model_summary=False,
-    )
-    trainer.test(module, datamodule=datamodule, verbose=False)
-    tested = scores_of(trainer, "test")
+    subject = subject_of(cfg, bundle, only=only)
+    found = tested(subject, cfg, output) | probed(subject, cfg)
     name = "val" if cfg.split == "validation" else cfg.split
-    metrics = {key.replace("test/", f"{name}/", 1): value for key, value in tested.items()}
+    metrics = {f"{name}/{key}": value for key, value in found.items()}
+    main = [metrics[key] for key in subject.main_keys(name) if key in metrics]
+    if main:
+        metrics[f"{name}/score"] = sum(main) / len(main)
+    metrics |= mteb(subject, cfg)
     if output is not None:
         write_json(output / "metrics.json", metrics)
     return metrics
+
+
+def subject_of(
+    cfg: DictConfig, bundle: str | None, *, only: Collection[str] | None = None
+) -> Subject:
+    """The model to evaluate, with its tasks and their rows; rows are read before the model."""
+    from candelabra.evaluation import Subject, untrained
+
+    if bundle is not None:
+        from candelabra.bundle import load
+
+        opened = load(bundle, allow=list(cfg.allow))
+        tasks = tasks_of(cfg, opened.config["tasks"], opened.labels)
+        tasks = {name: task for name, task in tasks.items() if only is None or name in only}
+        return Subject(opened, tasks, data_of(tasks, cfg.split), headed=set(tasks))
+    tasks = {
+        name: task for name, task in plain(cfg)["tasks"].items() if only is None or name in only
+    }
+    return untrained(cfg, tasks, data_of(tasks, cfg.split) if tasks else {})
 
 
 def data_of(tasks: Mapping[str, Any], split: str) -> dict[str, TaskData]:
@@ -153,6 +176,7 @@ def tasks_of(
         for key in ("data_dir", "folder"):
             if cfg.data_dir is not None and key in source:
                 source[key] = cfg.data_dir
-        settings = {"labels": labels[name], "on_bad_row": cfg.on_bad_row}
+        # None: there are none, as of numbers.
+        settings = {"labels": labels[name] or None, "on_bad_row": cfg.on_bad_row}
         tasks[name] = {**task, **changed, **settings, "source": source}
     return tasks

@@ -191,9 +191,9 @@ def _rows(measured: Measured) -> list[list[str]]:
 
 
 def _measured(cfg: DictConfig, bundle: Bundle, draft: Path) -> Measured:
-    from candelabra import build
     from candelabra.commands.evaluate import data_of, tasks_of
     from candelabra.exporting.quantized import measure, tokenized
+    from candelabra.objectives import objectives
 
     tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
     data = data_of(tasks, cfg.split)
@@ -201,8 +201,8 @@ def _measured(cfg: DictConfig, bundle: Bundle, draft: Path) -> Measured:
         name: tokenized(found.splits[cfg.split], bundle.tokenizer, cfg.limit)
         for name, found in data.items()
     }
-    objectives = build.objectives(tasks, bundle.labels)
-    metrics = {name: objectives[name].metrics for name in data}
+    judged = objectives(tasks, bundle.labels)
+    metrics = {name: judged[name].metrics for name in data}
     return measure(draft, bundle.model, splits, metrics, split=cfg.split)
 
 

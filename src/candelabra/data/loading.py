@@ -20,6 +20,9 @@ from candelabra.data.table import Table
 from candelabra.errors import DataError, MissingSplitError
 from candelabra.records import Examples
 
+LABELLED = {"label", "labels", "tags"}
+"""Roles of columns that hold labels; without any of them there are no names."""
+
 
 @dataclass(frozen=True)
 class TaskData:
@@ -89,7 +92,8 @@ def load_task(
     try:
         if not set(columns) & set(LEARNT):
             raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
-        tables = _read(source, only)
+        inferred = labels is None and bool(LABELLED & set(columns))
+        tables = _read(source, only, inferred=inferred)
         names = _names(labels, columns, tables)
         check = partial(
             to_examples,
@@ -133,16 +137,18 @@ def _names(
     columns: Mapping[str, str],
     tables: Mapping[str, Table],
 ) -> list[str]:
-    if not {"label", "labels", "tags"} & set(columns):
+    if not LABELLED & set(columns):
         if labels:
             raise DataError(f"{', '.join(columns)} have no labels, found labels {labels}")
         return []
     return infer_labels(tables["train"], columns) if labels is None else read_labels(labels)
 
 
-def _read(source: Source, only: str | None) -> dict[str, Table]:
+def _read(source: Source, only: str | None, *, inferred: bool) -> dict[str, Table]:
     # A validation split may be carved from train, and then both are needed.
     wanted = SPLITS if only is None else ("test",) if only == "test" else ("train", "validation")
+    if inferred and "train" not in wanted:
+        wanted = ("train", *wanted)
     tables = {split: table for split in wanted if (table := source.read(split)) is not None}
     needed = "test" if only == "test" else "train"
     if needed not in tables:

@@ -15,6 +15,7 @@ from typing import Any
 
 from candelabra.data.labels import LabelIds
 from candelabra.data.readers import check_path, read_table
+from candelabra.data.sources import Hub
 from candelabra.data.table import BadRowError, Table
 from candelabra.errors import DataError, nearest
 
@@ -29,11 +30,12 @@ Seen = tuple[tuple[Any, ...], str]
 
 @dataclass(frozen=True)
 class Nli:
-    """NLI files.
+    """NLI files, or MultiNLI from the Hub.
 
     Attributes:
         files: Split -> the files whose rows it joins.
-        folder: What the files are relative to; None: the working directory.
+        folder: What the files are relative to; None: the Hub, or else the working directory.
+        hub: Arguments of `Hub`.
         view: `labelled`: premise, hypothesis, label. `entailed`: premise, hypothesis, and 1 where
             the hypothesis follows, else 0. `shuffled`: premise, hypothesis that follows, and the
             hypothesis of another such pair as `other`. `contradicted`: premise, and the hypotheses
@@ -45,6 +47,7 @@ class Nli:
 
     files: Mapping[str, Sequence[str]]
     folder: str | None = None
+    hub: Mapping[str, Any] | None = None
     view: str = "labelled"
     draw: Mapping[str, int | None] = field(default_factory=dict)
     seed: int = 42
@@ -59,6 +62,9 @@ class Nli:
         for split, size in self.draw.items():
             if size is not None and (not isinstance(size, int) or size < 1):
                 raise DataError(f"draw.{split} must be a count of rows, found {size!r}")
+        if self._from_hub is not None:
+            self._from_hub.check()
+            return
         for split, files in self.files.items():
             for file in files:
                 if self.folder is None and not self._path(file).exists():
@@ -69,15 +75,20 @@ class Nli:
                 check_path(self._path(file))
 
     def read(self, split: str) -> Table | None:
-        """The rows of a split; None if there are no files of it.
+        """The rows of a split; None if there are none of it.
 
         Raises:
-            DataError: A file or a column is missing.
+            DataError: A file or a column is missing, or the Hub was not reachable.
         """
-        if split not in self.files:
-            return None
         self.check()
-        rows = [row for file in self.files[split] for row in self._rows(self._path(file))]
+        if self._from_hub is None:
+            tables = [read_table(self._path(file)) for file in self.files.get(split, ())]
+        else:
+            table = self._from_hub.read(split)
+            tables = [] if table is None else [table]
+        if not tables:
+            return None
+        rows = [row for table in tables for row in _rows(table)]
         size, random = self.draw.get(split), Random(f"{self.seed} {split}")
         if size is not None and size < len(rows):
             # Of Random's methods only random() promises the same numbers in every Python version.
@@ -85,16 +96,13 @@ class Nli:
             rows = [rows[i] for i in sorted(sorted(range(len(rows)), key=keys.__getitem__)[:size])]
         return self._seen(rows, random, where=f"NLI, view {self.view} ({split})")
 
+    @property
+    def _from_hub(self) -> Hub | None:
+        wanted = self.folder is None and self.hub is not None
+        return Hub(**dict(self.hub or {})) if wanted else None
+
     def _path(self, file: str) -> Path:
         return Path(self.folder or "", file).expanduser()
-
-    def _rows(self, file: Path) -> list[tuple[tuple[Any, ...], str, BadRowError | None]]:
-        table = read_table(file)
-        cells = zip(*(table.column(name, role=name) for name in COLUMNS), strict=True)
-        return [
-            (pair, f"{table.where}, {table.locate(row)}", table.faults.get(row))
-            for row, pair in enumerate(cells)
-        ]
 
     def _seen(self, rows: Sequence[Any], random: Random, *, where: str) -> Table:
         """The view of the rows that have a label; the others are faults at its end."""
@@ -116,6 +124,14 @@ class Nli:
         faults = {len(places) + i: error for i, (error, _) in enumerate(bad)}
         places += [place for _, place in bad]
         return Table(columns, where, places.__getitem__, faults)
+
+
+def _rows(table: Table) -> list[tuple[tuple[Any, ...], str, BadRowError | None]]:
+    cells = zip(*(table.column(name, role=name) for name in COLUMNS), strict=True)
+    return [
+        (pair, f"{table.where}, {table.locate(row)}", table.faults.get(row))
+        for row, pair in enumerate(cells)
+    ]
 
 
 def _labelled(rows: list[Found], _: Random) -> Iterator[Seen]:

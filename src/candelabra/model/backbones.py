@@ -43,6 +43,7 @@ class Pretrained:
         truncation: Which part of a longer text is kept: `head`, `tail` or `head_tail`.
         attention: transformers' name of an attention, or `auto`: the fastest by the device.
         local: The name is a folder; without it, a name that is no folder is sought on the Hub.
+        random_seed: Not None: the same architecture with random weights of this seed.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Pretrained:
     truncation: str = "head"
     attention: str = "auto"
     local: bool = False
+    random_seed: int | None = None
 
     def tokenizer(self) -> TextTokenizer:
         """The backbone's tokenizer.
@@ -77,9 +79,17 @@ class Pretrained:
             ConfigError: The weights' checksum differs or cannot be verified, or there are no
                 safetensors.
         """
-        from transformers import AutoModel
+        from transformers import AutoConfig, AutoModel
 
         source, revision = self._located(verified=True)
+        if self.random_seed is not None:
+            with _explained(self.name):
+                config = AutoConfig.from_pretrained(
+                    source, revision=revision, trust_remote_code=False
+                )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.random_seed)
+                return Encoder(AutoModel.from_config(config), attention=self.attention)
         with _explained(self.name):
             backbone = AutoModel.from_pretrained(
                 source,

@@ -1,0 +1,162 @@
+"""A model on the rows of its tasks: by its heads, by a probe of its embeddings, by MTEB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from candelabra import build, hardware
+from candelabra.bundle import Bundle
+from candelabra.data.examples import to_examples
+from candelabra.data.loading import TaskData
+from candelabra.data.module import MultiTaskDataModule
+from candelabra.data.shapes import TEXT_WITH_LABEL, shape_of
+from candelabra.embedding.mteb_tasks import mteb_scores
+from candelabra.embedding.probe import few_shot_accuracy_of_texts
+from candelabra.errors import ConfigError
+from candelabra.model.heads import Head
+from candelabra.model.multitask import assemble, start_from_pooler
+from candelabra.objectives import objectives
+from candelabra.records import Examples
+from candelabra.training.judging import scores_of
+from candelabra.training.module import MultiTaskModule
+from candelabra.training.predictions import PredictionWriter
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated.
+
+    Attributes:
+        bundle: The model.
+        tasks: Their nodes.
+        data: Their rows, of the split that is evaluated.
+        headed: The tasks of which the model has a head; others are probed alone.
+    """
+
+    bundle: Bundle
+    tasks: dict[str, Any]
+    data: dict[str, TaskData]
+    headed: set[str]
+
+    def main_keys(self, split: str) -> list[str]:
+        """The keys of the tasks' main metrics."""
+        metric = {
+            name: task["main_metric"] if name in self.headed else "few_shot_accuracy"
+            for name, task in self.tasks.items()
+        }
+        return [f"{split}/{name}/{key}" for name, key in metric.items()]
+
+
+def untrained(cfg: DictConfig, tasks: dict[str, Any], data: dict[str, TaskData]) -> Subject:
+    """An encoder and a pooling as they are, with those heads that need no training.
+
+    Args:
+        cfg: With the groups encoder and pooling.
+        tasks: The nodes of the tasks.
+        data: Their rows.
+
+    Raises:
+        ConfigError: A task needs a trained head.
+    """
+    labels = {name: data[name].labels for name in tasks if name in data}
+    headed = {name for name in labels if not _learns(tasks[name]["head"], labels[name])}
+    for name in labels.keys() - headed:
+        if shape_of(tasks[name]["columns"]) != TEXT_WITH_LABEL:
+            raise ConfigError(
+                f"tasks.{name}: its head needs a training, and its data are no labelled texts, "
+                "which a probe could judge: give bundle=FOLDER in place of encoder"
+            )
+    kept = {name: tasks[name] for name in headed}
+    backbone = instantiate(cfg.encoder)
+    tokenizer = backbone.tokenizer()
+    model = assemble(
+        backbone.load(), pooling=cfg.pooling, tasks=kept, labels=labels, make=instantiate
+    )
+    start_from_pooler(model)
+    config = {"pooling": cfg.pooling, "normalize": cfg.normalize is not False, "tasks": kept}
+    return Subject(Bundle(model.eval(), tokenizer, config, labels, {}), tasks, data, headed)
+
+
+def _learns(node: Mapping[str, Any], labels: list[str]) -> bool:
+    head: Head = instantiate(node)(width=8, labels=labels)
+    return any(True for _ in head.parameters())
+
+
+def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, float]:
+    """`<task>/<metric>` of the tasks that the model has heads of; predictions go to `output`."""
+    bundle = subject.bundle
+    headed = {name: task for name, task in subject.tasks.items() if name in subject.headed}
+    data = {name: found for name, found in subject.data.items() if name in headed}
+    if not data:
+        return {}
+    splits = build.tokenized_tasks(data, bundle.tokenizer, cfg.cache_dir)
+    datamodule = MultiTaskDataModule(
+        {task: {"test": found[cfg.split]} for task, found in splits.items()},
+        eval_batch_size=cfg.eval_batch_size,
+        num_workers=cfg.num_workers,
+    )
+    module = MultiTaskModule(bundle.model, objectives(headed, bundle.labels))
+    callbacks: list[pl.Callback] = [pl.callbacks.RichProgressBar()]
+    if output is not None:
+        callbacks.append(PredictionWriter(output / "predictions", datamodule.split("test")))
+    trainer = pl.Trainer(
+        accelerator=cfg.accelerator,
+        devices=1,
+        precision=_precision(cfg),
+        callbacks=callbacks,
+        logger=False,
+        enable_model_summary=False,
+    )
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    found = {key.partition("/")[2]: value for key, value in scores_of(trainer, "test").items()}
+    return {key: value for key, value in found.items() if key != "score"}
+
+
+def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
+    """`<task>/few_shot_accuracy` of labelled texts that the model has no trained head of."""
+    bundle, found = subject.bundle, {}
+    for name, data in subject.data.items():
+        trained = name in subject.headed and list(bundle.model.head(name).parameters())
+        if trained or shape_of(subject.tasks[name]["columns"]) != TEXT_WITH_LABEL:
+            continue
+        train, test = _whole_train(subject.tasks[name], data.labels), data.splits[cfg.split]
+        embedder = bundle.embedder(name if name in subject.headed else None)
+        bundle.model.to(hardware.device_type(cfg.accelerator))
+        embed = partial(embedder.embed, batch_size=cfg.eval_batch_size, precision=_precision(cfg))
+        found[f"{name}/few_shot_accuracy"] = few_shot_accuracy_of_texts(
+            embed, train=(train.texts[0], train.labels), test=(test.texts[0], test.labels)
+        )
+    return found
+
+
+def _whole_train(task: Mapping[str, Any], labels: list[str]) -> Examples:
+    """The train split as the source has it: no part is held out, and none drawn."""
+    table = instantiate(task["source"]).read("train")
+    examples, _ = to_examples(table, task["columns"], labels, task.get("on_bad_row", "error"))
+    return examples
+
+
+def mteb(subject: Subject, cfg: DictConfig) -> dict[str, float]:
+    """`mteb/<task>/<score>` of the tasks that the configuration names."""
+    if not cfg.mteb:
+        return {}
+    subject.bundle.model.to(hardware.device_type(cfg.accelerator))
+    return mteb_scores(
+        subject.bundle.embedder(),
+        list(cfg.mteb),
+        cfg.data_dir,
+        batch_size=cfg.eval_batch_size,
+        precision=_precision(cfg),
+    )
+
+
+def _precision(cfg: DictConfig) -> Any:
+    return hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
