@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from candelabra.errors import ConfigError, DataError, nearest
 if TYPE_CHECKING:
     from datasets import DatasetDict
     from mteb import AbsTask
+    from rich.progress import TaskID
 
 LOCAL = {
     "STSBenchmark": ("stsb", ("test",), ("sentence1", "sentence2", "score")),
@@ -42,17 +43,27 @@ class MtebEncoder:
         mteb_model_meta: The package's description of the model.
         batch_size: Texts in a pass.
         precision: `32-true`, or `bf16-mixed` where the hardware has it.
+        told: Called with how many of how many texts of a data set are embedded.
     """
 
     embedder: Embedder
     mteb_model_meta: Any
     batch_size: int = 64
     precision: str = "32-true"
+    told: Callable[[int, int], object] = lambda done, total: None
 
     def encode(self, inputs: Iterable[Mapping[str, Any]], **_: Any) -> np.ndarray:
         """The vectors of all texts of the batches, (N, D); a task's instruction is not used."""
         texts = [text for batch in inputs for text in batch["text"]]
-        return self.embedder.embed(texts, batch_size=self.batch_size, precision=self.precision)
+        vectors_ND = np.empty((len(texts), self.embedder.width), dtype=np.float32)
+        done = 0
+        for part in self.embedder.chunks(
+            texts, batch_size=self.batch_size, precision=self.precision
+        ):
+            vectors_ND[done : done + len(part)] = part
+            done += len(part)
+            self.told(done, len(texts))
+        return vectors_ND
 
     def similarity(self, left_ND: Any, right_MD: Any) -> Tensor:
         """All cosines, (N, M)."""
@@ -92,25 +103,37 @@ def mteb_scores(
     """
     tasks = checked_tasks(names, data_dir)
 
-    import mteb
     from mteb.models.model_meta import ModelMeta
+    from rich.console import Console
+    from rich.progress import Progress
 
     about = ModelMeta.create_empty({"name": "candelabra/embedder", "revision": "unknown"})
-    encoder = MtebEncoder(embedder, about, batch_size, precision)
+    console = Console(stderr=True)
     scores = {}
-    for task in tasks:
-        name = task.metadata.name
-        _load(task, data_dir)
-        with warnings.catch_warnings():
-            # The log says it too: published figures are often of the older version of a task.
-            warnings.filterwarnings("ignore", ".*is superseded by")
-            result = mteb.evaluate(
-                encoder, task, cache=None, co2_tracker=False, show_progress_bar=False
-            )
-        score = result.task_results[0].get_score()
-        scores[f"mteb/{name}/{task.metadata.main_score}"] = float(score)
-        task.unload_data()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for task in tasks:
+            bar = progress.add_task(task.metadata.name, total=None)
+
+            def told(done: int, total: int, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            _load(task, data_dir)
+            encoder = MtebEncoder(embedder, about, batch_size, precision, told)
+            scores[f"mteb/{task.metadata.name}/{task.metadata.main_score}"] = _score(encoder, task)
+            task.unload_data()
     return scores
+
+
+def _score(encoder: MtebEncoder, task: AbsTask) -> float:
+    import mteb
+
+    with warnings.catch_warnings():
+        # The log says it too: published figures are often of the older version of a task.
+        warnings.filterwarnings("ignore", ".*is superseded by")
+        result = mteb.evaluate(
+            encoder, task, cache=None, co2_tracker=False, show_progress_bar=False
+        )
+    return float(result.task_results[0].get_score())
 
 
 def checked_tasks(names: Sequence[str], data_dir: str | None = None) -> list[AbsTask]:

@@ -13,7 +13,11 @@ from torch import Tensor
 SCORES_AT_A_TIME = 1 << 24
 """Numbers of a block: 64 MiB in float32."""
 SAME = 1e-4
-"""Squared distance below which two vectors are of one text, in parts of what is usual."""
+"""Squared distance below which two vectors are of one text, in parts of what is usual.
+
+MiniLM on STS-B's test texts: the same text in other batches is at most 1e-12 apart in float32 and
+5e-5 in bfloat16; the nearest two texts that differ by a letter, 3e-4.
+"""
 
 
 def blocks(num_queries: int, num_vectors: int) -> Iterator[slice]:
