@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, PreTrainedTokenizerBase
+from transformers import AutoModel, CamembertConfig, PreTrainedTokenizerBase, XLMRobertaConfig
 
 from bundles import pooling_module, pooling_node
 from candelabra.bundle import Bundle
@@ -21,7 +22,7 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.heads import Head
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
-from random_encoders import CONFIGS
+from random_encoders import COMMON, CONFIGS
 
 WIDTH, LENGTH = 16, 24
 TAGS = ["O", "B-Actor", "I-Actor", "B-Year", "I-Year"]
@@ -32,6 +33,11 @@ TEXTS = [
     "it's a film; and the plot, of course, is as long as ever " * 4,
     "Caf\u00e9 de Flore (2011), directed by Jean-Marc Vall\u00e9e!",
 ]
+KINDS = {
+    **CONFIGS,
+    "xlm-roberta": XLMRobertaConfig(**COMMON),
+    "camembert": CamembertConfig(**COMMON),
+}
 FOREIGN = """
 import sys
 sys.modules["candelabra"] = None  # whoever imports it fails
@@ -50,36 +56,42 @@ def bundle_of(
     mixed: Iterable[str] = (),
     truncation: str = "head",
     tokenizer: PreTrainedTokenizerBase | None = None,
+    num_layers: int = 2,
     **config: Any,
 ) -> Bundle:
     """A small model with random weights that are nobody's default.
 
     Args:
         heads: A head for each task.
-        kind: Of the encoder, as in `random_encoders`.
+        kind: Of the encoder, one of `KINDS`.
         pooling: The run's.
         own: Of the tasks that pool in another way.
         mixed: The tasks that read a mix of all layers.
         truncation: The bundle's.
         tokenizer: In place of the bundled one.
+        num_layers: Of the encoder.
         config: Further settings of the bundle.
     """
     tokenizer = tokenizer or Tiny().tokenizer().tokenizer
     sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 40}
-    settings = {**CONFIGS[kind].to_dict(), **sizes, "pad_token_id": tokenizer.pad_token_id}
+    settings = {**KINDS[kind].to_dict(), **sizes, "pad_token_id": tokenizer.pad_token_id}
+    if settings["model_type"] != "modernbert":  # which lists its layers
+        settings["num_hidden_layers"] = num_layers
     own = dict(own or {})
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        encoder = Encoder(AutoModel.from_config(type(CONFIGS[kind]).from_dict(settings)))
+        encoder = Encoder(AutoModel.from_config(type(KINDS[kind]).from_dict(settings)))
         model = MultiTaskModel(
             encoder,
-            heads,
+            deepcopy(dict(heads)),
             pooling=pooling_module(pooling, WIDTH),
             poolings={task: pooling_module(name, WIDTH) for task, name in own.items()},
             mixes={task: LayerMix(len(encoder.layers) + 1) for task in mixed},
         )
         for parameter in model.parameters():
             parameter.data.add_(torch.randn_like(parameter), alpha=0.3)
+        for parameter in model.heads.parameters():  # they come with any weights
+            parameter.data.normal_(std=1.0 if parameter.dim() > 1 else 0.1)
     nodes: dict[str, Any] = {task: {"head": _node(head)} for task, head in heads.items()}
     for task, name in own.items():
         nodes[task]["pooling"] = pooling_node(name)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ REFUSED = ["attention"]
 SCRIPT = """
 import json, logging, warnings
 from pathlib import Path
-from sentence_transformers import SentenceTransformer
+exec(Path("usage.py").read_text())
 texts = json.loads(Path("texts.json").read_text())
 found = {}
 for folder in sorted(path for path in Path().iterdir() if path.is_dir()):
@@ -40,31 +41,35 @@ def made(**settings: Any) -> Bundle:
     return bundle_of(heads, **settings)
 
 
-def cases() -> dict[str, tuple[Bundle, str | None]]:
+def adapted() -> Bundle:
+    bundle = made()
+    adapt(bundle.model.encoder, list(bundle.labels), per_task=True)
+    return bundle
+
+
+def cases() -> dict[str, tuple[Callable[[], Bundle], str | None]]:
     """What is exported, and for which task."""
-    found: dict[str, tuple[Bundle, str | None]] = {
-        f"pooling {name}": (made(pooling=name, normalize=False), None)
+    found: dict[str, tuple[Callable[[], Bundle], str | None]] = {
+        f"pooling {name}": (partial(made, pooling=name, normalize=False), None)
         for name in POOLINGS
         if name not in REFUSED
     }
     found |= {
-        f"{kind} {name}": (made(kind=kind, pooling=name), None)
+        f"{kind} {name}": (partial(made, kind=kind, pooling=name), None)
         for kind in ("mpnet", "roberta", "distilbert", "modernbert")
         for name in ("mean", "cls_pooler")
     }
-    found["normalized"] = (made(), None)
-    found["dense, normalized"] = (made(pooling="cls_pooler"), None)
-    found["tail"] = (made(truncation="tail"), None)
-    found["own pooling"] = (made(own={"mood": "max"}), "mood")
-    adapted = made()
-    adapt(adapted.model.encoder, list(adapted.labels), per_task=True)
+    found["normalized"] = (made, None)
+    found["dense, normalized"] = (partial(made, pooling="cls_pooler"), None)
+    found["tail"] = (partial(made, truncation="tail"), None)
+    found["own pooling"] = (partial(made, own={"mood": "max"}), "mood")
     found["adapter"] = (adapted, "who")
     return found
 
 
 @pytest.fixture(scope="module")
 def bundles() -> dict[str, tuple[Bundle, str | None]]:
-    return cases()
+    return {name: (make(), task) for name, (make, task) in cases().items()}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,8 @@ def opened(
     root = tmp_path_factory.mktemp("exported")
     for name, (bundle, task) in bundles.items():
         (root / name).mkdir()
-        write(bundle if task is None else bundle.merged(task), root / name, task)
+        written = write(bundle if task is None else bundle.merged(task), root / name, task)
+        (root / "usage.py").write_text(written.usage.replace("{model}", name))
     (root / "texts.json").write_text(json.dumps(TEXTS))
     found, err = foreign(SCRIPT, folder=root)
     assert "MISSING" not in err

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from candelabra.bundle import Bundle
 from candelabra.errors import ConfigError
-from candelabra.exporting.formats import Written
-from candelabra.exporting.transformers import CUTS, NO_WORDS, VITERBI, WORDS, write
+from candelabra.exporting.transformers import CUTS, LAYERS, NO_WORDS, VITERBI, WORDS, write
 from candelabra.model.crf import CrfHead
 from candelabra.model.heads import ClassificationHead, Head, MlpHead
 from candelabra.model.multilabel import MultiLabelHead
@@ -20,11 +20,11 @@ from candelabra.model.tagging import TaggingHead, TaggingMlpHead
 from exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
 
 SPACED = [*TEXTS, "caf\u00e9 de flore ( 2011 ) , directed by michael douglas !"]
-KINDS = ("bert", "mpnet", "roberta", "distilbert")
+KINDS = ("bert", "mpnet", "roberta", "distilbert", "xlm-roberta", "camembert")
 SCRIPT = """
 import json, warnings
 from pathlib import Path
-from transformers import pipeline
+exec(Path("usage.py").read_text())
 texts = json.loads(Path("texts.json").read_text())
 found = {}
 for folder in sorted(path for path in Path().iterdir() if path.is_dir()):
@@ -44,7 +44,6 @@ for folder in sorted(path for path in Path().iterdir() if path.is_dir()):
     ] for answer in answers]
 print(json.dumps(found))
 """
-Case = tuple[Bundle, Written]
 
 
 def byte_level() -> PreTrainedTokenizerFast:
@@ -69,29 +68,31 @@ def tagging() -> Head:
     return TaggingHead(WIDTH, TAGS, constrained=False)
 
 
-def cases() -> dict[str, Bundle]:
-    found = {f"tags {kind}": bundle_of({"it": tagging()}, kind=kind) for kind in KINDS}
-    found["tags tail"] = bundle_of({"it": tagging()}, truncation="tail")
-    found["tags bytes"] = bundle_of({"it": tagging()}, kind="roberta", tokenizer=byte_level())
+def cases() -> dict[str, Callable[[], Bundle]]:
+    found = {f"tags {kind}": partial(bundle_of, {"it": tagging()}, kind=kind) for kind in KINDS}
+    found["tags tail"] = partial(bundle_of, {"it": tagging()}, truncation="tail")
+    found["tags bytes"] = lambda: bundle_of(
+        {"it": tagging()}, kind="roberta", tokenizer=byte_level()
+    )
     heads: dict[str, Head] = {
         "labels": ClassificationHead(WIDTH, MOODS),
         "several": MultiLabelHead(WIDTH, MOODS),
         "number": RegressionHead(WIDTH),
     }
     found |= {
-        f"{name} {kind}": bundle_of({"it": head}, kind=kind, pooling="cls_pooler")
-        for kind in ("bert", "mpnet", "roberta")
+        f"{name} {kind}": partial(bundle_of, {"it": head}, kind=kind, pooling="cls_pooler")
+        for kind in LAYERS
         for name, head in heads.items()
     }
-    for kind in ("bert", "mpnet", "roberta"):
+    for kind in LAYERS:
         mlp = {"it": MlpHead(WIDTH, MOODS)}
-        found[f"mlp {kind}"] = bundle_of(mlp, kind=kind, pooling="mean", own={"it": "cls"})
+        found[f"mlp {kind}"] = partial(bundle_of, mlp, kind=kind, pooling="mean", own={"it": "cls"})
     return found
 
 
 @pytest.fixture(scope="module")
 def bundles() -> dict[str, Bundle]:
-    return cases()
+    return {name: make() for name, make in cases().items()}
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +101,13 @@ def opened(
 ) -> dict[str, Any]:
     """What the pipelines answer, all in one process."""
     root = tmp_path_factory.mktemp("exported")
+    usages: dict[str, str] = {}
     for name, bundle in bundles.items():
         (root / name).mkdir()
-        write(bundle, root / name, "it")
+        usage = write(bundle, root / name, "it").usage
+        usages.setdefault(usage, usage.replace("{model}", name))
+    assert len(usages) == 3
+    (root / "usage.py").write_text("\n".join(usages.values()))
     (root / "texts.json").write_text(json.dumps(SPACED))
     found, err = foreign(SCRIPT, folder=root)
     assert "MISSING" not in err
@@ -152,29 +157,32 @@ def test_the_tagged_texts_hold_spans(bundles: Mapping[str, Bundle]) -> None:
             assert sum(len(answer["it"]) for answer in bundle.predict(SPACED)) > 3
 
 
-REFUSED: dict[str, tuple[Bundle, str]] = {
-    "crf": (bundle_of({"it": CrfHead(WIDTH, TAGS)}), "tasks.it.head, a CrfHead"),
-    "tagging mlp": (bundle_of({"it": TaggingMlpHead(WIDTH, TAGS)}), "a TaggingMlpHead"),
-    "mix": (bundle_of({"it": tagging()}, mixed=["it"]), "the layer_mix of tasks.it"),
+REFUSED: dict[str, tuple[Callable[[], Bundle], str]] = {
+    "crf": (partial(bundle_of, {"it": CrfHead(WIDTH, TAGS)}), "tasks.it.head, a CrfHead"),
+    "tagging mlp": (partial(bundle_of, {"it": TaggingMlpHead(WIDTH, TAGS)}), "a TaggingMlpHead"),
+    "mix": (partial(bundle_of, {"it": tagging()}, mixed=["it"]), "the layer_mix of tasks.it"),
     "modernbert": (
-        bundle_of({"it": tagging()}, kind="modernbert"),
+        partial(bundle_of, {"it": tagging()}, kind="modernbert"),
         "tasks.it: ModernBertForTokenClassification has layers beyond one",
     ),
     **{
         f"linear over {pooling}": (
-            bundle_of({"it": ClassificationHead(WIDTH, MOODS)}, pooling=pooling),
+            partial(bundle_of, {"it": ClassificationHead(WIDTH, MOODS)}, pooling=pooling),
             r"linear\(tanh\(dense\(\[CLS\]\)\)\)",
         )
         for pooling in ("mean", "max", "cls", "attention", "last_token", "weighted_mean")
     },
-    "mlp over mean": (bundle_of({"it": MlpHead(WIDTH, MOODS)}), "pooling=cls with head mlp"),
+    "mlp over mean": (
+        partial(bundle_of, {"it": MlpHead(WIDTH, MOODS)}),
+        "pooling=cls with head mlp",
+    ),
     "mlp over cls_pooler": (
-        bundle_of({"it": MlpHead(WIDTH, MOODS)}, pooling="cls_pooler"),
+        partial(bundle_of, {"it": MlpHead(WIDTH, MOODS)}, pooling="cls_pooler"),
         "pooling=cls with head mlp",
     ),
     **{
         kind: (
-            bundle_of({"it": MlpHead(WIDTH, MOODS)}, kind=kind, pooling="cls"),
+            partial(bundle_of, {"it": MlpHead(WIDTH, MOODS)}, kind=kind, pooling="cls"),
             f"of {kind}, whose class has other layers",
         )
         for kind in ("distilbert",)
@@ -184,9 +192,9 @@ REFUSED: dict[str, tuple[Bundle, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_the_classes_cannot_hold_is_refused(name: str, tmp_path: Path) -> None:
-    bundle, said = REFUSED[name]
+    make, said = REFUSED[name]
     with pytest.raises(ConfigError, match=rf"format=transformers cannot hold .*{said}.*: onnx$"):
-        write(bundle, tmp_path, "it")
+        write(make(), tmp_path, "it")
     assert not list(tmp_path.iterdir())
 
 

@@ -52,8 +52,9 @@ def main(overrides: list[str]) -> int:
     from candelabra.quiet import quiet
 
     quiet()
+    bundle = _opened(cfg, given["bundle"], **settings)
     with replacing_folder(output) as draft:
-        lines = _write(cfg, given, draft, stored=stored, **settings)
+        lines = _write(cfg, given, draft, bundle=bundle, stored=stored, task=settings["task"])
     print("\n".join([*lines, f"exported: {output}"]))
     if "push" in given:
         _push(cfg, output, given["push"])
@@ -101,34 +102,41 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
     return str(stored.get("truncation")), {"task": task, "truncation": truncation}
 
 
-def _write(
-    cfg: DictConfig,
-    given: dict[str, str],
-    draft: Path,
-    *,
-    stored: str,
-    task: str | None,
-    truncation: str,
-) -> list[str]:
-    """Fills the folder; returns what is to be said of it."""
+def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) -> Bundle:
+    """The bundle, of one task where one is named, with the truncation of the export."""
     from candelabra.bundle import load
     from candelabra.data.tokens import TextTokenizer
-    from candelabra.exporting.card import card
-    from candelabra.exporting.heads import HEADS
-    from candelabra.files import write_json, write_text
 
-    bundle = load(given["bundle"], allow=list(cfg.allow))
+    bundle = load(folder, allow=list(cfg.allow))
     if task is not None:
         bundle = bundle.merged(task)
     old = bundle.tokenizer
     bundle.tokenizer = TextTokenizer(
         old.tokenizer, max_length=old.max_length, truncation=truncation
     )
+    return bundle
+
+
+def _write(
+    cfg: DictConfig,
+    given: dict[str, str],
+    draft: Path,
+    *,
+    bundle: Bundle,
+    stored: str,
+    task: str | None,
+) -> list[str]:
+    """Fills the folder; returns what is to be said of it."""
+    from candelabra.exporting.card import card
+    from candelabra.exporting.heads import HEADS
+    from candelabra.files import write_json, write_text
+
     written = _writer(cfg.format)(bundle, draft, task)
-    if truncation != stored:
+    tokenizer = bundle.tokenizer
+    if tokenizer.truncation != stored:
         written.limits.append(
-            f"The bundle cuts long texts by truncation={stored}, this export by {truncation}: "
-            f"answers for texts beyond {old.max_length} tokens differ."
+            f"The bundle cuts long texts by truncation={stored}, this export by "
+            f"{tokenizer.truncation}: answers beyond {tokenizer.max_length} tokens differ."
         )
     lines = [] if written.checked is None else [f"largest difference: {written.checked:.1e}"]
     if cfg.quantize:
@@ -192,10 +200,13 @@ def _rows(measured: Measured) -> list[list[str]]:
 
 def _measured(cfg: DictConfig, bundle: Bundle, draft: Path) -> Measured:
     from candelabra.commands.evaluate import data_of, tasks_of
+    from candelabra.exporting.onnx import Graph
     from candelabra.exporting.quantized import measure, tokenized
     from candelabra.objectives import objectives
 
+    outputs = Graph(bundle, None).logits
     tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
+    tasks = {name: node for name, node in tasks.items() if name in outputs}
     data = data_of(tasks, cfg.split)
     splits = {
         name: tokenized(found.splits[cfg.split], bundle.tokenizer, cfg.limit)

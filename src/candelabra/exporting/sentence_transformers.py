@@ -40,8 +40,8 @@ vectors = model.encode(["a fine film", "a dull one"])
 print(vectors.shape, model.similarity(vectors, vectors))
 """
 STRIPS = (
-    "sentence-transformers 5 takes white space off both ends of a text, candelabra does not; most "
-    "tokenizers ignore it anyway."
+    "Early releases of sentence-transformers 5 take white space off both ends of a text, "
+    "candelabra does not; most tokenizers ignore it anyway."
 )
 
 

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from candelabra.bundle import Bundle
+from candelabra.exporting.card import card, source, table
+from candelabra.exporting.formats import Written
+from candelabra.model.heads import ClassificationHead
+from exports import MOODS, WIDTH, bundle_of
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({"_target_": "x.Hub", "path": "a/b", "revision": "c0ffee"}, "a/b (c0ffee)"),
+        (
+            {
+                "_target_": "x.FilesOrHub",
+                "data_dir": "/home/me/secret",
+                "files": {"train": "imdb/train.parquet"},
+                "hub": {"path": "stanfordnlp/imdb", "revision": "main"},
+            },
+            "stanfordnlp/imdb (main)",
+        ),
+        (
+            {
+                "_target_": "x.Files",
+                "folder": "/home/me",
+                "train": "/home/me/a.csv",
+                "test": "b.csv",
+            },
+            "a.csv, b.csv",
+        ),
+        ({"_target_": "x.Sample"}, "Sample"),
+        ({}, "not stated"),
+    ],
+)
+def test_data_is_named_without_its_place(node: dict[str, Any], said: str) -> None:
+    assert source(node) == said
+
+
+def made(**metrics: float) -> Bundle:
+    bundle = bundle_of({"mood": ClassificationHead(WIDTH, MOODS)})
+    bundle.config["tasks"]["mood"]["main_metric"] = "accuracy"
+    bundle.metrics.update({key.replace("__", "/"): value for key, value in metrics.items()})
+    return bundle
+
+
+def told(bundle: Bundle) -> str:
+    written = Written("lib", "text-classification", 'open("{model}")', ["A limit."])
+    kinds = {"mood": "classification"}
+    return card(bundle, written, name="films", model="me/films", kinds=kinds)
+
+
+def test_scores_are_those_of_the_bundle() -> None:
+    text = told(made(val__mood__accuracy=0.5, test__mood__accuracy=0.25, val__score=0.5))
+    assert "| mood | accuracy | 0.5000 | 0.2500 |" in text
+    assert "value: 0.25" in text
+    assert 'open("me/films")' in text
+    assert "- A limit." in text
+
+
+def test_no_scores_are_no_scores() -> None:
+    text = told(made())
+    assert "None are stored in the bundle." in text
+    assert "model-index" not in text
+
+
+def test_validation_is_no_test() -> None:
+    text = told(made(val__mood__accuracy=0.5))
+    assert "| task | metric | validation |" in text
+    assert "model-index" not in text
+
+
+def test_cells_cannot_break_a_table() -> None:
+    assert table(["a"], [["x | y\nz"]]) == "| a |\n| --- |\n| x   y z |"

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from candelabra.errors import ConfigError
+from candelabra.exporting.formats import check_task, check_truncation
+
+BOTH: dict[str, Any] = {"tasks": {"mood": {}, "who": {}}}
+ADAPTED = {**BOTH, "adapter": {}}
+
+
+@pytest.mark.parametrize(
+    ("form", "given", "config", "task"),
+    [
+        ("sentence_transformers", None, BOTH, None),
+        ("onnx", None, BOTH, None),
+        ("onnx", "who", ADAPTED, "who"),
+        ("transformers", "who", BOTH, "who"),
+        ("transformers", None, {"tasks": {"mood": {}}}, "mood"),
+    ],
+)
+def test_which_task_is_exported(
+    form: str, given: str | None, config: dict[str, Any], task: str | None
+) -> None:
+    assert check_task(form, given, config) == task
+
+
+@pytest.mark.parametrize("form", ["sentence_transformers", "onnx", "transformers"])
+def test_an_adapter_for_each_task_asks_for_one(form: str) -> None:
+    with pytest.raises(ConfigError, match="task must be one of mood, who"):
+        check_task(form, None, ADAPTED)
+
+
+def test_truncations_that_files_know() -> None:
+    assert check_truncation("head", None) == "head"
+    assert check_truncation("tail", None) == "tail"
+    assert check_truncation("head_tail", "tail") == "tail"
+    with pytest.raises(ConfigError, match=r"truncation=head_tail; .*truncation=head \(or tail\)"):
+        check_truncation("head_tail", None)
+    with pytest.raises(ConfigError, match="must be one of head, tail, got 'middle'"):
+        check_truncation("head", "middle")
