@@ -182,7 +182,8 @@ def _quantize(cfg: DictConfig, bundle: Bundle, draft: Path, written: Written) ->
     from candelabra.exporting.card import table
 
     pace = ", ".join(f"{name} {rate:.1f}" for name, rate in measured.per_second.items())
-    body = f"{table(header, rows)}\n\nOn the {cfg.split} split. Texts a second here: {pace}."
+    where = f"On the {cfg.split} split. Texts a second on the machine that exported it: {pace}."
+    body = f"{table(header, rows)}\n\n{where}"
     written.tables["int8"] = f"{title}\n\n{body}"
     return [title, "  ".join(header), *("  ".join(row) for row in rows), f"texts a second: {pace}"]
 
