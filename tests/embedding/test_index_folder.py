@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from bundles import adapt, edit, made
 from candelabra.embedding.approximate import build_graph
-from candelabra.embedding.index_folder import load_index, read_about, save_index, sha256
+from candelabra.embedding.index_folder import check_new, load_index, read_about, save_index, sha256
 from candelabra.embedding.origin import check_origin, origin_of
 from candelabra.embedding.search import Corpus
 from candelabra.errors import UserError
@@ -59,6 +59,13 @@ def test_an_old_index_is_never_touched(folder: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         save_index(folder, numbered(3), origin=ORIGIN, source="x")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_place_that_cannot_hold_it_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    check_new(tmp_path / "new" / "index")
+    with pytest.raises(UserError, match="cannot be written in"):
+        check_new(tmp_path / "file" / "index")
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

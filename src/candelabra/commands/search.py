@@ -45,6 +45,9 @@ Scores are cosines, from -1 to 1. Rows count from 0.
 
 WORDS = (*embedders.KEYS, "corpus", "index", "save_index", "text", "input", "output")
 
+TITLE = 100
+"""Characters of a query above its hits."""
+
 
 def main(overrides: list[str]) -> int:
     """Embeds or opens the corpus, keeps it where asked to, and answers the queries."""
@@ -194,7 +197,9 @@ def _show(query: str, hits: Sequence[Hit], form: str) -> None:
 
     from candelabra.report import show
 
-    table = Table(title=Text(query), title_justify="left", expand=True)
+    title = Text(" ".join(query.split()))
+    title.truncate(TITLE, overflow="ellipsis")
+    table = Table(title=title, title_justify="left", expand=True)
     table.add_column("score", justify="right")
     table.add_column("row", justify="right")
     # What the others leave; without a ratio, a text that cannot wrap would take their room.

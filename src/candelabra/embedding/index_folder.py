@@ -34,6 +34,9 @@ def check_new(folder: Path) -> None:
     """Raises DataError unless an index can be written there: an old one is never touched."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"save_index={folder}: exists already; name a new folder, or delete it")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise DataError(f"save_index={folder}: cannot be written in {above}")
 
 
 def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], source: str) -> None:
