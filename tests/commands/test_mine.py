@@ -170,12 +170,6 @@ def test_wrong_input_is_one_message(case: str) -> None:
     assert sorted(Path().rglob("*")) == before
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("candelabra.embedding.recipes.find_spec", lambda name: None)
-    done = mine("input=pairs.parquet", "output=o.jsonl")
-    assert 'pip install "candelabra[mining]"' in done.message
-
-
 @pytest.mark.parametrize(
     "arguments",
     [["input=no.parquet", "output=o.jsonl"], ["input=x", "output=o.jsonl", "negatives=none"]],

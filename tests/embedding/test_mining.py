@@ -58,7 +58,7 @@ def cosine(known: Known, left: str, right: str) -> float:
 @pytest.mark.parametrize("num_negatives", [1, 3, 1000])
 def test_drawn_negatives_are_others_positives(num_negatives: int) -> None:
     pairs, _ = clustered()
-    triplets = drawn(pairs, num_negatives=num_negatives, seed=1)
+    triplets = drawn(pairs, num_negatives, seed=1)
     check(triplets, pairs)
     own = own_of(pairs)
     candidates = {positive for _, positive in pairs}
@@ -220,3 +220,13 @@ def test_a_kind_gives_way_to_what_a_person_says() -> None:
 def test_wrong_recipes(kind: str, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         recipe_of(kind, {**NOTHING, **settings})
+
+
+def test_some_triplets_are_whole_ones() -> None:
+    pairs, _ = clustered()
+    triplets = drawn(pairs, 3)
+    assert triplets.some(10**6, seed=0) == triplets
+    some = triplets.some(7, seed=0)
+    check(some, pairs)
+    assert len(some) == 7
+    assert some == triplets.some(7, seed=0) != triplets.some(7, seed=1)

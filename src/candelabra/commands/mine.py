@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import MineConfig, register
 from candelabra.embedding import pairs as pair_files
-from candelabra.embedding.recipes import Recipe, check_installed, recipe_of
+from candelabra.embedding.recipes import Recipe, recipe_of
 from candelabra.errors import ConfigError, DataError
 from candelabra.rules import at_least, unknown
 
@@ -46,6 +46,8 @@ An anchor's own positives, and texts equal to them but for case and spaces, are 
 WORDS = (*embedders.KEYS, "input", "documents", "output", "only")
 SHOWN = 5
 """Triplets or pairs that are shown."""
+MEASURED = 1000
+"""Triplets whose cosines are shown where negatives are drawn at random, which needs no vectors."""
 
 
 def main(overrides: list[str]) -> int:
@@ -59,23 +61,12 @@ def main(overrides: list[str]) -> int:
     if "documents" in given:
         return _pairs(cfg, given["documents"], target)
     recipe = recipe_of(cfg.negatives, cfg)
-    if cfg.negatives != "easy":
-        check_installed()
     read = pair_files.read_pairs(Path(given["input"]), cfg.columns, given.get("only"))
     pairs = pair_files.cleaned(read)
     if not pairs.pairs:
         raise DataError(f"{given['input']}: no pair of two different texts")
-
-    known = _known(cfg, given, pairs.pairs)
-    triplets = _triplets(cfg, pairs.pairs, known, recipe)
+    triplets = _triplets(cfg, given, pairs.pairs, recipe, target)
     without = len({anchor for anchor, _ in pairs.pairs} - set(triplets.anchors))
-    if not triplets.anchors:
-        raise DataError(
-            f"{given['input']}: no anchor got a negative out of {len(pairs.pairs)} pairs; lower "
-            "range_min or the margins, raise range_max, or give more pairs"
-        )
-    pair_files.write_rows(target, triplets.columns())
-    _show(triplets, known, seed=cfg.seed)
     print(
         f"pairs read: {len(read)}; dropped: {pairs.repeated} repeated, {pairs.same} of equal "
         f"texts; anchors without a negative: {without}"
@@ -120,8 +111,38 @@ def _pairs(cfg: DictConfig, file: str, target: Path) -> int:
     return 0
 
 
-def _known(cfg: DictConfig, given: Mapping[str, str], pairs: Sequence[pair_files.Pair]) -> Known:
-    """Every distinct text with its vector."""
+def _triplets(
+    cfg: DictConfig,
+    given: Mapping[str, str],
+    pairs: Sequence[pair_files.Pair],
+    recipe: Recipe,
+    target: Path,
+) -> Triplets:
+    """Written and shown."""
+    from candelabra.embedding import mining
+
+    if cfg.negatives == "easy":
+        known, triplets = None, mining.drawn(pairs, recipe.num_negatives, seed=cfg.seed)
+    else:
+        known = _known(cfg, given, pairs)
+        triplets = mining.mined(pairs, known, recipe, seed=cfg.seed)
+    if not triplets.anchors:
+        raise DataError(
+            f"{given['input']}: no anchor got a negative out of {len(pairs)} pairs; lower "
+            "range_min or the margins, raise range_max, or give more pairs"
+        )
+    pair_files.write_rows(target, triplets.columns())
+    _show_rows(triplets.columns(), seed=cfg.seed)
+    measured = triplets
+    if known is None:
+        measured = triplets.some(MEASURED, seed=cfg.seed)
+        known = _known(cfg, given, zip(*measured.columns().values(), strict=True))
+    _show_cosines(measured, known)
+    return triplets
+
+
+def _known(cfg: DictConfig, given: Mapping[str, str], rows: Iterable[tuple[str, ...]]) -> Known:
+    """Every distinct text of pairs or triplets with its vector."""
     from dataclasses import replace
 
     import numpy as np
@@ -130,30 +151,20 @@ def _known(cfg: DictConfig, given: Mapping[str, str], pairs: Sequence[pair_files
     from candelabra.embedding.mining import Known
 
     embedder = replace(embedders.opened(cfg, given), normalize=True)
-    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+    texts = list(dict.fromkeys(text for row in rows for text in row))
     return Known(texts, np.concatenate(list(vectors(embedder, texts, cfg))))
 
 
-def _triplets(
-    cfg: DictConfig, pairs: Sequence[pair_files.Pair], known: Known, recipe: Recipe
-) -> Triplets:
-    from candelabra.embedding import mining
-
-    if cfg.negatives == "easy":
-        return mining.drawn(pairs, num_negatives=recipe.num_negatives, seed=cfg.seed)
-    return mining.mined(pairs, known, recipe, seed=cfg.seed)
-
-
-def _show(triplets: Triplets, known: Known, *, seed: int) -> None:
+def _show_cosines(triplets: Triplets, known: Known) -> None:
     import numpy as np
     from rich.table import Table
 
     from candelabra.report import show
 
-    _show_rows(triplets.columns(), seed=seed)
     positive = known.cosines(triplets.anchors, triplets.positives)
     negative = known.cosines(triplets.anchors, triplets.negatives)
-    table = Table(title="cosine with the anchor", title_justify="left")
+    title = f"cosine with the anchor, {len(triplets)} triplets"
+    table = Table(title=title, title_justify="left")
     for name in ("", "mean", "5%", "25%", "50%", "75%", "95%"):
         table.add_column(name, justify="right" if name else "left")
     cosines = {"positive": positive, "negative": negative, "difference": positive - negative}

@@ -86,12 +86,17 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.anchors)
 
+    def some(self, most: int, *, seed: int) -> Triplets:
+        """No more than so many of them, drawn, in their order."""
+        rows = sorted(random.Random(seed).sample(range(len(self)), min(most, len(self))))
+        return Triplets(*([column[row] for row in rows] for column in self.columns().values()))
+
     def columns(self) -> dict[str, list[str]]:
         """For a file."""
         return {"anchor": self.anchors, "positive": self.positives, "negative": self.negatives}
 
 
-def drawn(pairs: Sequence[Pair], *, num_negatives: int = 1, seed: int = 0) -> Triplets:
+def drawn(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int = 0) -> Triplets:
     """Negatives at random: other pairs' positives.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
 from typing import Any
 
 from candelabra.errors import ConfigError
@@ -91,11 +90,3 @@ def _check(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if value is not None:
             number(name, value, least=-1, most=1)
-
-
-def check_installed() -> None:
-    """Raises ConfigError where sentence-transformers is not installed; imports nothing."""
-    if find_spec("sentence_transformers") is None:
-        raise ConfigError(
-            "negatives by similarity need the extra 'mining': pip install \"candelabra[mining]\""
-        )
