@@ -33,7 +33,7 @@ def answers(
     if not any(model.head(task).alone for task in model.heads):
         raise ConfigError(
             f"none of the tasks ({', '.join(model.heads)}) says anything of a single text: "
-            "embed and similarity use what they have learnt"
+            "embed, similarity and search use what they have learnt"
         )
     found: list[dict[str, Any]] = [{"text": text} for text in texts]
     if not texts:

@@ -87,7 +87,7 @@ def run_parts(
         resume.check_data(fingerprints)
 
     tokenizer = backbone.tokenizer()
-    splits = build.tokenized_tasks(data, tokenizer, cfg.paths.cache_dir)
+    splits = build.tokenized_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
     schedule = build.schedule(cfg, splits)
     datamodule = MultiTaskDataModule(
         splits,

@@ -48,9 +48,20 @@ def backbone(node: Node) -> Backbone:
 
 
 def tokenized_tasks(
-    data: Mapping[str, TaskData], tokenizer: TextTokenizer, cache_dir: str | None
+    data: Mapping[str, TaskData],
+    tokenizer: TextTokenizer,
+    cache_dir: str | None,
+    *,
+    nodes: Mapping[str, Node],
 ) -> TokenizedTasks:
-    """Tokenises every split of every task, or takes its tokens from the cache."""
+    """Tokenises every split of every task, or takes its tokens from the cache.
+
+    Args:
+        data: The tasks' rows.
+        tokenizer: The run's tokenizer.
+        cache_dir: Where arrays are kept; None keeps nothing.
+        nodes: The tasks' nodes, which say where pairs become one sequence.
+    """
     folder = None if cache_dir is None else Path(cache_dir)
     return {
         name: {
@@ -61,6 +72,7 @@ def tokenized_tasks(
                     tokenizer,
                     fingerprint=task.fingerprint[split],
                     cache_dir=folder,
+                    cross=nodes[name].get("cross", False),
                 ),
                 pad_id=tokenizer.pad_id,
             )

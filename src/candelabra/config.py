@@ -111,6 +111,8 @@ class SearchConfig(EmbedConfig):
     """What `candelabra search` takes beside its files and a model."""
 
     top_k: int = 5
+    rerank_top_k: int = 50
+    rerank_task: str | None = None
     approximate: bool = False
     format: str = "table"
     query_column: str | None = None

@@ -97,7 +97,7 @@ def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, 
     data = {name: found for name, found in subject.data.items() if name in headed}
     if not data:
         return {}
-    splits = build.tokenized_tasks(data, bundle.tokenizer, cfg.cache_dir)
+    splits = build.tokenized_tasks(data, bundle.tokenizer, cfg.cache_dir, nodes=headed)
     datamodule = MultiTaskDataModule(
         {task: {"test": found[cfg.split]} for task, found in splits.items()},
         eval_batch_size=cfg.eval_batch_size,

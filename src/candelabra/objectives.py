@@ -11,7 +11,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from candelabra.data.loading import TaskData
-from candelabra.data.shapes import shape_of
+from candelabra.data.shapes import CROSSED, shape_of
 from candelabra.errors import ConfigError, nearest
 from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel
@@ -85,6 +85,8 @@ def fitting_objectives(
     found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
     for name, objective in found.items():
         head, shape = built.head(name), shape_of(tasks[name]["columns"])
+        if tasks[name].get("cross"):
+            shape = CROSSED[shape]
         if name not in learning(tasks) and list(head.parameters()):
             raise ConfigError(
                 f"tasks.{name}.train=false: its head, a {type(head).__name__}, has parameters that "

@@ -79,10 +79,12 @@ class Tokens(_OnDevice):
     Attributes:
         ids_BL: Token ids.
         mask_BL: 1 where a token is, 0 where padding is.
+        types_BL: Of pairs in one sequence, 1 where the second text is; None of single texts.
     """
 
     ids_BL: Tensor
     mask_BL: Tensor
+    types_BL: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from candelabra.config import TrainConfig
+from candelabra.data.shapes import CROSSED
 from candelabra.errors import ConfigError, DataError, nearest
 from candelabra.rules import at_least, number, one_of, unknown
 from candelabra.transfer import check_start
@@ -53,6 +54,7 @@ TASK_KEYS = (
     "source",
     *DATA_KEYS,
     "train",
+    "cross",
     "head",
     "pooling",
     "layer_mix",
@@ -240,9 +242,15 @@ def validate_task(name: str, task: Any) -> None:
     number(f"{where}.loss_weight", task.get("loss_weight", 1.0), above=0)
     for key in ("on_bad_row", "missing_labels"):
         one_of(f"{where}.{key}", task.get(key, "error"), ("error", "skip"))
-    for key in ("layer_mix", "train"):
+    for key in ("layer_mix", "train", "cross"):
         if not isinstance(task.get(key, False), bool):
             raise ConfigError(f"{where}.{key} must be true or false, got {task[key]!r}")
+    if task.get("cross") and set(task.columns) not in map(set, CROSSED):
+        shapes = " or ".join("{" + ", ".join(roles) + "}" for roles in CROSSED)
+        raise ConfigError(
+            f"{where}.cross puts two texts into one sequence: columns must name {shapes}, found "
+            f"{{{', '.join(map(str, task.columns))}}}"
+        )
     try:
         instantiate(task.source).check()
     except DataError as error:

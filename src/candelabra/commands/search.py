@@ -17,9 +17,11 @@ from candelabra.embedding import approximate
 from candelabra.embedding.index_folder import check_graph, check_new, read_about
 from candelabra.errors import ConfigError, DataError
 from candelabra.rules import at_least, one_of, unknown
+from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
     from candelabra.embedding.embedder import Embedder
+    from candelabra.embedding.reranking import CrossEncoder
     from candelabra.embedding.search import Corpus, Hit
 
 HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE output=FILE
@@ -32,6 +34,8 @@ HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE 
   input=FILE       a file of queries, as of corpus; - is standard input
   output=FILE      JSON lines, one for each query, in their order
   top_k=5
+  rerank=BUNDLE    scores the nearest anew by a cross-encoder, a task with cross: true
+  rerank_top_k=50  how many of them; rerank_task=NAME where the bundle has several
   approximate=true
                    by a graph of neighbours, for large corpora (extra 'index')
   bundle=FOLDER    searches by a trained model; task=NAME as this task pools
@@ -40,10 +44,10 @@ HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE 
   column=text      the column of the corpus; query_column=NAME that of the input
   truncate_dim=null  batch_size=64  processes=1  precision=32-true  accelerator=auto  allow=[]
 
-Scores are cosines, from -1 to 1. Rows count from 0.
+Scores are cosines, from -1 to 1, or those of the re-ranker. Rows count from 0.
 """
 
-WORDS = (*embedders.KEYS, "corpus", "index", "save_index", "text", "input", "output")
+WORDS = (*embedders.KEYS, "corpus", "index", "save_index", "text", "input", "output", "rerank")
 
 TITLE = 100
 """Characters of a query above its hits."""
@@ -65,10 +69,18 @@ def main(overrides: list[str]) -> int:
     from candelabra import hardware
     from candelabra.embedding import search
 
-    embedder = embedders.opened(cfg, given)
+    embedder, rerank = embedders.opened(cfg, given), _reranker(cfg, given)
     corpus = _corpus(cfg, given, texts, embedder)
     precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
-    found = search.search(embedder, queries, corpus, top_k=cfg.top_k, precision=precision)
+    found = search.search(
+        embedder,
+        queries,
+        corpus,
+        top_k=cfg.top_k,
+        rerank=rerank,
+        rerank_top_k=max(cfg.rerank_top_k, cfg.top_k),
+        precision=precision,
+    )
     if "output" in given:
         _write(Path(given["output"]), queries, _tracked(found, len(queries)))
         print(f"{len(queries)} queries: {given['output']}")
@@ -97,6 +109,7 @@ def _check_words(given: Mapping[str, str]) -> None:
 
 def _check_values(cfg: DictConfig) -> None:
     at_least("top_k", cfg.top_k, 1)
+    at_least("rerank_top_k", cfg.rerank_top_k, 1)
     one_of("format", cfg.format, ("table", "json"))
     if cfg.approximate:
         approximate.check_installed()
@@ -105,6 +118,10 @@ def _check_values(cfg: DictConfig) -> None:
 
 
 def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> None:
+    if "rerank" in given:
+        checked_folder(Path(given["rerank"]), key="rerank")
+    elif cfg.rerank_task is not None:
+        raise ConfigError("rerank_task names a task of rerank=BUNDLE, which is not given")
     if "save_index" in given:
         check_new(Path(given["save_index"]))
     if "index" in given:
@@ -146,6 +163,22 @@ def _corpus(
         save_index(Path(given["save_index"]), corpus, origin=origin, source=given["corpus"])
         print(f"{len(texts)} texts kept: {given['save_index']}")
     return corpus
+
+
+def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
+    from candelabra import hardware
+    from candelabra.bundle import load
+    from candelabra.embedding.reranking import cross_encoder
+
+    if "rerank" not in given:
+        return None
+    device = hardware.device_type(cfg.accelerator)
+    return cross_encoder(
+        load(given["rerank"], allow=list(cfg.allow), device=device),
+        name=f"rerank={given['rerank']}",
+        task=cfg.rerank_task,
+        precision=hardware.precision(cfg.precision, device),
+    )
 
 
 def _name(cfg: DictConfig) -> str:

@@ -78,7 +78,11 @@ class TokenizedSplit:
         nothing = math.nan if labels.is_floating_point() else IGNORED
         return Batch(
             texts=tuple(
-                pad_tokens([tokenized.text(i) for i in indices], self.pad_id)
+                pad_tokens(
+                    [tokenized.text(i) for i in indices],
+                    self.pad_id,
+                    None if tokenized.second is None else tokenized.second[np.asarray(indices)],
+                )
                 for tokenized in self.texts
             ),
             labels=labels if counted else torch.full_like(labels, nothing),
@@ -92,12 +96,18 @@ class TokenizedSplit:
         )
 
 
-def pad_tokens(texts: Sequence[np.ndarray], pad_id: int) -> Tokens:
-    """Pads token ids to the longest of `texts`."""
+def pad_tokens(
+    texts: Sequence[np.ndarray], pad_id: int, second: np.ndarray | None = None
+) -> Tokens:
+    """Pads token ids to the longest of `texts`; `second`: where that text of pairs begins."""
     ids_BL = _pad(texts, fill=pad_id)
     lengths_B = torch.tensor([len(text) for text in texts])
-    mask_BL = (torch.arange(ids_BL.shape[1])[None] < lengths_B[:, None]).long()
-    return Tokens(ids_BL=ids_BL, mask_BL=mask_BL)
+    place_1L = torch.arange(ids_BL.shape[1])[None]
+    mask_BL = (place_1L < lengths_B[:, None]).long()
+    if second is None:
+        return Tokens(ids_BL, mask_BL)
+    types_BL = (place_1L >= torch.from_numpy(second)[:, None]).long() * mask_BL
+    return Tokens(ids_BL, mask_BL, types_BL)
 
 
 def _num_known(label: float | list[int]) -> int:

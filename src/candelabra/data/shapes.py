@@ -178,6 +178,13 @@ LEARNT = ("label", "tags", "labels", "number", "score", "positive", "negative")
 """Roles of columns that hold what is to be learnt."""
 
 
+CROSSED: dict[tuple[str, ...], tuple[str, ...]] = {
+    PAIR_WITH_SCORE: ("text", "number"),
+    PAIR_WITH_LABEL: TEXT_WITH_LABEL,
+}
+"""What pairs are to a head where both texts stand in one sequence."""
+
+
 def shape_of(columns: Collection[str]) -> tuple[str, ...]:
     """The roles that `columns` name, in the order of their shape.
 

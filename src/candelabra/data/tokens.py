@@ -36,12 +36,14 @@ class TokenizedTexts:
         starts: Where each text starts in `ids`; one more entry closes the last text.
         first: For each word of each text, the position of its first piece; -1 where cut.
         word_starts: Where each text's words start in `first`.
+        second: Of pairs in one sequence, how many tokens of each stand before its second text.
     """
 
     ids: np.ndarray
     starts: np.ndarray
     first: np.ndarray | None = None
     word_starts: np.ndarray | None = None
+    second: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -146,6 +148,28 @@ class TextTokenizer:
             word_starts=None if words is None else np.concatenate([[0], np.cumsum(counts)]),
         )
 
+    def pairs(self, first: Sequence[str], second: Sequence[str]) -> TokenizedTexts:
+        """Tokenises pairs, each as one sequence; of one too long the longer text is cut first."""
+        before, between, after = _special_tokens_of_pairs(self.tokenizer)
+        budget = self.max_length - len(before) - len(between) - len(after)
+        if budget < 2:
+            raise ValueError(
+                f"encoder.max_length must leave room for two tokens, got {self.max_length}"
+            )
+        cut, ids, seconds = TRUNCATIONS[self.truncation], [], []
+        pieces = (self._pieces(texts, offsets=False) for texts in (first, second))
+        for (one, _), (other, _) in zip(*pieces, strict=True):
+            room = max(budget - len(other), budget - budget // 2)
+            one = one[cut(len(one), room)]
+            other = other[cut(len(other), budget - len(one))]
+            seconds.append(len(before) + len(one) + len(between))
+            ids.append(np.concatenate([before, one, between, other, after]))
+        return TokenizedTexts(
+            ids=np.concatenate(ids).astype(np.int32),
+            starts=np.concatenate([[0], np.cumsum([len(each) for each in ids])]),
+            second=np.array(seconds, dtype=np.int32),
+        )
+
     def _pieces(
         self, texts: Sequence[str], *, offsets: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -180,6 +204,17 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.
     return ids[: inner[0]], ids[inner[-1] + 1 :]
 
 
+def _special_tokens_of_pairs(
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The special tokens that stand before, between and after two texts."""
+    probe = tokenizer("a", "a", return_special_tokens_mask=True)
+    ids, special = np.asarray(probe["input_ids"]), np.asarray(probe["special_tokens_mask"])
+    inner = np.flatnonzero(special == 0)
+    gap = int(np.flatnonzero(np.diff(inner) > 1)[0])
+    return ids[: inner[0]], ids[inner[gap] + 1 : inner[gap + 1]], ids[inner[-1] + 1 :]
+
+
 def _first_pieces(words: WordSpans, spans: np.ndarray) -> np.ndarray:
     """Index of each word's first piece; the last index + 1 where the tokenizer left none."""
     bounds = np.asarray(words, dtype=np.int64).reshape(-1, 2)
@@ -190,7 +225,12 @@ def _first_pieces(words: WordSpans, spans: np.ndarray) -> np.ndarray:
 
 
 def tokenize_cached(
-    examples: Examples, tokenizer: TextTokenizer, *, fingerprint: str, cache_dir: Path | None
+    examples: Examples,
+    tokenizer: TextTokenizer,
+    *,
+    fingerprint: str,
+    cache_dir: Path | None,
+    cross: bool = False,
 ) -> tuple[TokenizedTexts, ...]:
     """One `TokenizedTexts` per text column, from the cache where it holds them.
 
@@ -199,14 +239,18 @@ def tokenize_cached(
         tokenizer: The run's tokenizer.
         fingerprint: Identifies the examples' content.
         cache_dir: Where arrays are kept; None keeps nothing.
+        cross: The two texts of a pair become one sequence.
     """
     key = hashlib.sha256(f"{fingerprint} {tokenizer.fingerprint()}".encode()).hexdigest()[:32]
-    return tuple(
-        _load_or_make(
-            partial(tokenizer, column, examples.words),
-            None if cache_dir is None else cache_dir / f"{key}-{index}.safetensors",
-        )
+    makers = {
+        str(index): partial(tokenizer, column, examples.words)
         for index, column in enumerate(examples.texts)
+    }
+    if cross:
+        makers = {"cross": partial(tokenizer.pairs, *examples.texts)}
+    return tuple(
+        _load_or_make(make, None if cache_dir is None else cache_dir / f"{key}-{name}.safetensors")
+        for name, make in makers.items()
     )
 
 

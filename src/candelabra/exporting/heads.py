@@ -13,6 +13,7 @@ from torch import Tensor
 
 from candelabra.exporting.formats import ONNX, TRANSFORMERS, refusal
 from candelabra.model.crf import CrfHead
+from candelabra.model.embedding import EmbeddingHead
 from candelabra.model.heads import ClassificationHead, Head, MlpHead, Pooling
 from candelabra.model.multilabel import MultiLabelHead
 from candelabra.model.regression import RegressionHead
@@ -57,6 +58,7 @@ HEADS: dict[type[Head], Carried] = {
     TaggingHead: Carried("tagging", (TRANSFORMERS, ONNX), of_tokens),
     TaggingMlpHead: Carried("tagging", (ONNX,), of_tokens),
     CrfHead: Carried("tagging", (ONNX,), of_tokens),
+    EmbeddingHead: Carried("embedding", (ONNX,), None),
 }
 """By the exact class: a subclass may compute something else."""
 
@@ -68,6 +70,8 @@ def carried(form: str, task: str, head: Head) -> Carried:
         ConfigError: It does not.
     """
     found = HEADS.get(type(head))
+    if found is not None and found.logits is not None and not head.alone:
+        found = None  # it reads two texts in one sequence
     if found is None or form not in found.formats:
         what = f"tasks.{task}.head, a {type(head).__name__}"
         raise refusal(form, what, () if found is None else found.formats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -50,6 +50,11 @@ class Encoder(nn.Module):
         """Width of a token embedding."""
         return int(self.backbone.config.hidden_size)
 
+    @cached_property
+    def tells_texts_apart(self) -> bool:
+        """Whether it has an embedding for the second text of a pair."""
+        return getattr(self.backbone.config, "type_vocab_size", 0) > 1
+
     @property
     def adapts_per_task(self) -> bool:
         """Whether each task has an adapter of its own."""
@@ -93,7 +98,9 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tokens, *, every_layer: bool = False) -> Encoded:
         """One pass: ids_BL, mask_BL -> hidden_BLD and, on demand, every layer's."""
         self._choose_attention(tokens.ids_BL.device.type)
-        asked = {"output_hidden_states": True} if every_layer else {}
+        asked: dict[str, Any] = {"output_hidden_states": True} if every_layer else {}
+        if tokens.types_BL is not None and self.tells_texts_apart:
+            asked["token_type_ids"] = tokens.types_BL
         output = self.backbone(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL, **asked)
         last_BLD = output.last_hidden_state
         # The last one again: some backbones give it without its final norm.

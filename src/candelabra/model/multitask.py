@@ -121,6 +121,12 @@ class MultiTaskModel(nn.Module):
             text = self.mixes[task](text)
         return self.pooling_of(task)(text.hidden_BLD, text.mask_BL)
 
+    def answer_alone(self, task: str, tokens: Tokens) -> Tensor:
+        """Inference: the logits of one task, by a pass of its own."""
+        if self.encoder.adapts_per_task:
+            choose(self.encoder, task)
+        return self.answer(task, (self.encoder(tokens, every_layer=task in self.mixes),), None)
+
     def check_reader(self, task: str | None) -> None:
         """Raises ValueError where there is no such task, or none although adapters differ."""
         tasks = ", ".join(self.heads)
@@ -191,7 +197,8 @@ def assemble(
         encoder: The shared encoder.
         pooling: The node of the run's pooling.
         tasks: For each task a node with `head` and, where it pools in another way, `pooling`;
-            with `layer_mix: true` it reads a mix of all layers.
+            with `layer_mix: true` it reads a mix of all layers, with `cross: true` pairs of texts
+            in one sequence.
         labels: The label names of each task.
         make: Node -> what it names, with its settings bound.
         freezer: Owner of `requires_grad`.
@@ -208,6 +215,8 @@ def assemble(
         made = make(tasks[name]["head"])
         with naming(f"tasks.{name}.head"):
             found: Head = made(width=encoder.width, labels=labels[name])
+        if tasks[name].get("cross"):
+            found.alone = False  # it reads two texts in one sequence
         return found
 
     return MultiTaskModel(
