@@ -7,6 +7,7 @@ import pytest
 from candelabra.bundle import Bundle
 from candelabra.exporting.card import card, source, table
 from candelabra.exporting.formats import Written
+from candelabra.model.embedding import EmbeddingHead
 from candelabra.model.heads import ClassificationHead
 from exports import MOODS, WIDTH, bundle_of
 
@@ -22,7 +23,15 @@ from exports import MOODS, WIDTH, bundle_of
                 "files": {"train": "imdb/train.parquet"},
                 "hub": {"path": "stanfordnlp/imdb", "revision": "main"},
             },
-            "stanfordnlp/imdb (main)",
+            "imdb/train.parquet",
+        ),
+        (
+            {"_target_": "x.FilesOrHub", "data_dir": None, "hub": {"path": "stanfordnlp/imdb"}},
+            "stanfordnlp/imdb",
+        ),
+        (
+            {"files": {"train": ["a/train.parquet", "b/train.parquet"]}},
+            "a/train.parquet, b/train.parquet",
         ),
         (
             {
@@ -76,3 +85,13 @@ def test_validation_is_no_test() -> None:
 
 def test_cells_cannot_break_a_table() -> None:
     assert table(["a"], [["x | y\nz"]]) == "| a |\n| --- |\n| x   y z |"
+
+
+def test_what_only_judged_it_is_not_what_it_learnt() -> None:
+    bundle = bundle_of({"near": EmbeddingHead(WIDTH), "mood": ClassificationHead(WIDTH, MOODS)})
+    bundle.config["tasks"]["near"]["train"] = False
+    written = Written("lib", "sentence-similarity", "code", [])
+    kinds = {"near": "embedding", "mood": "classification"}
+    text = card(bundle, written, name="films", model="me/films", kinds=kinds)
+    assert "on: mood.\n" in text
+    assert "| near | embedding, judged alone | - |" in text

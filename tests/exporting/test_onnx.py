@@ -15,15 +15,17 @@ from candelabra.data.examples import Examples
 from candelabra.errors import ConfigError
 from candelabra.exporting.card import card
 from candelabra.exporting.formats import Written
-from candelabra.exporting.heads import HEADS, Carried
+from candelabra.exporting.heads import HEADS
 from candelabra.exporting.onnx import FILE, INT8, Graph, largest_difference, write
 from candelabra.exporting.quantized import measure, quantize, tokenized
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.regression import RegressionMetrics
 from candelabra.metrics.spans import SpanMetrics
 from candelabra.model.crf import CrfHead
+from candelabra.model.embedding import EmbeddingHead
 from candelabra.model.heads import ClassificationHead, Head, MlpHead
 from candelabra.model.multilabel import MultiLabelHead
+from candelabra.model.pairs import PairHead
 from candelabra.model.regression import RegressionHead
 from candelabra.model.tagging import TaggingHead, TaggingMlpHead
 from candelabra.trusted import conf_dir
@@ -239,10 +241,19 @@ def test_an_unknown_head_is_refused_by_its_class(tmp_path: Path) -> None:
         write(bundle_of({"it": Other(WIDTH, TAGS)}), tmp_path, None)
 
 
-def test_a_head_without_logits_adds_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(HEADS, MlpHead, Carried("embedding", ("onnx",), None))
-    heads: dict[str, Head] = {"it": MlpHead(WIDTH, MOODS), "mood": ClassificationHead(WIDTH, MOODS)}
+def test_an_embedding_head_adds_no_output() -> None:
+    heads: dict[str, Head] = {"it": EmbeddingHead(WIDTH), "mood": ClassificationHead(WIDTH, MOODS)}
     assert Graph(bundle_of(heads), None).outputs == ["embedding", "mood"]
+
+
+def test_heads_over_pairs_are_refused(tmp_path: Path) -> None:
+    crossed = ClassificationHead(WIDTH, MOODS)
+    crossed.alone = False
+    for head in (PairHead(WIDTH, MOODS), crossed):
+        with pytest.raises(
+            ConfigError, match=r"format=onnx cannot hold tasks\.it\.head, a \w+Head"
+        ):
+            write(bundle_of({"it": head}), tmp_path, None)
 
 
 def test_config_says_what_the_outputs_mean(graph: tuple[Path, Written]) -> None:

@@ -17,7 +17,7 @@ UNKNOWN = (
     "known.",
     "No licence is stated: those of the pretrained encoder and of the data apply.",
 )
-PIPELINES = {"tagging": "token-classification"}
+PIPELINES = {"tagging": "token-classification", "embedding": "sentence-similarity"}
 
 
 def card(
@@ -40,8 +40,7 @@ def card(
         "Settings": _settings(bundle),
         "Limits": "\n".join(f"- {line}" for line in (*written.limits, *UNKNOWN)),
     }
-    tasks = ", ".join(bundle.labels)
-    text = f"# {name}\n\nTrained by candelabra {__version__} on: {tasks}.\n"
+    text = f"# {name}\n\nTrained by candelabra {__version__} on: {', '.join(_learnt(bundle))}.\n"
     for title, body in sections.items():
         text += f"\n## {title}\n\n{body}\n"
     return f"---\n{_metadata(bundle, written, name, kinds).to_yaml()}\n---\n\n{text}"
@@ -86,9 +85,15 @@ def _metadata(
 def _tasks(bundle: Bundle, kinds: Mapping[str, str]) -> str:
     rows = []
     for task, node in bundle.config["tasks"].items():
-        labels = ", ".join(bundle.labels[task]) or "a number"
-        rows.append([task, kinds[task], labels, source(node.get("source", {}))])
+        labels = ", ".join(bundle.labels[task]) or "-"
+        kind = kinds[task] if task in _learnt(bundle) else f"{kinds[task]}, judged alone"
+        rows.append([task, kind, labels, source(node.get("source", {}))])
     return table(["task", "kind", "labels", "data"], rows)
+
+
+def _learnt(bundle: Bundle) -> list[str]:
+    """The tasks that the model was trained on; others only judged it."""
+    return [task for task, node in bundle.config["tasks"].items() if node.get("train", True)]
 
 
 def _scores(bundle: Bundle) -> str:
@@ -131,17 +136,16 @@ def source(node: Mapping[str, Any]) -> str:
         revision = {**node, **node.get("hub", {})}.get("revision")
         return f"{hub} ({revision})" if revision else hub
     files = {**node, **(node.get("files") or {})}
-    names = [
-        PurePath(str(files[split])).name
-        for split in ("train", "validation", "test")
-        if files.get(split)
-    ]
+    given = [files[split] for split in ("train", "validation", "test") if files.get(split)]
+    paths = [path for each in given for path in ([each] if isinstance(each, str) else each)]
+    # A relative path is the data set's own; an absolute one tells of the machine.
+    names = [path.name if path.is_absolute() else str(path) for path in map(PurePath, paths)]
     return ", ".join(names) or _name(node) or "not stated"
 
 
 def _hub(node: Mapping[str, Any]) -> str | None:
-    """The id of a data set on the Hub."""
-    if "Hub" not in _name(node):
+    """The id of a data set on the Hub; None where files were read."""
+    if node.get("data_dir") or node.get("folder"):
         return None
     found = (node.get("hub") or node).get("path")
     return str(found) if found else None

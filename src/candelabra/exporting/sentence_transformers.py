@@ -80,9 +80,16 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
         "sentence-transformers",
         "sentence-similarity",
         USAGE,
-        [f"The heads of the tasks ({', '.join(bundle.labels)}) are left out.", STRIPS],
+        [*_left_out(bundle), STRIPS],
         tags=["feature-extraction"],
     )
+
+
+def _left_out(bundle: Bundle) -> list[str]:
+    """What is said of heads that have learnt something; an embedding head has nothing to lose."""
+    heads = {task: list(bundle.model.head(task).parameters()) for task in bundle.labels}
+    learnt = [task for task, parameters in heads.items() if parameters]
+    return [f"The heads of the tasks ({', '.join(learnt)}) are left out."] if learnt else []
 
 
 def _mode(pooling: nn.Module) -> str:
