@@ -1,0 +1,147 @@
+"""Speed of embedding against `SentenceTransformer.encode`, in turns in one run.
+
+    python benchmarks/embed_speed.py --data FOLDER --turns 3 --output embed.json
+
+IMDb test reviews drawn by a seed, and the sentences of the STS-B test pairs. The same for both:
+weights, mean pooling, unit length, float32, sdpa attention, tokens and texts in a pass, device. The
+time is that of one call, texts in, numpy array out; the models are loaded before. Vectors must be
+equal to 1e-5, or the script fails. candelabra embeds equal texts once: `--distinct` leaves
+repeated texts out for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from hf_trainer import machine
+from peers import model_folder, sentence_transformer, versions
+
+from candelabra.embedding.embedder import Embedder
+from candelabra.model.backbones import Pretrained
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.pooling import FunctionPooling, mean
+
+COLUMNS = {"imdb": ("text",), "stsb": ("sentence1", "sentence2")}
+TOLERANCE = 1e-5
+OURS, PEER = "candelabra", "sentence-transformers"
+
+Embed = Callable[[list[str]], np.ndarray]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", required=True, type=Path, help="folder that holds imdb/ and stsb/")
+    add("--texts", choices=COLUMNS, action="append", help="default: both")
+    add("--limit", type=int, default=5000, help="most texts of each set")
+    add("--distinct", action="store_true", help="without repeated texts")
+    add("--batch-size", type=int, default=32, help="texts in a pass")
+    add("--max-length", type=int, default=256)
+    add("--turns", type=int, default=3)
+    add("--seed", type=int, default=0, help="of the draw")
+    add("--model", default="minilm", help="minilm (bundled), tiny (random), or a folder")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--output", type=Path, help="JSON file; without it, printed only")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        sides = load_sides(model_folder(options.model, Path(scratch) / "model"), options)
+        results = {}
+        for name in options.texts or COLUMNS:
+            results[name] = compare(name, draw(name, options), sides, options.turns)
+    if options.output:
+        about = {"settings": settings, "machine": machine(), "versions": versions()}
+        options.output.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
+
+
+def draw(name: str, options: argparse.Namespace) -> list[str]:
+    """Test texts of a set: all of them, or as many as wanted, by the seed."""
+    table = pq.read_table(options.data / name / "test.parquet", columns=list(COLUMNS[name]))
+    texts = [text for column in COLUMNS[name] for text in table[column].to_pylist()]
+    if options.distinct:
+        texts = list(dict.fromkeys(texts))
+    limit = min(options.limit, len(texts))
+    return random.Random(options.seed).sample(texts, limit)
+
+
+def load_sides(folder: str, options: argparse.Namespace) -> dict[str, Embed]:
+    """Both sides on the device, warm."""
+    backbone = Pretrained(name=folder, max_length=options.max_length, attention="sdpa", local=True)
+    model = MultiTaskModel(backbone.load(), {}, pooling=FunctionPooling(mean))
+    embedder = Embedder(model.to(options.device).eval(), backbone.tokenizer())
+    peer = sentence_transformer(
+        folder, max_length=options.max_length, attention="sdpa", device=options.device
+    ).float()
+
+    def ours(texts: list[str]) -> np.ndarray:
+        return embedder.embed(texts, batch_size=options.batch_size)
+
+    def theirs(texts: list[str]) -> np.ndarray:
+        return peer.encode(
+            texts,
+            batch_size=options.batch_size,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+
+    for embed in (ours, theirs):
+        embed(["the first pass is slow"] * options.batch_size)
+    return {OURS: ours, PEER: theirs}
+
+
+def compare(name: str, texts: list[str], sides: dict[str, Embed], turns: int) -> dict[str, Any]:
+    """Seconds of each turn; a ratio below 1 means that candelabra is faster."""
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    furthest = 0.0
+    for turn in range(turns):
+        vectors = {}
+        # The second to run finds a warmer machine: take turns at that too.
+        for side in sides if turn % 2 == 0 else reversed(sides):
+            begin = time.perf_counter()
+            vectors[side] = sides[side](texts)
+            seconds[side].append(time.perf_counter() - begin)
+            print(f"{name}, turn {turn}, {side}: {seconds[side][-1]:.2f} s", flush=True)
+        furthest = max(furthest, float(np.abs(vectors[OURS] - vectors[PEER]).max()))
+        if not furthest <= TOLERANCE:
+            raise SystemExit(f"{name}: vectors must be equal to {TOLERANCE}, differ by {furthest}")
+    ratios = [a / b for a, b in zip(seconds[OURS], seconds[PEER], strict=True)]
+    result = {
+        "texts": len(texts),
+        "distinct": len(set(texts)),
+        "seconds": seconds,
+        "furthest": furthest,
+        "ratios": ratios,
+        "ratio_of_fastest": min(seconds[OURS]) / min(seconds[PEER]),
+        "ratio": statistics.median(ratios),
+    }
+    print_result(name, result)
+    return result
+
+
+def print_result(name: str, result: dict[str, Any]) -> None:
+    medians = {side: statistics.median(times) for side, times in result["seconds"].items()}
+    rates = ", ".join(f"{side} {result['texts'] / s:.0f} texts/s" for side, s in medians.items())
+    print(
+        f"{name}, {result['texts']} texts ({result['distinct']} distinct): {rates}, ratio "
+        f"{result['ratio']:.2f} (turns: {', '.join(f'{ratio:.2f}' for ratio in result['ratios'])}; "
+        f"fastest {result['ratio_of_fastest']:.2f}), vectors equal to {result['furthest']:.0e}"
+    )
+
+
+if __name__ == "__main__":
+    main()
