@@ -8,8 +8,9 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 FAST = {"quickstart.ipynb", "similarity_and_pooling.ipynb"}
-PICTURES = {"similarity_and_pooling.ipynb": 3, "search.ipynb": 2}
+PICTURES = {"similarity_and_pooling.ipynb": 3, "search.ipynb": 2, "contrastive_losses.ipynb": 1}
 SAID = {
+    "contrastive_losses.ipynb": ["test: difference to minilm", "average_precision"],
     "quickstart.ipynb": ["'label': 'POSITIVE'", "thriller"],
     "search.ipynb": ["400 reviews, vectors of 384 numbers", "the same hits: True"],
     "similarity_and_pooling.ipynb": ["'mean': 0.65"],
