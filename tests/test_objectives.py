@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from candelabra.data.loading import TaskData
 from candelabra.errors import ConfigError
@@ -13,7 +14,7 @@ from candelabra.model.embedding import EmbeddingHead
 from candelabra.model.heads import Head
 from candelabra.model.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import FunctionPooling, mean
+from candelabra.model.pooling import AttentionPooling, FunctionPooling, mean
 from candelabra.objective.losses import class_balanced
 from candelabra.objectives import fitting_objectives, objectives
 from toys import tagged, tiny
@@ -54,9 +55,12 @@ def test_a_loss_that_takes_none_gets_none() -> None:
     assert loss.item() == pytest.approx(math.log(3))
 
 
-def fitted(head: Head, *, accumulate: int = 1, **task: Any) -> None:
+def fitted(
+    head: Head, *, accumulate: int = 1, pooling: nn.Module | None = None, **task: Any
+) -> None:
     """Raises where a task `movie` of this head cannot be trained."""
-    built = MultiTaskModel(tiny(), {"movie": head}, pooling=FunctionPooling(mean))
+    own = {} if pooling is None else {"movie": pooling}
+    built = MultiTaskModel(tiny(), {"movie": head}, pooling=FunctionPooling(mean), poolings=own)
     data = {"movie": TaskData({"train": tagged([(["a"], [0])])}, LABELS["movie"], {}, {})}
     node = {**TASK, "columns": WORDS, "main_metric": "f1", **task}
     cfg = {"tasks": {"movie": node}, "trainer": {"accumulate_grad_batches": accumulate}}
@@ -98,6 +102,16 @@ def test_a_step_whose_examples_are_compared_is_not_cut() -> None:
 
 
 def test_what_never_learns_has_nothing_to_learn() -> None:
-    fitted(EmbeddingHead(16), columns=PAIRS, loss=loss("ranking"), train=False)
-    with pytest.raises(ConfigError, match=r"movie\.train=false: its head, a CrfHead, has param"):
+    judge = {"columns": PAIRS, "loss": loss("ranking"), "train": False}
+    fitted(EmbeddingHead(16), **judge)
+    fitted(EmbeddingHead(16), **judge, accumulate=2)
+    with pytest.raises(ConfigError, match=r"movie\.train=false: its head, or its own pooling"):
         fitted(CrfHead(16, LABELS["movie"]), train=False)
+    with pytest.raises(ConfigError, match=r"movie\.train=false: its head, or its own pooling"):
+        fitted(EmbeddingHead(16), pooling=AttentionPooling(16), **judge)
+
+
+def test_texts_in_one_sequence_have_no_embeddings_to_compare() -> None:
+    columns = {"sentence1": "a", "sentence2": "b", "label": "l"}
+    with pytest.raises(ConfigError, match=r"movie\.cross: a EmbeddingHead compares texts that"):
+        fitted(EmbeddingHead(16), columns=columns, loss=loss("batch_hard"), cross=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError
+from candelabra.hardware import half
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Examples
 
@@ -33,7 +33,7 @@ def answers(
     if not any(model.head(task).alone for task in model.heads):
         raise ConfigError(
             f"none of the tasks ({', '.join(model.heads)}) says anything of a single text: "
-            "embed, similarity and search use what they have learnt"
+            "embed, similarity and search use embeddings, search rerank= a cross-encoder"
         )
     found: list[dict[str, Any]] = [{"text": text} for text in texts]
     if not texts:
@@ -57,8 +57,7 @@ def _described(
 ) -> Mapping[str, list[Any]]:
     device = next(model.parameters()).device
     batch = split.batch(rows).to(device)
-    half = torch.autocast(device.type, torch.bfloat16) if "bf16" in precision else nullcontext()
-    with half:
+    with half(precision, device.type):
         logits = model.serve(batch.texts[0], batch.first_BW)
     examples = split.examples.take(rows)
     return {

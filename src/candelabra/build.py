@@ -96,11 +96,7 @@ def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
         batch_size=cfg["batch_size"],
         seed=cfg["seed"],
         num_epochs=cfg["trainer"]["max_epochs"],
-        max_tokens={
-            name: task["max_tokens"]
-            for name, task in cfg["tasks"].items()
-            if name in splits and task.get("max_tokens") is not None
-        },
+        max_tokens=_max_tokens(cfg, splits),
         arrange=_arrangements(cfg["tasks"], splits),
     )
     limit, steps = cfg["trainer"]["limit_train_batches"], balancing["steps_per_epoch"]
@@ -111,6 +107,22 @@ def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
     made = make(steps_per_epoch=steps)
     _check_validations(cfg["trainer"], made.steps_per_epoch)
     return made
+
+
+def _max_tokens(cfg: Node, splits: TokenizedTasks) -> dict[str, int]:
+    """The budget of one text of each example, of which pairs have two and triplets three."""
+    found = {}
+    for name, encoded in splits.items():
+        budget, num_texts = cfg["tasks"][name].get("max_tokens"), len(encoded["train"].texts)
+        if budget is None:
+            continue
+        found[name] = budget // num_texts
+        if found[name] < cfg["encoder"]["max_length"]:
+            raise ConfigError(
+                f"tasks.{name}.max_tokens must hold an example of {num_texts} texts of "
+                f"encoder.max_length={cfg['encoder']['max_length']} tokens each, got {budget}"
+            )
+    return found
 
 
 def _arrangements(
@@ -213,6 +225,12 @@ def module(
             total_steps=total_steps,
         )
     weight = cfg["distill_frozen"]
+    for name in data:
+        if weight and built.head(name).part_size is not None:
+            raise ConfigError(
+                f"tasks.{name}.head.part_size encodes a step in parts, and distill_frozen needs it "
+                "whole: take head=embedding, or distill_frozen=0"
+            )
     return MultiTaskModule(
         built,
         judged,

@@ -113,6 +113,8 @@ def compared(
     first, *others = metrics
     told: dict[str, dict[str, Told]] = {}
     for task, key in main.items():
+        if not all((folder / f"{task}.jsonl").is_file() for folder in predictions.values()):
+            continue  # a probe, or texts that stand alone: nothing is said of single rows
         baseline = _rows(predictions[first] / f"{task}.jsonl")
         one = _counted(key, baseline, metrics[first])
         for model in others:

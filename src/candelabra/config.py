@@ -91,19 +91,25 @@ class PredictConfig:
 
 
 @dataclass
-class EmbedConfig:
-    """What the commands over vectors take beside a bundle or an encoder."""
+class ModelConfig:
+    """What embeds texts, beside a bundle."""
 
     encoder: Any = None
     pooling: Any = None
-    normalize: bool | None = None
     truncate_dim: int | None = None
     column: str = "text"
     batch_size: int = 64
-    processes: int = 1
     accelerator: str = "auto"
     precision: str = "32-true"
     allow: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EmbedConfig(ModelConfig):
+    """What the commands over many vectors take."""
+
+    normalize: bool | None = None
+    processes: int = 1
 
 
 @dataclass
@@ -160,7 +166,7 @@ SCHEMAS: dict[str, type] = {
     "compare": CompareConfig,
     "predict": PredictConfig,
     "embed": EmbedConfig,
-    "similarity": EmbedConfig,
+    "similarity": ModelConfig,
     "search": SearchConfig,
     "mine": MineConfig,
     "export": ExportConfig,

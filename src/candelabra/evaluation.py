@@ -18,9 +18,9 @@ from candelabra.data.examples import to_examples
 from candelabra.data.loading import TaskData
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.shapes import TEXT_WITH_LABEL, shape_of
-from candelabra.embedding.mteb_tasks import mteb_scores
+from candelabra.embedding.mteb_tasks import checked_tasks, mteb_scores
 from candelabra.embedding.probe import few_shot_accuracy_of_texts
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, naming
 from candelabra.model.heads import Head
 from candelabra.model.multitask import assemble, start_from_pooler
 from candelabra.objectives import objectives
@@ -81,7 +81,7 @@ def untrained(cfg: DictConfig, tasks: dict[str, Any], data: dict[str, TaskData])
         backbone.load(), pooling=cfg.pooling, tasks=kept, labels=labels, make=instantiate
     )
     start_from_pooler(model)
-    config = {"pooling": cfg.pooling, "normalize": cfg.normalize is not False, "tasks": kept}
+    config = {"pooling": cfg.pooling, "normalize": cfg.get("normalize") is not False, "tasks": kept}
     return Subject(Bundle(model.eval(), tokenizer, config, labels, {}), tasks, data, headed)
 
 
@@ -127,7 +127,12 @@ def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
         trained = name in subject.headed and list(bundle.model.head(name).parameters())
         if trained or shape_of(subject.tasks[name]["columns"]) != TEXT_WITH_LABEL:
             continue
-        train, test = _whole_train(subject.tasks[name], data.labels), data.splits[cfg.split]
+        if cfg.split == "train":
+            raise ConfigError(
+                f"tasks.{name}: a probe learns from train, and split=train would judge it by that"
+            )
+        test = data.splits[cfg.split]
+        train = _train_of(subject.tasks[name], data.labels, held_out=test, split=cfg.split)
         embedder = bundle.embedder(name if name in subject.headed else None)
         bundle.model.to(hardware.device_type(cfg.accelerator))
         embed = partial(embedder.embed, batch_size=cfg.eval_batch_size, precision=_precision(cfg))
@@ -137,11 +142,26 @@ def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
     return found
 
 
-def _whole_train(task: Mapping[str, Any], labels: list[str]) -> Examples:
-    """The train split as the source has it: no part is held out, and none drawn."""
-    table = instantiate(task["source"]).read("train")
-    examples, _ = to_examples(table, task["columns"], labels, task.get("on_bad_row", "error"))
-    return examples
+def _train_of(
+    task: Mapping[str, Any], labels: list[str], *, held_out: Examples, split: str
+) -> Examples:
+    """The train split as the source has it, without the rows that were carved to judge by."""
+    source = instantiate(task["source"])
+    examples, _ = to_examples(
+        source.read("train"), task["columns"], labels, task.get("on_bad_row", "error")
+    )
+    if split != "validation" or source.read("validation") is not None:
+        return examples
+    carved = set(held_out.rows)
+    return examples.take([i for i, row in enumerate(examples.rows) if row not in carved])
+
+
+def check_mteb(subject: Subject, cfg: DictConfig) -> None:
+    """Raises ConfigError or DataError for what MTEB would refuse after all else is done."""
+    if cfg.mteb:
+        checked_tasks(list(cfg.mteb), cfg.data_dir)
+        with naming("mteb"):
+            subject.bundle.embedder()
 
 
 def mteb(subject: Subject, cfg: DictConfig) -> dict[str, float]:

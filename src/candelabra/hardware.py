@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -31,6 +32,11 @@ def has_bf16(device: str) -> bool:
         found = torch.cpu.get_capabilities()
         return any(found.get(unit, False) for unit in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
+
+
+def half(precision: str, device: str) -> AbstractContextManager[Any]:
+    """Where `precision` says so, passes of the encoder in bfloat16."""
+    return torch.autocast(device, torch.bfloat16) if "bf16" in precision else nullcontext()
 
 
 def precision(asked: str, device: str) -> Any:

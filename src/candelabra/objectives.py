@@ -85,12 +85,18 @@ def fitting_objectives(
     found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
     for name, objective in found.items():
         head, shape = built.head(name), shape_of(tasks[name]["columns"])
+        learns = name in learning(tasks)
         if tasks[name].get("cross"):
             shape = CROSSED[shape]
-        if name not in learning(tasks) and list(head.parameters()):
+            if not head.num_texts:
+                raise ConfigError(
+                    f"tasks.{name}.cross: a {type(head).__name__} compares texts that were encoded "
+                    "apart; take a linear or regression head"
+                )
+        if not learns and any(list(part.parameters()) for part in built.parts_of(name)):
             raise ConfigError(
-                f"tasks.{name}.train=false: its head, a {type(head).__name__}, has parameters that "
-                "would never learn; head=embedding has none"
+                f"tasks.{name}.train=false: its head, or its own pooling, mix of layers or adapter "
+                "has parameters that would never learn; head=embedding has none"
             )
         if head.shapes and shape not in head.shapes:
             raise ConfigError(
@@ -105,7 +111,7 @@ def fitting_objectives(
                 f"tasks.{name}.loss: {error}; a {type(head).__name__} over {', '.join(shape)} "
                 f"takes loss@tasks.{name}.loss={', '.join(head.takes_of(shape))}"
             ) from error
-        if accumulate > 1 and rule_of(objective.loss).in_batch:
+        if learns and accumulate > 1 and rule_of(objective.loss).in_batch:
             raise ConfigError(
                 f"tasks.{name}.loss compares the examples of a step with each other, and "
                 f"trainer.accumulate_grad_batches={accumulate} would cut it into parts: take 1; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -76,6 +77,14 @@ def number(
     bounds = {"above": above, "at least": least, "at most": most}
     rule = " and ".join(f"{word} {end:g}" for word, end in bounds.items() if math.isfinite(end))
     raise ConfigError(f"{key} must be a number {rule}, got {value!r}")
+
+
+def not_the_input(given: Mapping[str, str], *, keys: Iterable[str] = ("input",)) -> None:
+    """Raises ConfigError where `output` is one of the files that are read."""
+    output = given.get("output")
+    for key in keys:
+        if output and key in given and Path(given[key]).resolve() == Path(output).resolve():
+            raise ConfigError(f"output={output} is {key}= too, and would replace it")
 
 
 def one_of(key: str, value: Any, options: Iterable[str]) -> None:

@@ -149,3 +149,15 @@ def test_the_untrained_encoder_stands_beside_a_trained_one(tmp_path: Path) -> No
     alone = json.loads((tmp_path / "alone/metrics.json").read_text())
     assert found["metrics"]["tiny"] == alone
     assert found["metrics"]["trained"]["test/sts/spearman"] != alone["test/sts/spearman"]
+
+
+def test_what_says_nothing_of_single_rows_has_no_interval(run: Run, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    words = ["tasks=banking77_grouping", f"data_dir={data}", "output=out", "resamples=50"]
+    (tmp_path / "mine/encoder").mkdir(parents=True)
+    (tmp_path / "mine/encoder/other.yaml").write_text("defaults: [tiny, _self_]\nseed: 5\n")
+    done = called("compare", "models=[tiny,other]", "--config-dir", "mine", *words)
+    assert done.status == 0, done.err
+    found = written(tmp_path)
+    assert set(found["metrics"]) == {"tiny", "other"}
+    assert found["intervals"] == {}

@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import spearmanr
 
+from candelabra import evaluation
 from candelabra.commands import embedders
+from candelabra.commands.evaluate import subject_of
 from candelabra.commands.verbatim import compose
 from command_line import Done, Run, called
-from stand_ins import write_data
+from stand_ins import ROWS, write_data
 
 
 def evaluated(run: Run, *arguments: str) -> Done:
@@ -174,3 +176,31 @@ def test_what_an_encoder_as_it_is_needs(words: list[str], said: str) -> None:
 
 def test_a_bundle_and_an_encoder_are_one_too_many(run: Run) -> None:
     assert "encoder=tiny: a bundle brings its own" in evaluated(run, "encoder=tiny").message
+
+
+def test_a_probe_does_not_learn_from_what_it_is_judged_by(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    words = ["encoder=tiny", "tasks=banking77", f"data_dir={data}"]
+    cfg = compose("evaluate", [*words, "split=validation"])
+    subject = subject_of(cfg, None)
+    judged, task = subject.data["intent"].splits["validation"], subject.tasks["intent"]
+    labels = subject.data["intent"].labels
+    for split, left in (("validation", ROWS - len(judged)), ("test", ROWS)):
+        train = evaluation._train_of(task, labels, held_out=judged, split=split)
+        assert len(train) == left
+    assert not set(judged.rows) & set(
+        evaluation._train_of(task, labels, held_out=judged, split="validation").rows
+    )
+    assert "a probe learns from train" in called("evaluate", *words, "split=train").message
+
+
+@pytest.mark.parametrize("word", ["precision=bogus", "accelerator=bogus", "pooling=cls"])
+def test_words_that_cannot_be_beside_a_bundle(word: str, run: Run) -> None:
+    assert evaluated(run, word).message.startswith(word.partition("=")[0])
+
+
+def test_a_runs_own_metrics_are_not_replaced(run: Run) -> None:
+    before = (run.folder / "metrics.json").read_bytes()
+    done = called("evaluate", f"bundle={run.bundle}", f"output={run.folder}")
+    assert done.message == f"output={run.folder}: is the folder of a run or a bundle; take another"
+    assert (run.folder / "metrics.json").read_bytes() == before

@@ -17,7 +17,11 @@ QUICK = "format=sentence_transformers"
 
 
 def exported(run: Run, *arguments: str) -> Done:
-    return called("export", f"bundle={run.bundle}", "output=out", *arguments)
+    """With the run's bundle and the output `out`, where no others are given."""
+    usual = {"bundle": str(run.bundle), "output": "out"}
+    given = {word.partition("=")[0] for word in arguments}
+    words = [f"{key}={value}" for key, value in usual.items() if key not in given]
+    return called("export", *words, *arguments)
 
 
 def card_of(folder: Path) -> tuple[dict[str, Any], str]:

@@ -139,10 +139,13 @@ REFUSED = {
     "other folder": (["index=other", "text=x"], "index=other: no index, it has no file index.json"),
     "folder in use": (["corpus=films.txt", "save_index=other"], "save_index=other: exists already"),
     "output is a folder": (
-        ["corpus=films.txt", "input=films.txt", "output=other"],
-        "output=other: is a folder",
+        ["corpus=films.txt", "input=films.txt", "output=other.jsonl"],
+        "output=other.jsonl: is a folder",
     ),
-    "standard input twice": (["corpus=-", "input=-", "output=y"], "cannot both be standard input"),
+    "standard input twice": (
+        ["corpus=-", "input=-", "output=y.jsonl"],
+        "cannot both be standard input",
+    ),
     "top_k": (
         ["corpus=films.txt", "text=x", "top_k=0"],
         "top_k must be a whole number of at least",
@@ -162,6 +165,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_wrong_input_is_one_message(case: str) -> None:
     Path("other").mkdir()
+    Path("other.jsonl").mkdir()
     Path("other/mine").write_text("mine")
     before = sorted(Path().rglob("*"))
     arguments, said = REFUSED[case]

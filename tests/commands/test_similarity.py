@@ -29,7 +29,7 @@ def test_two_encoders_side_by_side(run: Run, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     with target.open(newline="") as stream:
         header, *rows = csv.reader(stream)
-    assert header == ["text1", "text2", str(run.bundle), "random, mean"]
+    assert header == ["text1", "text2", str(run.bundle), "tiny, mean"]
     assert [(row[0], row[1]) for row in rows] == [
         (TEXTS[i], TEXTS[j]) for i, j in ((1, 0), (2, 0), (2, 1))
     ]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from candelabra.data.cells import without_case
 from candelabra.embedding.pairs import (
     check_target,
     cleaned,
-    key,
     neighbours,
     read_pairs,
     sentences,
@@ -76,9 +76,15 @@ texts = st.sampled_from(["a", "A", " a", "b", "B ", "c", "c  c", "C C"])
 def test_cleaned_pairs_are_distinct_and_counted(pairs: list[tuple[str, str]]) -> None:
     found = cleaned(pairs)
     assert len(found.pairs) + found.repeated + found.same == len(pairs)
-    keys = [(key(a), key(b)) for a, b in found.pairs]
-    assert keys == list(dict.fromkeys((key(a), key(b)) for a, b in pairs if key(a) != key(b)))
-    assert len({key(text) for pair in found.pairs for text in pair}) == len(
+    keys = [(without_case(a), without_case(b)) for a, b in found.pairs]
+    assert keys == list(
+        dict.fromkeys(
+            (without_case(a), without_case(b))
+            for a, b in pairs
+            if without_case(a) != without_case(b)
+        )
+    )
+    assert len({without_case(text) for pair in found.pairs for text in pair}) == len(
         {text for pair in found.pairs for text in pair}
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,9 +125,10 @@ def test_trained_reloaded_and_used_by_search(
         "precision=32-true",
     )
     assert done.status == 0, done.err
-    best = int(np.argmax(scores))
-    assert f'"score": {scores[best]:.4f}'[:-2] in done.out
-    assert done.out.index(TEXTS[best][:20]) < done.out.index(TEXTS[int(np.argmin(scores))][:20])
+    hits = json.loads(done.out)["hits"]
+    order = np.argsort(-np.array(scores))
+    assert [hit["row"] for hit in hits] == order.tolist()
+    assert [hit["score"] for hit in hits] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
 
 
 def test_crossing_needs_pairs() -> None:

@@ -9,11 +9,18 @@ from torch.nn import functional as F
 
 from candelabra.data.shapes import PAIR_WITH_SCORE, TEXT_WITH_LABEL
 from candelabra.model.embedding import EmbeddingHead
-from candelabra.model.heads import ClassificationHead
+from candelabra.model.heads import ClassificationHead, Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pairs import PairHead
-from candelabra.model.pooling import FunctionPooling, mean
-from candelabra.objective.contrastive import batch_hard, cosent, cosine, ranking
+from candelabra.model.pooling import AttentionPooling, FunctionPooling, mean
+from candelabra.model.tagging import TaggingHead
+from candelabra.objective.contrastive import (
+    batch_hard,
+    cosent,
+    cosine,
+    mega_batch_margin,
+    ranking,
+)
 from candelabra.records import Batch, Encoded, Examples, Tokens
 from toys import tiny
 
@@ -52,13 +59,10 @@ def test_logits_are_the_pooled_texts() -> None:
     assert not list(model.head("alike").parameters())
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_parts_change_neither_loss_nor_gradient(dropout: float) -> None:
+def test_parts_change_neither_loss_nor_gradient() -> None:
     batch, found = batch_of(2), []
     for size in (6, 4, 1):
-        model = model_of(EmbeddingHead(WIDTH, part_size=size), dropout=dropout)
-        if dropout and size < 6:
-            continue  # other masks are drawn, but the second pass draws those of the first
+        model = model_of(EmbeddingHead(WIDTH, part_size=size))
         loss = model.head("alike").loss(ranking, model.respond("alike", batch), batch)
         loss.backward()
         found.append([loss.detach(), *gradients(model)])
@@ -169,3 +173,23 @@ def test_a_pair_head_reads_both_and_their_difference() -> None:
     linear = head.classifier[1]
     right = torch.cat([u, v, (u - v).abs()], 1) @ linear.weight.T + linear.bias
     torch.testing.assert_close(logits, right)
+
+
+@pytest.mark.parametrize("loss", [ranking, mega_batch_margin, cosent])
+def test_autocast_does_not_round_the_embeddings(loss: Loss) -> None:
+    head, batch, logits = EmbeddingHead(WIDTH), batch_of(2), torch.randn(6, 2, WIDTH)
+    whole, half = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    head.loss(loss, whole, batch).backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head.loss(loss, half, batch)
+    found.backward()
+    torch.testing.assert_close(half.grad, whole.grad)
+
+
+def test_a_pooling_that_only_judges_read_is_idle() -> None:
+    pooling = AttentionPooling(WIDTH)
+    heads = {"near": EmbeddingHead(WIDTH), "who": TaggingHead(WIDTH, ["O", "B-X", "I-X"])}
+    model = MultiTaskModel(tiny(), heads, pooling=pooling)
+    assert model.idle == []
+    model.judged = frozenset({"near"})
+    assert model.idle == [pooling]

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from candelabra.commands.evaluate import SPLITS, evaluate
+from candelabra.commands.embedders import encoders
+from candelabra.commands.evaluate import SPLITS, checked_output, evaluate
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import CompareConfig, plain, register
 from candelabra.errors import BundleError, ConfigError, nearest
 from candelabra.rules import at_least, one_of, unknown
-from candelabra.trusted import checked_folder, conf_dir, read_json
+from candelabra.trusted import checked_folder, read_json
 
 if TYPE_CHECKING:
     from candelabra.comparison import Comparison
@@ -74,7 +75,9 @@ def main(overrides: list[str]) -> int:
     models = [opened(name, cfg, rest) for name in listed(given.get("models", ""))]
     tasks = common_tasks(models, list(cfg.tasks))
     if "output" in given:
-        comparison = compare(cfg, models, tasks, Path(given["output"]))
+        output = checked_output(given["output"])
+        assert output is not None
+        comparison = compare(cfg, models, tasks, output)
     else:
         with TemporaryDirectory() as folder:
             comparison = compare(cfg, models, tasks, Path(folder))
@@ -148,7 +151,7 @@ def opened(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
     Raises:
         BundleError: There is no such bundle, or its configuration is damaged.
     """
-    if (conf_dir() / "encoder" / f"{name}.yaml").is_file():
+    if name in encoders(rest):
         words = [word for word in rest if not word.startswith("encoder=")]
         own = compose("compare", [*words, f"encoder={name}"])
         return Model(name, plain(own)["tasks"], own, None)
@@ -177,7 +180,10 @@ def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:
     common = [name for name in every if all(name in model.tasks for model in models)]
     if not common:
         has = "; ".join(f"{model.name}: {', '.join(model.tasks)}" for model in models)
-        raise ConfigError(f"the models have no task in common ({has})")
+        raise ConfigError(
+            f"the models have no task in common ({has}); an encoder without training needs "
+            "tasks=PRESET"
+        )
     for name in every:
         if name not in common:
             lacking = next(model.name for model in models if name not in model.tasks)

@@ -15,7 +15,7 @@ from candelabra.commands.verbatim import compose, take
 from candelabra.config import EmbedConfig, register
 from candelabra.embedding.vectors import check_target, print_vectors, write_vectors
 from candelabra.errors import ConfigError
-from candelabra.rules import unknown
+from candelabra.rules import not_the_input, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,7 @@ def main(overrides: list[str]) -> int:
         raise ConfigError('embed needs either text="..." or input=FILE')
     if not given.get("text", "x").strip():
         raise ConfigError("text must not be empty")
+    not_the_input(given)
     target = Path(given["output"]) if "output" in given else None
     if target is not None:
         check_target(target)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from candelabra.commands.flags import split_config_dir
 from candelabra.errors import ConfigError, naming
 from candelabra.rules import at_least, one_of
-from candelabra.trusted import checked_folder
+from candelabra.trusted import checked_folder, conf_dir
 
 if TYPE_CHECKING:
     from candelabra.embedding.embedder import Embedder
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 KEYS = ("bundle", "task")
 """What is taken verbatim; `task` would else be a group of yamls."""
 PRECISIONS = ("32-true", "bf16-mixed", "auto")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -> None:
@@ -33,8 +35,9 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
         BundleError: There is no such bundle.
     """
     at_least("batch_size", cfg.batch_size, 1)
-    at_least("processes", cfg.processes, 1)
+    at_least("processes", cfg.get("processes", 1), 1)
     one_of("precision", cfg.precision, PRECISIONS)
+    one_of("accelerator", cfg.accelerator, ACCELERATORS)
     if cfg.truncate_dim is not None:
         at_least("truncate_dim", cfg.truncate_dim, 1)
     if "bundle" not in given:
@@ -42,10 +45,22 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
             raise ConfigError("task chooses a task of a bundle: it needs bundle=FOLDER")
         return
     checked_folder(Path(given["bundle"]))
+    refuse_beside_a_bundle(overrides)
+
+
+def refuse_beside_a_bundle(overrides: Sequence[str]) -> None:
+    """Raises ConfigError for a word that would change nothing of a bundle."""
     for word in overrides:
         for group in ("encoder", "pooling"):
             if word.startswith((f"{group}=", f"{group}.")):
                 raise ConfigError(f"{word}: a bundle brings its own {group}; leave out one of them")
+
+
+def encoders(overrides: Sequence[str]) -> list[str]:
+    """The options of the group encoder, those of `--config-dir` among them."""
+    _, own = split_config_dir(overrides)
+    folders = [folder / "encoder" for folder in (conf_dir(), own) if folder is not None]
+    return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
 
 def opened(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
@@ -60,7 +75,7 @@ def opened(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
 
     quiet()
     device = hardware.device_type(cfg.accelerator)
-    settings = {"normalize": cfg.normalize, "truncate_dim": cfg.truncate_dim}
+    settings = {"normalize": cfg.get("normalize"), "truncate_dim": cfg.truncate_dim}
     if "bundle" in given:
         bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
         with naming(f"bundle={given['bundle']}"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from candelabra.commands.embedders import ACCELERATORS, PRECISIONS, refuse_beside_a_bundle
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import EvaluateConfig, plain, register
 from candelabra.errors import ConfigError, DataError, MissingSplitError
@@ -59,7 +60,7 @@ def main(overrides: list[str]) -> int:
     unknown("the configuration", cfg, EvaluateConfig.__dataclass_fields__)
     check(cfg)
     check_model(cfg, given, rest)
-    output = Path(given["output"]) if "output" in given else None
+    output = checked_output(given.get("output"))
     metrics = evaluate(cfg, given.get("bundle"), output)
 
     from candelabra import report
@@ -73,21 +74,31 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
+def checked_output(name: str | None) -> Path | None:
+    """Raises ConfigError for the folder of a run or a bundle, whose own files would be replaced."""
+    if name is None:
+        return None
+    for own in ("run.json", "heads.safetensors"):
+        if (Path(name) / own).exists():
+            raise ConfigError(f"output={name}: is the folder of a run or a bundle; take another")
+    return Path(name)
+
+
 def check(cfg: DictConfig) -> None:
     """Raises ConfigError for a value that cannot be."""
     one_of("split", cfg.split, SPLITS)
+    one_of("precision", cfg.precision, PRECISIONS)
+    one_of("accelerator", cfg.accelerator, ACCELERATORS)
     at_least("eval_batch_size", cfg.eval_batch_size, 1)
 
 
 def check_model(cfg: DictConfig, given: Mapping[str, str], rest: Sequence[str]) -> None:
     """Raises ConfigError unless there is either a bundle, or an encoder with something to do."""
-    typed = [word for word in rest if word.startswith("encoder=")]
     if "bundle" in given:
         checked_folder(Path(given["bundle"]))
-        if typed:
-            raise ConfigError(f"{typed[0]}: a bundle brings its own; leave out one of them")
+        refuse_beside_a_bundle(rest)
         return
-    if not typed:
+    if not any(word.startswith("encoder=") for word in rest):
         raise ConfigError("evaluate needs bundle=FOLDER, or encoder=NAME with tasks=PRESET")
     if not cfg.tasks and not cfg.mteb:
         raise ConfigError("an encoder as it is needs tasks to be judged by: tasks=stsb, or mteb=[]")
@@ -113,12 +124,13 @@ def evaluate(
     Returns:
         `<split>/<task>/<metric>` and `<split>/score`; `mteb/<task>/<score>`.
     """
-    from candelabra.evaluation import mteb, probed, tested
+    from candelabra.evaluation import check_mteb, mteb, probed, tested
     from candelabra.files import write_json
     from candelabra.quiet import quiet
 
     quiet()
     subject = subject_of(cfg, bundle, only=only)
+    check_mteb(subject, cfg)
     found = tested(subject, cfg, output) | probed(subject, cfg)
     name = "val" if cfg.split == "validation" else cfg.split
     metrics = {f"{name}/{key}": value for key, value in found.items()}

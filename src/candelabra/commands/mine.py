@@ -15,7 +15,7 @@ from candelabra.config import MineConfig, register
 from candelabra.embedding import pairs as pair_files
 from candelabra.embedding.recipes import Recipe, recipe_of
 from candelabra.errors import ConfigError, DataError
-from candelabra.rules import at_least, unknown
+from candelabra.rules import at_least, not_the_input, unknown
 
 if TYPE_CHECKING:
     from candelabra.embedding.mining import Known, Triplets
@@ -88,6 +88,7 @@ def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
         raise ConfigError(f"columns must name anchor and positive, got {dict(cfg.columns)}")
     at_least("min_words", cfg.min_words, 1)
     at_least("seed", cfg.seed, 0)
+    not_the_input(given, keys=("input", "documents"))
     target = Path(given["output"])
     pair_files.check_target(target)
     return target

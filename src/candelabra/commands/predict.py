@@ -12,7 +12,7 @@ from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import PredictConfig, register
 from candelabra.errors import ConfigError, DataError
-from candelabra.rules import at_least, unknown
+from candelabra.rules import at_least, not_the_input, unknown
 from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def _check(given: dict[str, str]) -> None:
         raise ConfigError('predict needs either text="..." or input=FILE')
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
+    not_the_input(given)
     if not given.get("text", "x").strip():
         raise ConfigError("text must not be empty")
 

@@ -16,7 +16,7 @@ from candelabra.config import SearchConfig, register
 from candelabra.embedding import approximate
 from candelabra.embedding.index_folder import check_graph, check_new, read_about
 from candelabra.errors import ConfigError, DataError
-from candelabra.rules import at_least, one_of, unknown
+from candelabra.rules import at_least, not_the_input, one_of, unknown
 from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def main(overrides: list[str]) -> int:
         corpus,
         top_k=cfg.top_k,
         rerank=rerank,
-        rerank_top_k=max(cfg.rerank_top_k, cfg.top_k),
+        rerank_top_k=cfg.rerank_top_k,
+        batch_size=cfg.batch_size,
         precision=precision,
     )
     if "output" in given:
@@ -101,6 +102,9 @@ def _check_words(given: Mapping[str, str]) -> None:
         raise ConfigError('search needs text="...", input=FILE or save_index=FOLDER')
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
+    not_the_input(given, keys=("input", "corpus"))
+    if "output" in given and Path(given["output"]).suffix != ".jsonl":
+        raise ConfigError(f"output={given['output']}: must end in .jsonl")
     if given.get("corpus") == given.get("input") == "-":
         raise ConfigError("corpus=- and input=- cannot both be standard input")
     if not given.get("text", "x").strip():
@@ -120,6 +124,7 @@ def _check_values(cfg: DictConfig) -> None:
 def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> None:
     if "rerank" in given:
         checked_folder(Path(given["rerank"]), key="rerank")
+        at_least("rerank_top_k", cfg.rerank_top_k, cfg.top_k)
     elif cfg.rerank_task is not None:
         raise ConfigError("rerank_task names a task of rerank=BUNDLE, which is not given")
     if "save_index" in given:
@@ -177,6 +182,7 @@ def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
         load(given["rerank"], allow=list(cfg.allow), device=device),
         name=f"rerank={given['rerank']}",
         task=cfg.rerank_task,
+        batch_size=cfg.batch_size,
         precision=hardware.precision(cfg.precision, device),
     )
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from candelabra.commands import embedders
+from candelabra.commands.embedders import encoders
 from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import compose, take
-from candelabra.config import EmbedConfig, register
+from candelabra.config import ModelConfig, register
 from candelabra.errors import ConfigError
 from candelabra.rules import unknown
-from candelabra.trusted import conf_dir
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,8 @@ The numbers are cosines, from -1 to 1; 1 is the same direction.
 """
 
 PICTURES = (".png", ".pdf", ".svg")
+Model = tuple[DictConfig, Mapping[str, str], Sequence[str]]
+"""A configuration, the verbatim words, and the words that it was composed of."""
 MOST = 50
 """More texts than this no table and no picture shows."""
 
@@ -43,21 +45,27 @@ def main(overrides: list[str]) -> int:
     """Prints the lower triangle of the cosines, and draws it where a file is named."""
     register()
     typed = [word.removeprefix("text=") for word in overrides if word.startswith("text=")]
-    given, rest = take(overrides, (*embedders.KEYS, "text", "input", "output", "against"))
+    keys = (*embedders.KEYS, "text", "input", "output", "against")
+    given, rest = take(overrides, keys, several=("text",))
     cfg = compose("similarity", rest)
-    unknown("the configuration", cfg, EmbedConfig.__dataclass_fields__)
+    unknown("the configuration", cfg, ModelConfig.__dataclass_fields__)
     embedders.check(cfg, given, rest)
     target = _target(given.get("output"))
-    models = [(cfg, given), *_against(given.get("against"), rest)]
+    models = [(cfg, given, rest), *_against(given.get("against"), rest)]
     texts = _texts(typed, given.get("input"), cfg.column)
 
     from candelabra.embedding import heat_map
     from candelabra.report import show
 
-    found = {_name(*model): _cosines(texts, *model) for model in models}
-    if len(found) < len(models):
+    if len(texts) > heat_map.NUMBERED and target is None:
+        raise ConfigError(
+            f"a table shows up to {heat_map.NUMBERED} texts, found {len(texts)}: add output=FILE"
+        )
+    if len({_name(given, words) for _, given, words in models}) < len(models):
         raise ConfigError(f"against={given['against']}: that is the first encoder again")
-    show(*(heat_map.table(cosines, texts, title=name) for name, cosines in found.items()))
+    found = {_name(given, words): _cosines(texts, cfg, given) for cfg, given, words in models}
+    if len(texts) <= heat_map.NUMBERED:
+        show(*(heat_map.table(cosines, texts, title=name) for name, cosines in found.items()))
     if target is not None:
         heat_map.write(target, found, texts)
         print(f"written: {target}")
@@ -72,19 +80,20 @@ def _target(name: str | None) -> Path | None:
     return Path(name)
 
 
-def _against(name: str | None, rest: Sequence[str]) -> list[tuple[DictConfig, dict[str, str]]]:
+def _against(name: str | None, rest: Sequence[str]) -> list[Model]:
     """The second model: a bundle where there is such a folder, else an option of the group."""
     if name is None:
         return []
-    words = [word for word in rest if not word.startswith("encoder")]
-    options = sorted(file.stem for file in (conf_dir() / "encoder").glob("*.yaml"))
+    words = [word for word in rest if not word.startswith(("encoder", "task"))]
+    options = encoders(rest)
     if name in options:
-        return [(compose("similarity", [*words, f"encoder={name}"]), {})]
+        words.append(f"encoder={name}")
+        return [(compose("similarity", words), {}, words)]
     if not Path(name).is_dir():
         raise ConfigError(f"against={name}: no such folder, and no encoder ({', '.join(options)})")
     cfg, given = compose("similarity", words), {"bundle": name}
     embedders.check(cfg, given, [])
-    return [(cfg, given)]
+    return [(cfg, given, words)]
 
 
 def _texts(typed: list[str], file: str | None, column: str) -> list[str]:
@@ -98,16 +107,16 @@ def _texts(typed: list[str], file: str | None, column: str) -> list[str]:
     return texts
 
 
-def _name(cfg: DictConfig, given: dict[str, str]) -> str:
-    """How a table and a picture call a model."""
+def _name(given: Mapping[str, str], words: Sequence[str]) -> str:
+    """How a table and a picture call a model: by what was typed of it."""
     if "bundle" in given:
         return given["bundle"] + (f", task {given['task']}" if "task" in given else "")
-    pooling = cfg.pooling["_target_"].rpartition(".")[2]
-    encoder = str(cfg.encoder.get("name", "random")).removeprefix("package:")
-    return f"{encoder}, {pooling}"
+    typed = dict(word.split("=", 1) for word in words if word.startswith(("encoder", "pooling")))
+    option, pooling = typed.pop("encoder", "minilm"), typed.pop("pooling", "mean")
+    return ", ".join([option, pooling, *(f"{key}={value}" for key, value in typed.items())])
 
 
-def _cosines(texts: list[str], cfg: DictConfig, given: dict[str, str]) -> np.ndarray:
+def _cosines(texts: list[str], cfg: DictConfig, given: Mapping[str, str]) -> np.ndarray:
     from dataclasses import replace
 
     from candelabra import hardware

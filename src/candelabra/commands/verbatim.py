@@ -7,23 +7,36 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.commands.flags import split_config_dir
+from candelabra.errors import ConfigError
 from candelabra.hydra_messages import quoted
 from candelabra.trusted import conf_dir
 
 
-def take(overrides: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def take(
+    overrides: Sequence[str], keys: Sequence[str], *, several: Sequence[str] = ()
+) -> tuple[dict[str, str], list[str]]:
     """Splits off `key=value` of `keys`; their values never meet Hydra's grammar.
 
     The grammar rejects apostrophes, commas and colons, and turns 1995 into a number.
 
+    Args:
+        overrides: The words as typed.
+        keys: What is split off.
+        several: Keys that may stand more than once; the last value is given.
+
     Returns:
         The verbatim values, and the other overrides.
+
+    Raises:
+        ConfigError: A key stands twice.
     """
     given: dict[str, str] = {}
     rest = []
     for override in overrides:
         key, equals, value = override.partition("=")
         if equals and key in keys:
+            if key in given and key not in several:
+                raise ConfigError(f"{key}= stands twice: {given[key]!r} and {value!r}; give one")
             given[key] = value
         else:
             rest.append(override)

@@ -12,6 +12,7 @@ from itertools import chain, islice
 
 import numpy as np
 
+from candelabra.data.cells import without_case
 from candelabra.data.order import Draws
 from candelabra.records import Examples
 
@@ -37,7 +38,7 @@ def apart(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> Draw
     """
     number: dict[str, int] = {}
     texts = [
-        {number.setdefault(" ".join(text.split()).casefold(), len(number)) for text in row}
+        {number.setdefault(without_case(text), len(number)) for text in row}
         for row in zip(*examples.texts, strict=True)
     ]
     rows = draws.rows.tolist()

@@ -34,6 +34,11 @@ def checked_text(value: object, *, empty: str = "empty text") -> str:
     return value
 
 
+def without_case(text: str) -> str:
+    """What two texts share that differ in nothing but case and spaces."""
+    return " ".join(text.split()).casefold()
+
+
 def checked_number(value: object) -> float:
     """The number of a cell; csv holds nothing but text, so that numerals are read too.
 

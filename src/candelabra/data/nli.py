@@ -148,6 +148,8 @@ def _shuffled(rows: list[Found], random: Random) -> Iterator[Seen]:
     keys = [random.random() for _ in kept]
     # Each takes the hypothesis of the next one in a random circle: never its own.
     circle = sorted(range(len(kept)), key=keys.__getitem__)
+    if len(kept) == 1:
+        return  # there is no other
     following = dict(zip(circle, [*circle[1:], *circle[:1]], strict=True))
     for row, ((premise, hypothesis, _), place) in enumerate(kept):
         yield (premise, hypothesis, kept[following[row]][0][1]), place

@@ -6,7 +6,6 @@ Shapes: N texts, B of them in a pass, D width of an embedding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from candelabra.data.collate import pad_tokens
 from candelabra.data.tokens import TextTokenizer
+from candelabra.hardware import half
 from candelabra.model.multitask import MultiTaskModel
 
 CHUNK = 8192
@@ -84,9 +84,8 @@ class Embedder:
         tokenized = self.tokenizer(texts)
         device = next(self.model.parameters()).device
         order = np.argsort(-tokenized.lengths, kind="stable")
-        half = torch.autocast(device.type, torch.bfloat16) if "bf16" in precision else nullcontext()
         parts = []
-        with half:
+        with half(precision, device.type):
             for begin in range(0, len(order), batch_size):
                 rows = order[begin : begin + batch_size]
                 tokens = pad_tokens([tokenized.text(row) for row in rows], self.tokenizer.pad_id)

@@ -52,6 +52,7 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
         DataError: It cannot be written, or exists.
     """
     check_new(folder)
+    folder = folder.absolute()
     draft = folder.with_name(DRAFT.format(name=folder.name, process=os.getpid()))
     try:
         draft.mkdir(parents=True)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from candelabra.data.cells import checked_text
+from candelabra.data.cells import checked_text, without_case
 from candelabra.data.readers import read_table
 from candelabra.data.table import BadRowError, Table
 from candelabra.errors import ConfigError, DataError, nearest
@@ -27,11 +27,6 @@ BREAK = re.compile(r"<br\s*/?>|\n", re.IGNORECASE)
 END = re.compile(r"""[.!?\u2026]["'\u201d\u2019)\]]*(?=\s+["'\u201c\u2018(\[]*(?![a-z])\w)""")
 """The end of a sentence: its mark, and behind a space no small letter."""
 WORD = re.compile(r"\w+")
-
-
-def key(text: str) -> str:
-    """What two texts share that differ in nothing but case and spaces."""
-    return " ".join(text.split()).casefold()
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def cleaned(pairs: Iterable[Pair]) -> Cleaned:
     found: Counter[Pair] = Counter()
     same = 0
     for anchor, positive in pairs:
-        keys = key(anchor), key(positive)
+        keys = without_case(anchor), without_case(positive)
         if keys[0] == keys[1]:
             same += 1
         else:

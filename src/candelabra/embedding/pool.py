@@ -43,7 +43,7 @@ def embed_in_processes(
     for place in range(processes):
         places.put(place)
     device = next(embedder.model.parameters()).device.type
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    threads = max(1, _num_cores() // processes)
     work = partial(_embed, batch_size=batch_size, precision=precision)
     # Small corpora are cut finer, so that every process has a part.
     size = max(1, min(PART, -(-len(texts) // processes)))
@@ -51,6 +51,12 @@ def embed_in_processes(
         processes, context, initializer=_start, initargs=(embedder, places, device, threads)
     ) as pool:
         yield from pool.map(work, (texts[i : i + size] for i in range(0, len(texts), size)))
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux alone tells what a container may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _start(embedder: Embedder, places: Queue[int], device: str, threads: int) -> None:

@@ -6,7 +6,6 @@ Slower than vectors by the number of texts, and better (Reimers & Gurevych 2019,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from candelabra.bundle import Bundle
 from candelabra.data.collate import pad_tokens
 from candelabra.errors import ConfigError, nearest
+from candelabra.hardware import half
 from candelabra.model.regression import RegressionHead
 
 
@@ -46,13 +46,11 @@ class CrossEncoder:
         assert tokenized.second is not None
         device = next(model.parameters()).device
         order, scores_N = np.argsort(-tokenized.lengths, kind="stable"), np.empty(len(texts))
-        wants_half = "bf16" in self.precision
-        half = torch.autocast(device.type, torch.bfloat16) if wants_half else nullcontext()
         for begin in range(0, len(order), self.batch_size):
             rows = order[begin : begin + self.batch_size]
             pieces = [tokenized.text(row) for row in rows]
             tokens = pad_tokens(pieces, tokenizer.pad_id, tokenized.second[rows])
-            with half:
+            with half(self.precision, device.type):
                 logits = model.answer_alone(self.task, tokens.to(device))
             scores_N[rows] = self._scores(logits.float()).cpu().numpy()
         return [float(score) for score in scores_N]
@@ -64,7 +62,12 @@ class CrossEncoder:
 
 
 def cross_encoder(
-    bundle: Bundle, *, name: str, task: str | None = None, precision: str = "32-true"
+    bundle: Bundle,
+    *,
+    name: str,
+    task: str | None = None,
+    batch_size: int = 64,
+    precision: str = "32-true",
 ) -> CrossEncoder:
     """The cross-encoder of a bundle.
 
@@ -72,6 +75,7 @@ def cross_encoder(
         bundle: The model.
         name: What messages call it.
         task: Which one, where there are several.
+        batch_size: As in `CrossEncoder`.
         precision: As in `CrossEncoder`.
 
     Raises:
@@ -94,4 +98,4 @@ def cross_encoder(
             f"{name}: a re-ranker gives a number or one of two labels; {chosen} has "
             f"{len(labels)}: {', '.join(labels)}"
         )
-    return CrossEncoder(bundle, chosen, precision=precision)
+    return CrossEncoder(bundle, chosen, batch_size, precision)

@@ -70,6 +70,7 @@ def search(
     top_k: int = 5,
     rerank: Rerank | None = None,
     rerank_top_k: int = 50,
+    batch_size: int = 64,
     precision: str = "32-true",
 ) -> Iterator[list[Hit]]:
     """The best `top_k` texts for each query, best first; all texts, where there are fewer.
@@ -81,6 +82,7 @@ def search(
         top_k: How many texts.
         rerank: Scores the texts that were found anew, query by query.
         rerank_top_k: How many of the nearest texts `rerank` scores; at least `top_k`.
+        batch_size: As in `Embedder.embed`.
         precision: As in `Embedder.embed`.
 
     Raises:
@@ -93,7 +95,7 @@ def search(
     wanted = top_k if rerank is None else rerank_top_k
     for begin in range(0, len(queries), QUERIES):
         part = queries[begin : begin + QUERIES]
-        vectors_QD = embedder.embed(part, precision=precision)
+        vectors_QD = embedder.embed(part, batch_size=batch_size, precision=precision)
         if corpus.graph is None:
             found = nearest(vectors_QD, corpus.vectors_ND, wanted)
         else:

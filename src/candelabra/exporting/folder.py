@@ -45,6 +45,7 @@ def replacing_folder(output: Path) -> Iterator[Path]:
     Raises:
         DataError: It cannot be written.
     """
+    output = output.absolute()
     draft, old = (output.with_name(f".{output.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
         draft.mkdir(parents=True)
@@ -53,9 +54,9 @@ def replacing_folder(output: Path) -> Iterator[Path]:
             output.replace(old)
         draft.replace(output)
     except OSError as error:
-        if old.exists() and not output.exists():
-            old.replace(output)
         raise DataError(f"output={output}: cannot be written: {error.strerror or error}") from error
     finally:
+        if old.exists() and not output.exists():
+            old.replace(output)
         for left in (draft, old):
             shutil.rmtree(left, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import cast
 
 from torch import Tensor
 
-from candelabra.exporting.formats import ONNX, TRANSFORMERS, refusal
+from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, TRANSFORMERS, refusal
 from candelabra.model.crf import CrfHead
 from candelabra.model.embedding import EmbeddingHead
 from candelabra.model.heads import ClassificationHead, Head, MlpHead, Pooling
@@ -58,7 +58,7 @@ HEADS: dict[type[Head], Carried] = {
     TaggingHead: Carried("tagging", (TRANSFORMERS, ONNX), of_tokens),
     TaggingMlpHead: Carried("tagging", (ONNX,), of_tokens),
     CrfHead: Carried("tagging", (ONNX,), of_tokens),
-    EmbeddingHead: Carried("embedding", (ONNX,), None),
+    EmbeddingHead: Carried("embedding", (SENTENCE_TRANSFORMERS, ONNX), None),
 }
 """By the exact class: a subclass may compute something else."""
 

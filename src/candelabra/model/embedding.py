@@ -87,10 +87,10 @@ class EmbeddingHead(Head):
         return self._of_all_dims(function, embeddings_NKD, labels_N) / parts
 
     def _of_all_dims(self, function: Loss, embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
-        losses = [
-            function(self._finished(embeddings_BKD[..., :dim]), labels_B) for dim in self.dims
-        ]
-        return torch.stack(losses).sum()
+        # Autocast would round the embeddings again, which some losses do not bear.
+        with torch.autocast(embeddings_BKD.device.type, enabled=False):
+            short = (self._finished(embeddings_BKD[..., :dim]) for dim in self.dims)
+            return torch.stack([function(each, labels_B) for each in short]).sum()
 
     def _finished(self, embeddings_BKD: Tensor) -> Tensor:
         return F.normalize(embeddings_BKD, dim=-1) if self.normalize else embeddings_BKD

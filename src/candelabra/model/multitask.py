@@ -53,6 +53,7 @@ class MultiTaskModel(nn.Module):
         self.poolings = nn.ModuleDict(poolings or {})
         self.mixes = nn.ModuleDict(mixes or {})
         self.freezer = freezer
+        self.judged: frozenset[str] = frozenset()  # tasks that are not learnt from
         self.origins: dict[str, str] = {}  # part -> where its weights come from, if from a bundle
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
@@ -150,7 +151,7 @@ class MultiTaskModel(nn.Module):
     @property
     def idle(self) -> list[nn.Module]:
         """Poolings that no head reads: they cannot learn, and several processes would wait."""
-        used = {task for task in self.heads if self.head(task).pools}
+        used = {task for task in self.heads if self.head(task).pools} - self.judged
         own = [pooling for task, pooling in self.poolings.items() if task not in used]
         return own if used - set(self.poolings) else [self.pooling, *own]
 
@@ -198,7 +199,7 @@ def assemble(
         pooling: The node of the run's pooling.
         tasks: For each task a node with `head` and, where it pools in another way, `pooling`;
             with `layer_mix: true` it reads a mix of all layers, with `cross: true` pairs of texts
-            in one sequence.
+            in one sequence; with `train: false` it is not learnt from.
         labels: The label names of each task.
         make: Node -> what it names, with its settings bound.
         freezer: Owner of `requires_grad`.
@@ -219,7 +220,7 @@ def assemble(
             found.alone = False  # it reads two texts in one sequence
         return found
 
-    return MultiTaskModel(
+    model = MultiTaskModel(
         encoder,
         {name: head(name) for name in tasks},
         pooling=pool(pooling, "pooling"),
@@ -235,6 +236,8 @@ def assemble(
         },
         freezer=freezer,
     )
+    model.judged = frozenset(name for name, task in tasks.items() if not task.get("train", True))
+    return model
 
 
 def start_from_pooler(model: MultiTaskModel) -> None:
