@@ -216,10 +216,10 @@ def test_folder_that_is_no_bundle(tmp_path: Path) -> None:
 
 def test_output_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     write_txt(tmp_path / "in.txt", TEXTS)
-    for output in ("in.txt/out.jsonl", "."):
+    for output, rule in (("in.txt/out.jsonl", "cannot be written: "), (".", "is a folder")):
         done = predicted(run, "input=in.txt", f"output={output}")
         assert done.status == 2
-        assert done.message.startswith(f"output={output}: cannot be written: ")
+        assert done.message.startswith(f"output={output}: {rule}")
     assert [file.name for file in tmp_path.iterdir()] == ["in.txt"]
 
 

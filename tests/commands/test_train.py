@@ -113,6 +113,18 @@ def test_same_seed_gives_the_same_model(tmp_path: Path) -> None:
     assert not all(torch.equal(a[key], c[key]) for key in a)
 
 
+def test_a_finished_run_is_left_alone(run: Run) -> None:
+    def state() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in run.folder.rglob("*")}
+
+    before = state()
+    for folder in (f"{run.folder}", f"'{run.folder}'"):
+        done = called("train", *SMALL, f"hydra.run.dir={folder}")
+        rule = "holds a finished run; name a new folder, or delete it"
+        assert (done.status, done.message) == (2, f"hydra.run.dir={folder}: {rule}")
+    assert state() == before
+
+
 def test_single_task_is_the_same_command(tmp_path: Path) -> None:
     done = called("train", *SMALL, "~tasks.movie", "hydra.run.dir=run")
     assert (done.status, done.err) == (0, "")

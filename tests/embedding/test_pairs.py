@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from candelabra.data.cells import without_case
 from candelabra.embedding.pairs import (
-    check_target,
     cleaned,
     neighbours,
     read_pairs,
     sentences,
     write_rows,
 )
-from candelabra.errors import ConfigError, DataError
+from candelabra.errors import DataError
 
 COLUMNS = {"anchor": "premise", "positive": "hypothesis"}
 ROWS = [
@@ -139,13 +138,3 @@ def test_both_formats_hold_the_same(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "out.parquet").to_pydict() == columns
     rows = [json.loads(line) for line in (tmp_path / "new/out.jsonl").read_text().splitlines()]
     assert {name: [row[name] for row in rows] for name in columns} == columns
-
-
-def test_wrong_targets(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"must end in one of \.parquet, \.jsonl"):
-        check_target(Path("out.csv"))
-    (tmp_path / "out.jsonl").mkdir()
-    with pytest.raises(ConfigError, match="is a folder"):
-        check_target(tmp_path / "out.jsonl")
-    with pytest.raises(DataError, match="cannot be written"):
-        write_rows(tmp_path / "out.jsonl", {"anchor": ["a"]})

@@ -13,8 +13,9 @@ from candelabra.commands import embedders
 from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import EmbedConfig, register
-from candelabra.embedding.vectors import check_target, print_vectors, write_vectors
+from candelabra.embedding.vectors import WRITERS, print_vectors, write_vectors
 from candelabra.errors import ConfigError
+from candelabra.output import check_output
 from candelabra.rules import not_the_input, unknown
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main(overrides: list[str]) -> int:
     not_the_input(given)
     target = Path(given["output"]) if "output" in given else None
     if target is not None:
-        check_target(target)
+        check_output(target, WRITERS)
     texts = [given["text"]] if "text" in given else read_texts(given["input"], cfg.column)
 
     embedder = embedders.opened(cfg, given)

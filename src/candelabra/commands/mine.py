@@ -15,6 +15,7 @@ from candelabra.config import MineConfig, register
 from candelabra.embedding import pairs as pair_files
 from candelabra.embedding.recipes import Recipe, recipe_of
 from candelabra.errors import ConfigError, DataError
+from candelabra.output import check_output
 from candelabra.rules import at_least, not_the_input, unknown
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
     at_least("seed", cfg.seed, 0)
     not_the_input(given, keys=("input", "documents"))
     target = Path(given["output"])
-    pair_files.check_target(target)
+    check_output(target, pair_files.WRITERS)
     return target
 
 

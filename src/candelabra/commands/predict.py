@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import PredictConfig, register
-from candelabra.errors import ConfigError, DataError
+from candelabra.errors import ConfigError
+from candelabra.output import check_output, writing
 from candelabra.rules import at_least, not_the_input, unknown
 from candelabra.trusted import checked_folder
 
@@ -69,6 +69,8 @@ def _check(given: dict[str, str]) -> None:
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
     not_the_input(given)
+    if "output" in given:
+        check_output(Path(given["output"]))
     if not given.get("text", "x").strip():
         raise ConfigError("text must not be empty")
 
@@ -84,18 +86,6 @@ def _answers(
 
 
 def _write(path: Path, answers: Iterator[dict[str, Any]]) -> None:
-    """Line by line beside the target, then renamed: an old file is replaced only by a whole one."""
-    if path.is_dir():
-        raise DataError(f"output={path}: cannot be written: it is a folder")
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8") as stream:
-            for answer in answers:
-                stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
-        draft.replace(path)
-    except OSError as error:
-        raise DataError(f"output={path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink()
+    with writing(path) as stream:
+        for answer in answers:
+            stream.write(f"{json.dumps(answer, ensure_ascii=False)}\n".encode())

@@ -15,7 +15,8 @@ from candelabra.commands.verbatim import compose, take
 from candelabra.config import SearchConfig, register
 from candelabra.embedding import approximate
 from candelabra.embedding.index_folder import check_graph, check_new, read_about
-from candelabra.errors import ConfigError, DataError
+from candelabra.errors import ConfigError
+from candelabra.output import check_output, writing
 from candelabra.rules import at_least, not_the_input, one_of, unknown
 from candelabra.trusted import checked_folder
 
@@ -103,8 +104,8 @@ def _check_words(given: Mapping[str, str]) -> None:
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
     not_the_input(given, keys=("input", "corpus"))
-    if "output" in given and Path(given["output"]).suffix != ".jsonl":
-        raise ConfigError(f"output={given['output']}: must end in .jsonl")
+    if "output" in given:
+        check_output(Path(given["output"]), [".jsonl"])
     if given.get("corpus") == given.get("input") == "-":
         raise ConfigError("corpus=- and input=- cannot both be standard input")
     if not given.get("text", "x").strip():
@@ -132,8 +133,6 @@ def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> None:
     if "index" in given:
         folder = Path(given["index"])
         check_graph(folder, read_about(folder), cfg.approximate)
-    if Path(given.get("output", "file")).is_dir():
-        raise ConfigError(f"output={given['output']}: is a folder")
 
 
 def _queries(cfg: DictConfig, given: Mapping[str, str]) -> list[str]:
@@ -216,15 +215,10 @@ def _answer(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
 
 
 def _write(path: Path, queries: Sequence[str], found: Iterable[list[Hit]]) -> None:
-    from candelabra.files import replacing
-
-    try:
-        with replacing(path) as stream:
-            for query, hits in zip(queries, found, strict=True):
-                line = json.dumps(_answer(query, hits), ensure_ascii=False)
-                stream.write(f"{line}\n".encode())
-    except OSError as error:
-        raise DataError(f"output={path}: cannot be written: {error.strerror or error}") from error
+    with writing(path) as stream:
+        for query, hits in zip(queries, found, strict=True):
+            line = json.dumps(_answer(query, hits), ensure_ascii=False)
+            stream.write(f"{line}\n".encode())
 
 
 def _show(query: str, hits: Sequence[Hit], form: str) -> None:

@@ -14,6 +14,7 @@ from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import compose, take
 from candelabra.config import ModelConfig, register
 from candelabra.errors import ConfigError
+from candelabra.output import check_output
 from candelabra.rules import unknown
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ def main(overrides: list[str]) -> int:
 def _target(name: str | None) -> Path | None:
     if name is None:
         return None
-    if Path(name).suffix not in (*PICTURES, ".csv"):
-        raise ConfigError(f"output={name}: must end in one of {', '.join(PICTURES)}, .csv")
+    check_output(Path(name), (*PICTURES, ".csv"))
     return Path(name)
 
 

@@ -76,6 +76,8 @@ def main(overrides: list[str]) -> int:
         if {"-m", "--multirun"} & set(rest):
             raise ConfigError("resume= goes on with one run; -m with hydra.sweep.dir= with a sweep")
         overrides = [f"resume={resume.folder}", f"allow={','.join(resume.allow)}", *rest]
+    else:
+        _check_run_folder(rest)
     words, flags = split_flags(rest if resume is None else _same_command(resume, rest))
     # Hydra's parser takes overrides on one side of the flags only.
     sys.argv = ["candelabra train", *words, *flags]
@@ -102,6 +104,15 @@ def main(overrides: list[str]) -> int:
     if errors:
         raise errors[0]
     return status
+
+
+def _check_run_folder(words: Sequence[str]) -> None:
+    """Before Hydra writes there: raises ConfigError for a folder that holds a finished run."""
+    for word in words:
+        key, _, value = word.partition("=")
+        folder = Path(value.strip("'\""))
+        if key == "hydra.run.dir" and read_json(folder / "run.json").get("status") == "finished":
+            raise ConfigError(f"{word}: holds a finished run; name a new folder, or delete it")
 
 
 def _same_command(resume: StoredRun, typed: list[str]) -> list[str]:

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
-from candelabra.errors import DataError
-from candelabra.files import replacing, write_text
+from candelabra.output import writing
 
 SHOWN = 48
 """Characters of a text in a table or a picture."""
@@ -48,15 +47,11 @@ def write(path: Path, found: Mapping[str, np.ndarray], texts: Sequence[str]) -> 
     Raises:
         DataError: The file cannot be written.
     """
-    try:
+    with writing(path) as stream:
         if path.suffix == ".csv":
-            write_text(path, _csv(found, texts))
-            return
-        figure = draw(found, texts)
-        with replacing(path) as stream:
-            figure.savefig(stream, format=path.suffix[1:], dpi=150)
-    except OSError as error:
-        raise DataError(f"output={path}: cannot be written: {error.strerror or error}") from error
+            stream.write(_csv(found, texts).encode())
+        else:
+            draw(found, texts).savefig(stream, format=path.suffix[1:], dpi=150)
 
 
 def _csv(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> str:

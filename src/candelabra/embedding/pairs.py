@@ -16,8 +16,8 @@ from typing import BinaryIO
 from candelabra.data.cells import checked_text, without_case
 from candelabra.data.readers import read_table
 from candelabra.data.table import BadRowError, Table
-from candelabra.errors import ConfigError, DataError, nearest
-from candelabra.files import replacing
+from candelabra.errors import DataError
+from candelabra.output import writing
 
 Pair = tuple[str, str]
 """An anchor and its positive."""
@@ -128,28 +128,14 @@ def neighbours(documents: Iterable[str], *, min_words: int = 1) -> Iterator[Pair
                 yield pair
 
 
-def check_target(path: Path) -> None:
-    """Raises ConfigError unless rows can be written to a file of that name."""
-    if path.suffix not in WRITERS:
-        options = ", ".join(WRITERS)
-        raise ConfigError(
-            f"output={path}: must end in one of {options}{nearest(path.suffix, WRITERS)}"
-        )
-    if path.is_dir():
-        raise ConfigError(f"output={path}: is a folder")
-
-
 def write_rows(path: Path, columns: Mapping[str, Sequence[str]]) -> None:
     """Writes columns of texts; the suffix says the format.
 
     Raises:
         DataError: The file cannot be written.
     """
-    try:
-        with replacing(path) as stream:
-            WRITERS[path.suffix](stream, columns)
-    except OSError as error:
-        raise DataError(f"output={path}: cannot be written: {error.strerror or error}") from error
+    with writing(path) as stream:
+        WRITERS[path.suffix](stream, columns)
 
 
 def _write_parquet(stream: BinaryIO, columns: Mapping[str, Sequence[str]]) -> None:

@@ -7,21 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from candelabra.errors import ConfigError, DataError, nearest
-from candelabra.files import replacing
+from candelabra.output import writing
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def check_target(path: Path) -> None:
-    """Raises ConfigError unless vectors can be written to a file of that name."""
-    if path.suffix not in WRITERS:
-        raise ConfigError(
-            f"output={path}: must end in one of {', '.join(WRITERS)}{nearest(path.suffix, WRITERS)}"
-        )
-    if path.is_dir():
-        raise ConfigError(f"output={path}: is a folder")
 
 
 def write_vectors(path: Path, texts: Sequence[str], parts: Iterable[np.ndarray]) -> None:
@@ -36,11 +25,8 @@ def write_vectors(path: Path, texts: Sequence[str], parts: Iterable[np.ndarray])
     Raises:
         DataError: The file cannot be written.
     """
-    try:
-        with replacing(path) as stream:
-            WRITERS[path.suffix](stream, texts, iter(parts))
-    except OSError as error:
-        raise DataError(f"output={path}: cannot be written: {error.strerror or error}") from error
+    with writing(path) as stream:
+        WRITERS[path.suffix](stream, texts, iter(parts))
 
 
 def print_vectors(stream: TextIO, texts: Sequence[str], parts: Iterable[np.ndarray]) -> None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from candelabra.errors import ConfigError, DataError
+from candelabra.output import check_output, writing
+
+
+@pytest.mark.parametrize(
+    ("name", "suffixes", "message"),
+    [
+        ("out.csv", [".parquet", ".jsonl"], "output=out.csv: must end in one of .parquet, .jsonl"),
+        ("out.jsn", [".json"], "output=out.jsn: must end in .json; did you mean '.json'?"),
+        ("out", [".npy"], "output=out: must end in .npy"),
+        (".", [".npy"], "output=.: is a folder, must be a file"),
+        (".", None, "output=.: is a folder, must be a file"),
+    ],
+)
+def test_what_is_refused(name: str, suffixes: list[str] | None, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check_output(Path(name), suffixes)
+    assert str(error.value) == message
+
+
+def test_what_is_taken(tmp_path: Path) -> None:
+    check_output(tmp_path / "new" / "out.npy", [".npy", ".jsonl"])
+    check_output(tmp_path / "out.whatever")
+
+
+def test_a_file_stands_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DataError, match=r"output=.*file/out: cannot be written: "),
+        writing(tmp_path / "file" / "out") as stream,
+    ):
+        stream.write(b"a")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    def stop_halfway() -> None:
+        with writing(tmp_path / "out") as stream:
+            stream.write(b"new")
+            raise MemoryError
+
+    (tmp_path / "out").write_text("old")
+    with pytest.raises(MemoryError):
+        stop_halfway()
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"out": "old"}
