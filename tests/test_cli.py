@@ -122,6 +122,15 @@ CASES = {
         ["tasks.movie has no source", "leaves such a remnant"],
     ),
     "task that is no mapping": (["tasks.movie=5"], ["tasks.movie must be a task's settings"]),
+    "word for a loss": (
+        ["tasks.movie.loss=focal"],
+        ["tasks.movie.loss must be settings, got 'focal'", "by loss@tasks.movie.loss=focal"],
+    ),
+    "word for a pooling": (["tasks.movie.pooling=cls"], ["+pooling@tasks.movie.pooling=OPTION"]),
+    "added word for a pooling": (
+        ["+tasks.movie.pooling=cls"],
+        ["got 'cls'; an option is chosen by +pooling@tasks.movie.pooling=cls"],
+    ),
     "name of a task": (["+task@tasks.a-b=sample_reviews"], ["tasks.a-b", "name must match"]),
     "task with an answer's key": (
         ["+task@tasks.text=sample_reviews"],

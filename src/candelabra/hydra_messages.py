@@ -163,6 +163,8 @@ def _composition(error: Exception) -> str:
     key = re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')", details)
     if key:
         name = full.group(1) if full else key.group(1)
+        if re.fullmatch(r"tasks\.[^.]+\.pooling", name):
+            return f"no key '{name}'; +pooling@{name}=OPTION gives the task a pooling of its own"
         return f"no key '{name}'{_nearest_key(cause or error, name, key.group(1))}"
     bad_value = re.search(r"Value '(.*)' of type '(.*)' could not be converted to (\w+)", details)
     if bad_value and full:

@@ -65,6 +65,8 @@ TASK_KEYS = (
     "max_tokens",
 )
 
+PARTS = {"head": "head", "loss": "loss", "pooling": "+pooling"}
+"""Of a task, what a group of that name has options for: how one is chosen."""
 
 BOUNDS: dict[str, dict[str, float]] = {
     "optimizer.lr": {"above": 0},
@@ -238,6 +240,12 @@ def validate_task(name: str, task: Any) -> None:
                 f"{where} has no {key}. A task comes whole from `task@tasks.{name}=OPTION`; "
                 f"a value set under {where} alone (by an experiment, a preset or the command "
                 "line) leaves such a remnant"
+            )
+    for key, word in PARTS.items():
+        if key in task and not isinstance(task[key], DictConfig):
+            raise ConfigError(
+                f"{where}.{key} must be settings, got {task[key]!r}; an option is chosen by "
+                f"{word}@{where}.{key}={task[key]}"
             )
     number(f"{where}.loss_weight", task.get("loss_weight", 1.0), above=0)
     for key in ("on_bad_row", "missing_labels"):

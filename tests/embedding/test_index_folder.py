@@ -198,6 +198,11 @@ def test_another_model_is_refused_and_both_are_named(what: str) -> None:
         check_origin("index=x", origin_of(made().embedder(), "ours"), theirs)
 
 
+def test_the_setting_of_another_tokenizer_is_named() -> None:
+    with pytest.raises(UserError, match=r"truncation head\).*searched by.*truncation tail\)"):
+        check_origin("index=x", origin_of(made().embedder(), "ours"), changed("tokenizer"))
+
+
 def test_a_task_counts_where_it_has_an_adapter_or_a_pooling_of_its_own() -> None:
     bundle = made(own_pooling="max")
     same = [origin_of(bundle.embedder(task), "x") for task in (None, "who")]

@@ -31,6 +31,8 @@ def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
         "name": name,
         "weights": _hashed(parts),
         "tokenizer": embedder.tokenizer.fingerprint(),
+        "max_length": embedder.tokenizer.max_length,
+        "truncation": embedder.tokenizer.truncation,
         "pooling": _pooling_name(pooling),
         "task": task if model.encoder.adapts_per_task else None,
         "normalize": embedder.normalize,
