@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,20 @@ def not_the_input(given: Mapping[str, str], *, keys: Iterable[str] = ("input",))
     for key in keys:
         if output and key in given and Path(given[key]).resolve() == Path(output).resolve():
             raise ConfigError(f"output={output} is {key}= too, and would replace it")
+
+
+def either(command: str, given: Collection[str], **words: str) -> None:
+    """Raises ConfigError unless exactly one of these keys is given.
+
+    Args:
+        command: What needs it.
+        given: The keys that are given.
+        words: How a message writes each key.
+    """
+    found = [key for key in words if key in given]
+    if len(found) != 1:
+        got = " and ".join(f"{key}=" for key in found) or "neither"
+        raise ConfigError(f"{command} needs either {' or '.join(words.values())}, got {got}")
 
 
 def one_of(key: str, value: Any, options: Iterable[str]) -> None:

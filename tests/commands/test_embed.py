@@ -82,8 +82,8 @@ def test_a_bundle_embeds_as_in_python(run: Run, bundle: Bundle, file: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], 'embed needs either text="..." or input=FILE'),
-        (["text=a", "input=b.txt"], 'embed needs either text="..." or input=FILE'),
+        ([], 'embed needs either text="..." or input=FILE, got neither'),
+        (["text=a", "input=b.txt"], "got text= and input="),
         (["text= "], "text must not be empty"),
         (["text=a", "text=b"], "text= stands twice: 'a' and 'b'; give one"),
         (["text=a", "accelerator=tpu"], "accelerator must be one of auto, cpu"),

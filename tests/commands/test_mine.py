@@ -113,8 +113,11 @@ def test_documents_become_pairs() -> None:
 
 
 REFUSED = {
-    "nothing": ([], "input=FILE output=FILE or documents=FILE output=FILE"),
-    "both": (["input=a", "documents=b", "output=c"], "or documents=FILE"),
+    "nothing": ([], "mine needs either input=FILE or documents=FILE, got neither"),
+    "both": (
+        ["input=a", "documents=b", "output=c"],
+        "or documents=FILE, got input= and documents=",
+    ),
     "no output": (["input=pairs.parquet"], "output=FILE"),
     "format": (["input=pairs.parquet", "output=out.csv"], "must end in one of .parquet, .jsonl"),
     "folder": (["input=pairs.parquet", "output=mine.jsonl"], "output=mine.jsonl: is a folder"),

@@ -126,10 +126,10 @@ def test_a_damaged_index_is_refused() -> None:
 REFUSED = {
     "nothing": ([], "either corpus=FILE or index=FOLDER"),
     "both": (["corpus=films.txt", "index=kept", "text=x"], "either corpus=FILE or index=FOLDER"),
-    "no query": (["corpus=films.txt"], 'needs text="...", input=FILE or save_index=FOLDER'),
+    "no query": (["corpus=films.txt"], "(or save_index=FOLDER alone), got neither"),
     "two queries": (
         ["corpus=films.txt", "text=x", "input=films.txt", "output=y"],
-        'either text="..." or input=FILE',
+        'either text="..." or input=FILE (or save_index=FOLDER alone), got text= and input=',
     ),
     "empty query": (["corpus=films.txt", "text= "], "text must not be empty"),
     "no output": (["corpus=films.txt", "input=films.txt"], "input=FILE and output=FILE go togeth"),
@@ -159,6 +159,11 @@ REFUSED = {
     ),
     "task": (["corpus=films.txt", "text=x", "task=mood"], "it needs bundle=FOLDER"),
     "key": (["corpus=films.txt", "text=x", "topk=3"], "did you mean 'top_k'?"),
+    "verbatim key": (["corpus=films.txt", "txt=x"], "no key 'txt'; did you mean 'text'?"),
+    "how to re-rank alone": (
+        ["corpus=films.txt", "text=x", "rerank_top_k=9"],
+        "rerank_top_k=9: says how to re-rank; it needs rerank=BUNDLE",
+    ),
 }
 
 

@@ -214,6 +214,7 @@ def test_a_kind_gives_way_to_what_a_person_says() -> None:
         ("semi_hard", {"num_negatives": 91}, "range_max must be a whole .* at least 101, got 100"),
         ("hard", {"relative_margin": -0.1}, "relative_margin must be a number at least 0"),
         ("hard", {"max_score": 1.5}, "max_score must be a number at least -1 and at most 1"),
+        ("hard", {"max_score": 0.1, "min_score": 0.2}, "max_score must be a number at least 0.2"),
         ("hard", {"sampling": "tpo"}, "did you mean 'top'?"),
     ],
 )

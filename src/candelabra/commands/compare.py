@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 
 from candelabra.commands.embedders import encoders
 from candelabra.commands.evaluate import SPLITS, checked_output, evaluate
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import CompareConfig, plain, register
+from candelabra.commands.verbatim import asked, compose
+from candelabra.config import plain
 from candelabra.errors import BundleError, ConfigError, nearest
-from candelabra.rules import at_least, one_of, unknown
+from candelabra.rules import at_least, one_of
 from candelabra.trusted import checked_folder, read_json
 
 if TYPE_CHECKING:
@@ -64,10 +64,7 @@ class Model:
 
 def main(overrides: list[str]) -> int:
     """Evaluates each model, and prints one table."""
-    register()
-    given, rest = take(overrides, ("models", "output"))
-    cfg = compose("compare", rest)
-    unknown("the configuration", cfg, CompareConfig.__dataclass_fields__)
+    cfg, given, rest = asked("compare", overrides, ("models", "output"))
     one_of("split", cfg.split, SPLITS)
     at_least("eval_batch_size", cfg.eval_batch_size, 1)
     at_least("resamples", cfg.resamples, 1)

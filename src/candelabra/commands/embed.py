@@ -11,12 +11,11 @@ from omegaconf import DictConfig
 
 from candelabra.commands import embedders
 from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import EmbedConfig, register
+from candelabra.commands.verbatim import asked
 from candelabra.embedding.vectors import WRITERS, print_vectors, write_vectors
 from candelabra.errors import ConfigError
 from candelabra.output import check_output
-from candelabra.rules import not_the_input, unknown
+from candelabra.rules import either, not_the_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,13 +39,9 @@ HELP = """candelabra embed text="..." | input=FILE [output=FILE]
 
 def main(overrides: list[str]) -> int:
     """Embeds one text, or those of a file."""
-    register()
-    given, rest = take(overrides, (*embedders.KEYS, "text", "input", "output"))
-    cfg = compose("embed", rest)
-    unknown("the configuration", cfg, EmbedConfig.__dataclass_fields__)
+    cfg, given, rest = asked("embed", overrides, (*embedders.KEYS, "text", "input", "output"))
     embedders.check(cfg, given, rest)
-    if ("text" in given) == ("input" in given):
-        raise ConfigError('embed needs either text="..." or input=FILE')
+    either("embed", given, text='text="..."', input="input=FILE")
     if not given.get("text", "x").strip():
         raise ConfigError("text must not be empty")
     not_the_input(given)

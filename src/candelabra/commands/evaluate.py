@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from candelabra.commands.embedders import ACCELERATORS, PRECISIONS, refuse_beside_a_bundle
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import EvaluateConfig, plain, register
+from candelabra.commands.verbatim import asked
+from candelabra.config import plain
 from candelabra.errors import ConfigError, DataError, MissingSplitError
 from candelabra.reading import tasks_data
 from candelabra.rules import at_least, one_of, unknown
@@ -54,10 +54,7 @@ DATA_KEYS = (
 
 def main(overrides: list[str]) -> int:
     """Evaluates a model and prints its tables."""
-    register()
-    given, rest = take(overrides, ("bundle", "output"))
-    cfg = compose("evaluate", rest)
-    unknown("the configuration", cfg, EvaluateConfig.__dataclass_fields__)
+    cfg, given, rest = asked("evaluate", overrides, ("bundle", "output"))
     check(cfg)
     check_model(cfg, given, rest)
     output = checked_output(given.get("output"))

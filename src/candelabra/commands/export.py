@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import ExportConfig, register
+from candelabra.commands.verbatim import asked
 from candelabra.errors import BundleError, ConfigError, DataError
 from candelabra.exporting.folder import check_output, replacing_folder
 from candelabra.exporting.formats import FORMATS, MARK, ONNX, Written, check_task, check_truncation
-from candelabra.rules import at_least, one_of, unknown
+from candelabra.rules import at_least, one_of
 from candelabra.trusted import checked_folder, read_json
 
 if TYPE_CHECKING:
@@ -42,10 +41,8 @@ HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
 
 def main(overrides: list[str]) -> int:
     """Exports a bundle, says what was written, and pushes it where asked to."""
-    register()
     # `task=` would pick a file of the group task.
-    given, rest = take(overrides, ("bundle", "output", "task", "push"))
-    cfg = compose("export", rest)
+    cfg, given, _ = asked("export", overrides, ("bundle", "output", "task", "push"))
     stored, settings = _check(cfg, given)
     output = Path(given["output"])
 
@@ -67,7 +64,6 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
     Returns:
         The bundle's truncation, and the task and the truncation of the export.
     """
-    unknown("the configuration", cfg, ExportConfig.__dataclass_fields__)
     if cfg.format is None:
         raise ConfigError(f"export needs format=NAME, one of {', '.join(FORMATS)}")
     one_of("format", cfg.format, FORMATS)

@@ -10,13 +10,12 @@ from omegaconf import DictConfig
 
 from candelabra.commands import embedders
 from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import MineConfig, register
+from candelabra.commands.verbatim import asked
 from candelabra.embedding import pairs as pair_files
 from candelabra.embedding.recipes import Recipe, recipe_of
 from candelabra.errors import ConfigError, DataError
 from candelabra.output import check_output
-from candelabra.rules import at_least, not_the_input, unknown
+from candelabra.rules import at_least, either, not_the_input, unknown
 
 if TYPE_CHECKING:
     from candelabra.embedding.mining import Known, Triplets
@@ -53,10 +52,7 @@ MEASURED = 1000
 
 def main(overrides: list[str]) -> int:
     """Writes a data set, and shows what is in it."""
-    register()
-    given, rest = take(overrides, WORDS)
-    cfg = compose("mine", rest)
-    unknown("the configuration", cfg, MineConfig.__dataclass_fields__)
+    cfg, given, rest = asked("mine", overrides, WORDS)
     embedders.check(cfg, given, rest)
     target = _checked(cfg, given)
     if "documents" in given:
@@ -78,8 +74,9 @@ def main(overrides: list[str]) -> int:
 
 def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
     """The output, after a look at all words and values."""
-    if ("input" in given) == ("documents" in given) or "output" not in given:
-        raise ConfigError("mine needs input=FILE output=FILE or documents=FILE output=FILE")
+    either("mine", given, input="input=FILE", documents="documents=FILE")
+    if "output" not in given:
+        raise ConfigError("mine needs output=FILE")
     if "only" in given and ("=" not in given["only"] or "documents" in given):
         raise ConfigError("only=COLUMN=VALUE chooses rows of input=FILE")
     if cfg.normalize is False:

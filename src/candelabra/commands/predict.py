@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import PredictConfig, register
+from candelabra.commands.verbatim import asked
 from candelabra.errors import ConfigError
 from candelabra.output import check_output, writing
-from candelabra.rules import at_least, not_the_input, unknown
+from candelabra.rules import at_least, either, not_the_input
 from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
@@ -34,11 +33,8 @@ CHUNK = 4096
 
 def main(overrides: list[str]) -> int:
     """Answers one text on the terminal, or a file in a file."""
-    register()
-    given, rest = take(overrides, ("bundle", "text", "input", "output"))
-    cfg = compose("predict", rest)
+    cfg, given, _ = asked("predict", overrides, ("bundle", "text", "input", "output"))
     _check(given)
-    unknown("the configuration", cfg, PredictConfig.__dataclass_fields__)
     checked_folder(Path(given["bundle"]))
     at_least("batch_size", cfg.batch_size, 1)
     texts = [given["text"]] if "text" in given else read_texts(given["input"], cfg.column)
@@ -64,8 +60,7 @@ def main(overrides: list[str]) -> int:
 def _check(given: dict[str, str]) -> None:
     if "bundle" not in given:
         raise ConfigError("predict needs bundle=FOLDER")
-    if ("text" in given) == ("input" in given):
-        raise ConfigError('predict needs either text="..." or input=FILE')
+    either("predict", given, text='text="..."', input="input=FILE")
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
     not_the_input(given)

@@ -11,13 +11,12 @@ from omegaconf import DictConfig
 
 from candelabra.commands import embedders
 from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import SearchConfig, register
+from candelabra.commands.verbatim import asked
 from candelabra.embedding import approximate
 from candelabra.embedding.index_folder import check_graph, check_new, read_about
 from candelabra.errors import ConfigError
 from candelabra.output import check_output, writing
-from candelabra.rules import at_least, not_the_input, one_of, unknown
+from candelabra.rules import at_least, either, not_the_input, one_of
 from candelabra.trusted import checked_folder
 
 if TYPE_CHECKING:
@@ -56,12 +55,9 @@ TITLE = 100
 
 def main(overrides: list[str]) -> int:
     """Embeds or opens the corpus, keeps it where asked to, and answers the queries."""
-    register()
-    given, rest = take(overrides, WORDS)
-    cfg = compose("search", rest)
-    unknown("the configuration", cfg, SearchConfig.__dataclass_fields__)
+    cfg, given, rest = asked("search", overrides, WORDS)
     embedders.check(cfg, given, rest)
-    _check_words(given)
+    _check_words(given, rest)
     _check_values(cfg)
     _check_folders(cfg, given)
     queries = _queries(cfg, given)
@@ -92,15 +88,16 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
-def _check_words(given: Mapping[str, str]) -> None:
-    if ("corpus" in given) == ("index" in given):
-        raise ConfigError("search needs either corpus=FILE or index=FOLDER")
+def _check_words(given: Mapping[str, str], rest: Sequence[str]) -> None:
+    either("search", given, corpus="corpus=FILE", index="index=FOLDER")
     if "save_index" in given and "index" in given:
         raise ConfigError("save_index=FOLDER keeps a corpus=FILE; index=FOLDER is kept already")
-    if "text" in given and "input" in given:
-        raise ConfigError('search needs either text="..." or input=FILE')
-    if not {"text", "input", "save_index"} & given.keys():
-        raise ConfigError('search needs text="...", input=FILE or save_index=FOLDER')
+    if {"text", "input"} & given.keys() or "save_index" not in given:
+        alone = "input=FILE (or save_index=FOLDER alone)"
+        either("search", given, text='text="..."', input=alone)
+    for word in rest:
+        if word.startswith("rerank_") and "rerank" not in given:
+            raise ConfigError(f"{word}: says how to re-rank; it needs rerank=BUNDLE")
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
     not_the_input(given, keys=("input", "corpus"))
@@ -126,8 +123,6 @@ def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> None:
     if "rerank" in given:
         checked_folder(Path(given["rerank"]), key="rerank")
         at_least("rerank_top_k", cfg.rerank_top_k, cfg.top_k)
-    elif cfg.rerank_task is not None:
-        raise ConfigError("rerank_task names a task of rerank=BUNDLE, which is not given")
     if "save_index" in given:
         check_new(Path(given["save_index"]))
     if "index" in given:

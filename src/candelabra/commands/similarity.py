@@ -11,11 +11,10 @@ from omegaconf import DictConfig
 from candelabra.commands import embedders
 from candelabra.commands.embedders import encoders
 from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import compose, take
-from candelabra.config import ModelConfig, register
+from candelabra.commands.verbatim import asked, compose
 from candelabra.errors import ConfigError
 from candelabra.output import check_output
-from candelabra.rules import unknown
+from candelabra.rules import either
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,12 +43,10 @@ MOST = 50
 
 def main(overrides: list[str]) -> int:
     """Prints the lower triangle of the cosines, and draws it where a file is named."""
-    register()
     typed = [word.removeprefix("text=") for word in overrides if word.startswith("text=")]
     keys = (*embedders.KEYS, "text", "input", "output", "against")
-    given, rest = take(overrides, keys, several=("text",))
-    cfg = compose("similarity", rest)
-    unknown("the configuration", cfg, ModelConfig.__dataclass_fields__)
+    cfg, given, rest = asked("similarity", overrides, keys, several=("text",))
+    either("similarity", given, text='text="..." text="..."', input="input=FILE")
     embedders.check(cfg, given, rest)
     target = _target(given.get("output"))
     models = [(cfg, given, rest), *_against(given.get("against"), rest)]
@@ -97,8 +94,6 @@ def _against(name: str | None, rest: Sequence[str]) -> list[Model]:
 
 
 def _texts(typed: list[str], file: str | None, column: str) -> list[str]:
-    if bool(typed) == (file is not None):
-        raise ConfigError('similarity needs either text="..." text="..." or input=FILE')
     texts = typed if file is None else read_texts(file, column)
     if not all(text.strip() for text in texts):
         raise ConfigError("text must not be empty")

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import fields
 
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.commands.flags import split_config_dir
-from candelabra.errors import ConfigError
+from candelabra.config import SCHEMAS, register
+from candelabra.errors import ConfigError, nearest
 from candelabra.hydra_messages import quoted
+from candelabra.rules import unknown
 from candelabra.trusted import conf_dir
+
+WORD = re.compile(r"\w+")
+
+
+def asked(
+    command: str, overrides: Sequence[str], keys: Sequence[str], *, several: Sequence[str] = ()
+) -> tuple[DictConfig, dict[str, str], list[str]]:
+    """What a person asks of a command that has no run folder of its own.
+
+    Args:
+        command: The command.
+        overrides: The words as typed.
+        keys: As in `take`.
+        several: As in `take`.
+
+    Returns:
+        The configuration, the verbatim values, and the words that it was composed of.
+
+    Raises:
+        ConfigError: There is no such key.
+    """
+    register()
+    given, rest = take(overrides, keys, several=several)
+    names = [item.name for item in fields(SCHEMAS[command])]
+    for key in (word.partition("=")[0] for word in rest):
+        # Hydra knows its own keys alone; it says what else there may be.
+        meant = nearest(key, [*keys, *names])
+        if WORD.fullmatch(key) and key not in names and meant != nearest(key, names):
+            raise ConfigError(f"no key '{key}'{meant}")
+    cfg = compose(command, rest)
+    unknown("the configuration", cfg, names)
+    return cfg, given, rest
 
 
 def take(

@@ -90,3 +90,5 @@ def _check(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if value is not None:
             number(name, value, least=-1, most=1)
+    if recipe.min_score is not None and recipe.max_score is not None:
+        number("max_score", recipe.max_score, least=recipe.min_score, most=1)
