@@ -110,6 +110,15 @@ def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
     return folder
 
 
+def stored_config(folder: Path) -> dict[str, Any]:
+    """A bundle's `config.json`; raises BundleError unless it holds tasks."""
+    file = folder / "config.json"
+    stored = read_json(file)
+    if not isinstance(stored.get("tasks"), dict):
+        raise BundleError(f"{file}: tasks must be an object, found {stored.get('tasks')!r}")
+    return stored
+
+
 def _check_no_code(file: Path, node: Any) -> None:
     if isinstance(node, Mapping):
         for key, value in node.items():

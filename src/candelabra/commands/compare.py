@@ -15,9 +15,9 @@ from candelabra.commands.embedders import encoders
 from candelabra.commands.evaluate import SPLITS, checked_output, evaluate
 from candelabra.commands.verbatim import asked, compose
 from candelabra.config import plain
-from candelabra.errors import BundleError, ConfigError, nearest
+from candelabra.errors import ConfigError, nearest
 from candelabra.rules import at_least, one_of
-from candelabra.trusted import checked_folder, read_json
+from candelabra.trusted import checked_folder, stored_config
 
 if TYPE_CHECKING:
     from candelabra.comparison import Comparison
@@ -153,10 +153,7 @@ def opened(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
         own = compose("compare", [*words, f"encoder={name}"])
         return Model(name, plain(own)["tasks"], own, None)
     folder = checked_folder(Path(name), key="models")
-    tasks = read_json(folder / "config.json").get("tasks")
-    if not isinstance(tasks, dict):
-        raise BundleError(f"{folder / 'config.json'}: tasks must be an object, found {tasks!r}")
-    return Model(name, tasks, cfg, name)
+    return Model(name, stored_config(folder)["tasks"], cfg, name)
 
 
 def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:

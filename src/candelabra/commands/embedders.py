@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from candelabra.commands.flags import split_config_dir
 from candelabra.errors import ConfigError, naming
 from candelabra.rules import at_least, one_of
-from candelabra.trusted import checked_folder, conf_dir
+from candelabra.trusted import checked_folder, conf_dir, stored_config
 
 if TYPE_CHECKING:
     from candelabra.embedding.embedder import Embedder
@@ -32,7 +32,7 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
 
     Raises:
         ConfigError: A value is wrong, or something is given beside a bundle, or lacks one.
-        BundleError: There is no such bundle.
+        BundleError: There is no such bundle, or its configuration is damaged.
     """
     at_least("batch_size", cfg.batch_size, 1)
     at_least("processes", cfg.get("processes", 1), 1)
@@ -44,7 +44,9 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
         if "task" in given:
             raise ConfigError("task chooses a task of a bundle: it needs bundle=FOLDER")
         return
-    checked_folder(Path(given["bundle"]))
+    tasks = stored_config(checked_folder(Path(given["bundle"])))["tasks"]
+    if "task" in given:
+        one_of("task", given["task"], tasks)
     refuse_beside_a_bundle(overrides)
 
 

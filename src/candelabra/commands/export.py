@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from candelabra.commands.verbatim import asked
-from candelabra.errors import BundleError, ConfigError, DataError
+from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.folder import check_output, replacing_folder
 from candelabra.exporting.formats import FORMATS, MARK, ONNX, Written, check_task, check_truncation
 from candelabra.rules import at_least, one_of
-from candelabra.trusted import checked_folder, read_json
+from candelabra.trusted import checked_folder, stored_config
 
 if TYPE_CHECKING:
     from candelabra.bundle import Bundle
@@ -79,9 +79,7 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
         at_least("limit", cfg.limit, 1)
     folder = checked_folder(Path(given["bundle"]))
     check_output(Path(given["output"]), folder, overwrite=cfg.overwrite)
-    stored = read_json(folder / "config.json")
-    if not isinstance(stored.get("tasks"), dict):
-        raise BundleError(f"{folder / 'config.json'}: no tasks")
+    stored = stored_config(folder)
     if "task" in given:
         one_of("task", given["task"], stored["tasks"])
     for package in ("onnx", "onnxruntime", "onnxscript"):
