@@ -125,6 +125,18 @@ def test_what_no_module_computes_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_cross_encoder_gives_no_vectors(tmp_path: Path) -> None:
+    bundle = made()
+    bundle.config["tasks"]["mood"]["cross"] = True
+    with pytest.raises(ConfigError, match=r"cannot hold tasks\.mood: a cross-encoder gives no vec"):
+        write(bundle, tmp_path, "mood")
+    assert not list(tmp_path.iterdir())
+    write(bundle, tmp_path / "of_the_others", None)
+    bundle.config["tasks"]["who"]["cross"] = True
+    with pytest.raises(ConfigError, match=r"cannot hold tasks\.mood: a cross-encoder gives no vec"):
+        write(bundle, tmp_path, None)
+
+
 def test_module_paths_are_those_of_version_5(tmp_path: Path) -> None:
     written = write(made(pooling="cls_pooler"), tmp_path, None)
     rows = json.loads((tmp_path / "modules.json").read_text())

@@ -56,6 +56,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
     Raises:
         ConfigError: No such modules compute the sentence embedding.
     """
+    _check_embeds(bundle, task)
     model = bundle.model
     pooling = model.pooling if task is None else model.pooling_of(task)
     if task is not None and task in model.mixes:
@@ -83,6 +84,15 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
         [*_left_out(bundle), STRIPS],
         tags=["feature-extraction"],
     )
+
+
+def _check_embeds(bundle: Bundle, task: str | None) -> None:
+    """Refuses what was trained on no text by itself: its vectors would mean nothing."""
+    nodes = bundle.config["tasks"]
+    crossed = [name for name in ([task] if task else nodes) if nodes[name].get("cross")]
+    if crossed and (task or len(crossed) == len(nodes)):
+        what = f"tasks.{crossed[0]}: a cross-encoder gives no vectors of single texts"
+        raise refusal(SENTENCE_TRANSFORMERS, what)
 
 
 def _left_out(bundle: Bundle) -> list[str]:
