@@ -36,7 +36,7 @@ if sys.orig_argv[1:4] == ["-m", "candelabra", "train"] and "-m" not in words:
         os._exit(3)
     status = end if end in ("finished", "failed") else "running"
     (folder / "run.json").write_text(json.dumps({"status": status, "overrides": given}))
-    (folder / "metrics.json").write_text(json.dumps({"val/score": score}))
+    (folder / "metrics.json").write_text(json.dumps({"val/score": score, "val/other": 1 - score}))
     if end == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if end == "alone":

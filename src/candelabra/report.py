@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from candelabra.model.multitask import MultiTaskModel
 
 RUN_SPLITS = ("val", "test")
+SCORES = ("val/score", "test/score")
 
 
 def metrics_table(
@@ -128,9 +129,9 @@ def sweep_table(
     runs: Sequence[Mapping[str, Any]],
     *,
     title: str,
-    columns: Sequence[str] = ("val/score", "test/score"),
+    columns: Sequence[str] = SCORES,
 ) -> Table:
-    """One row a run, the best `val/score` first; failed runs stand at the end with their error.
+    """One row a run, the best by the first column on top; failed ones at the end with their error.
 
     Overrides that all runs share stand below the table.
 
@@ -149,7 +150,7 @@ def sweep_table(
         table.add_column(column, justify="right")
     for column in ("overrides", "status", "folder"):
         table.add_column(column, overflow="fold")
-    for run in ranked(runs):
+    for run in ranked(runs, by=columns[0]):
         metrics = run["metrics"]
         status = run["status"] if "error" not in run else f"{run['status']}: {run['error']}"
         own = [word for word in run["overrides"] if word not in shared]
@@ -180,11 +181,11 @@ def published_table(
     return table
 
 
-def ranked(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """By falling `val/score`; runs without one last."""
+def ranked(runs: Sequence[Mapping[str, Any]], *, by: str = SCORES[0]) -> list[Mapping[str, Any]]:
+    """By a metric, the highest first; runs without it last."""
 
     def fall(run: Mapping[str, Any]) -> float:
-        score = run["metrics"].get("val/score", math.nan)
+        score = run["metrics"].get(by, math.nan)
         return math.inf if math.isnan(score) else -score
 
     return sorted(runs, key=fall)

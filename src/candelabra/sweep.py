@@ -32,7 +32,7 @@ class Sweep(Callback, metaclass=Singleton):
     """The sweep under way; launchers hand Hydra's singletons on to the processes they start.
 
     Attributes:
-        columns: Metrics that its table shows beside the scores.
+        columns: Metrics that its table shows before the scores; the best first of them leads.
         beside: `title` and `rows` of published figures, a row's values in the order of `columns`.
         folder: The sweep's folder, or None while none has begun.
         begun: A folder with one file for each trial that this start of the sweep has begun.
@@ -134,14 +134,14 @@ def _show(sweep: Sweep, outcomes: Sequence[Outcome]) -> int:
     from candelabra import report
 
     assert sweep.folder is not None
-    columns = ["val/score", "test/score", *sweep.columns]
+    columns = [*sweep.columns, *report.SCORES]
     report.show(report.sweep_table(outcomes, title=f"sweep {sweep.folder}", columns=columns))
     if sweep.beside is not None:
         report.show(report.published_table(**sweep.beside, columns=sweep.columns))
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([*columns, "status", "overrides", "folder", "error"])
-    for run in report.ranked(outcomes):
+    for run in report.ranked(outcomes, by=columns[0]):
         scores = [run["metrics"].get(key, "") for key in columns]
         words = (run["status"], " ".join(run["overrides"]), run["folder"], run.get("error", ""))
         writer.writerow([*scores, *words])
