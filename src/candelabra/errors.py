@@ -24,7 +24,7 @@ class MissingSplitError(DataError):
 
 
 class TrainingError(UserError):
-    """A training that cannot go on."""
+    """A training, or a test, that cannot go on."""
 
 
 class Ended(SystemExit):

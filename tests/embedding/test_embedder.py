@@ -13,6 +13,7 @@ import candelabra
 from bundles import adapt, made
 from candelabra.bundle import Bundle
 from candelabra.embedding import embedder as module
+from candelabra.errors import DataError
 
 TEXTS = [
     "a dull film",
@@ -68,6 +69,13 @@ def test_each_task_has_its_adapter() -> None:
 def test_a_short_vector_is_the_beginning_at_unit_length(bundle: Bundle) -> None:
     short, whole = bundle.embed(TEXTS, truncate_dim=4), bundle.embed(TEXTS)[:, :4]
     np.testing.assert_allclose(short, whole / np.linalg.norm(whole, axis=1, keepdims=True), 1e-5)
+
+
+def test_vectors_are_numbers_or_none_at_all() -> None:
+    bundle = made()
+    next(bundle.model.encoder.parameters()).data.fill_(float("nan"))
+    with pytest.raises(DataError, match="gives 3 of 3 texts a vector that is not all numbers"):
+        bundle.embed(TEXTS[:3])
 
 
 def test_chunks_change_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

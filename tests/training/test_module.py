@@ -10,6 +10,7 @@ from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score
 from sklearn.metrics import f1_score as sklearn_f1
 
+from candelabra.errors import TrainingError
 from candelabra.training.judging import scores_of
 from candelabra.training.module import MultiTaskModule
 from toys import (
@@ -95,6 +96,14 @@ def test_metrics_are_those_of_the_references(toys: Splits) -> None:
         for kind in ("Actor", "Year"):
             assert logged[f"{short}/who/f1/{kind}"] == pytest.approx(report[kind]["f1-score"])
         assert logged[f"{short}/score"] == pytest.approx((accuracy + f1) / 2)
+
+
+def test_a_model_that_answers_nan_gets_no_score(toys: Splits) -> None:
+    module, trainer = toy_module(), toy_trainer()
+    for parameter in module.model.head("who").parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"answers for who are not all numbers \(NaN\)"):
+        trainer.test(module, datamodule=toy_data(toys), verbose=False)
 
 
 def test_a_task_without_a_test_split_does_not_enter_its_score(toys: Splits) -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from candelabra.data.collate import pad_tokens
 from candelabra.data.tokens import TextTokenizer
+from candelabra.errors import DataError
 from candelabra.hardware import half
 from candelabra.model.multitask import MultiTaskModel
 
@@ -62,9 +63,12 @@ class Embedder:
         """The vectors of texts, (N, D) in float32, in the order of the texts.
 
         Args:
-            texts: One text often is embedded once.
+            texts: Of equal ones in `CHUNK` texts, one is embedded.
             batch_size: Texts in a pass; neighbours in length share one.
             precision: `32-true`, or `bf16-mixed` where the hardware has it.
+
+        Raises:
+            DataError: A vector is not finite.
         """
         parts = list(self.chunks(texts, batch_size=batch_size, precision=precision))
         return np.concatenate(parts) if parts else np.empty((0, self.width), dtype=np.float32)
@@ -91,6 +95,13 @@ class Embedder:
                 tokens = pad_tokens([tokenized.text(row) for row in rows], self.tokenizer.pad_id)
                 parts.append(self.finish(self.model.sentences(tokens.to(device), self.task)))
         vectors_ND = torch.cat(parts).cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
+        if len(bad):
+            raise DataError(
+                f"the model gives {len(bad)} of {len(vectors_ND)} texts a vector that is not all "
+                f"numbers, such as {texts[order[bad[0]]][:60]!r}: its weights are damaged, or the "
+                "precision does not suffice"
+            )
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return vectors_ND[back]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from candelabra.errors import TrainingError
 from candelabra.model.heads import Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
@@ -53,7 +54,7 @@ class JudgedModule(pl.LightningModule):
         self.scores: dict[str, float] = {}
         self.epoch_scores: dict[str, float] = {}
         self.start_scores: dict[str, float] = {}
-        self._judged: set[str] = set()
+        self._judged: dict[str, Tensor] = {}  # whether a logit of the task was NaN
         self._stored_scores: dict[str, float] = {}  # of the checkpoint that was resumed
 
     def validation_step(self, batches: Mapping[str, Batch], batch_idx: int) -> dict[str, Tensor]:
@@ -62,7 +63,7 @@ class JudgedModule(pl.LightningModule):
         for task, batch in batches.items():
             predictions = self.model.head(task).decode(logits[task], batch.first_BW)
             self.objectives[task].metrics.update(predictions, batch.labels)
-            self._judged.add(task)
+            self._judged[task] = logits[task].isnan().any() | self._judged.get(task, False)
         return logits
 
     test_step = validation_step
@@ -101,11 +102,26 @@ class JudgedModule(pl.LightningModule):
         return main
 
     def _judged_anywhere(self) -> set[str]:
-        """Tasks with examples on any rank: all ranks have to sum the same metrics."""
-        here = torch.tensor([task in self._judged for task in self.objectives]).long()
-        anywhere = self.trainer.strategy.reduce(here.to(self.device), reduce_op="sum")
-        found = torch.as_tensor(anywhere).tolist()
-        return {task for task, count in zip(self.objectives, found, strict=True) if count}
+        """Tasks with examples on any rank: all ranks have to sum the same metrics.
+
+        Raises:
+            TrainingError: A logit is NaN, which some metrics would take for the highest of all.
+        """
+        here = torch.zeros(2, len(self.objectives), dtype=torch.long, device=self.device)
+        for place, task in enumerate(self.objectives):
+            if task in self._judged:
+                here[0, place], here[1, place] = 1, self._judged[task]
+        anywhere = torch.as_tensor(self.trainer.strategy.reduce(here, reduce_op="sum"))
+        judged, bad = (
+            {task for task, count in zip(self.objectives, counts, strict=True) if count}
+            for counts in anywhere.tolist()
+        )
+        if bad:
+            raise TrainingError(
+                f"the model's answers for {', '.join(sorted(bad))} are not all numbers (NaN): its "
+                "weights are damaged, or the precision does not suffice; nothing was judged"
+            )
+        return judged
 
     def val_scores(self) -> dict[str, float]:
         """All metrics of the last validation, also where it was before a resume."""
