@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from candelabra.comparison import Comparison, compared, short_names
+from candelabra.comparison import Comparison, check_same_texts, compared, short_names
+from candelabra.data.loading import texts_fingerprint
 from candelabra.errors import DataError
 from candelabra.files import write_jsonl
+from candelabra.records import Examples
 
 KEY = "test/mood/accuracy"
 
@@ -58,6 +61,16 @@ def test_rows_that_do_not_give_the_metric_tell_nothing(tmp_path: Path) -> None:
 def test_other_labels_are_other_rows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"task 'mood': a/run was asked about row 3 \('B'\) where"):
         comparison(tmp_path, labels="AABA")
+
+
+def test_other_texts_are_other_rows() -> None:
+    pairs = Examples((["a", "b"], ["c", "d"]), [1.0, 1.0], None, [0, 1])
+    same = replace(pairs, labels=["x", "y"])
+    other = replace(pairs, texts=(["a", "b"], ["c", "e"]))
+    asked = [{"alike": texts_fingerprint(each)} for each in (pairs, same, other)]
+    check_same_texts({"tiny": asked[0], "run": asked[1]})
+    with pytest.raises(DataError, match="task 'alike': tiny was asked about other texts than run"):
+        check_same_texts({"tiny": asked[0], "x": asked[1], "run": asked[2]})
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from candelabra.judged_rows import Judged, judged
 if TYPE_CHECKING:
     from rich.table import Table
 
+SAME = "data_dir=FOLDER or tasks=PRESET gives all models the same"
 TELLING = 1e-4
 """Rows tell a metric if it can be counted from them to within this."""
 
@@ -126,6 +127,21 @@ def compared(
     return Comparison(metrics, told)
 
 
+def check_same_texts(asked: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises DataError where a task's texts are others for one model than for the first.
+
+    Args:
+        asked: Model -> task -> a sha256 of the texts that it was asked about.
+    """
+    first, *others = asked
+    for other in others:
+        for task in asked[first].keys() & asked[other].keys():
+            if asked[first][task] != asked[other][task]:
+                raise DataError(
+                    f"task {task!r}: {first} was asked about other texts than {other}; {SAME}"
+                )
+
+
 def short_names(models: Sequence[str]) -> list[str]:
     """The last parts of paths, as few as tell them apart."""
     parts = [Path(model).parts for model in models]
@@ -165,15 +181,14 @@ def _check_same(task: str, models: Mapping[str, Sequence[Mapping[str, Any]]]) ->
     if len(rows) != len(others_rows):
         raise DataError(
             f"task {task!r}: {first} was asked about {len(rows)} rows and {other} about "
-            f"{len(others_rows)}; data_dir=FOLDER or tasks=PRESET gives all models the same"
+            f"{len(others_rows)}; {SAME}"
         )
     for one, another in zip(rows, others_rows, strict=True):
         # As text: a label may be NaN, which equals nothing.
         if str((one["row"], one["label"])) != str((another["row"], another["label"])):
             raise DataError(
                 f"task {task!r}: {first} was asked about row {one['row']} ({one['label']!r}) where "
-                f"{other} was about row {another['row']} ({another['label']!r}); "
-                "data_dir=FOLDER or tasks=PRESET gives all models the same"
+                f"{other} was about row {another['row']} ({another['label']!r}); {SAME}"
             )
 
 

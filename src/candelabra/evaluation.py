@@ -22,7 +22,8 @@ from candelabra.embedding.mteb_tasks import checked_tasks, mteb_scores
 from candelabra.embedding.probe import few_shot_accuracy_of_texts
 from candelabra.errors import ConfigError, naming
 from candelabra.model.heads import Head
-from candelabra.model.multitask import assemble, start_from_pooler
+from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
+from candelabra.model.pooling import ClsPooler
 from candelabra.objectives import objectives
 from candelabra.records import Examples
 from candelabra.training.judging import scores_of
@@ -64,10 +65,16 @@ def untrained(cfg: DictConfig, tasks: dict[str, Any], data: dict[str, TaskData])
         data: Their rows.
 
     Raises:
-        ConfigError: A task needs a trained head.
+        ConfigError: A task needs a trained head, or a pooling has weights to be learnt.
     """
+    backbone = instantiate(cfg.encoder)
+    tokenizer, encoder = backbone.tokenizer(), backbone.load()
     labels = {name: data[name].labels for name in tasks if name in data}
-    headed = {name for name in labels if not _learns(tasks[name]["head"], labels[name])}
+    headed = set()
+    for name, node in tasks.items():
+        with naming(f"tasks.{name}.head"):
+            if name in labels and not _learns(node["head"], labels[name], encoder.width):
+                headed.add(name)
     for name in labels.keys() - headed:
         if shape_of(tasks[name]["columns"]) != TEXT_WITH_LABEL:
             raise ConfigError(
@@ -75,19 +82,27 @@ def untrained(cfg: DictConfig, tasks: dict[str, Any], data: dict[str, TaskData])
                 "which a probe could judge: give bundle=FOLDER in place of encoder"
             )
     kept = {name: tasks[name] for name in headed}
-    backbone = instantiate(cfg.encoder)
-    tokenizer = backbone.tokenizer()
-    model = assemble(
-        backbone.load(), pooling=cfg.pooling, tasks=kept, labels=labels, make=instantiate
-    )
+    model = assemble(encoder, pooling=cfg.pooling, tasks=kept, labels=labels, make=instantiate)
+    _check_poolings(model)
     start_from_pooler(model)
     config = {"pooling": cfg.pooling, "normalize": cfg.get("normalize") is not False, "tasks": kept}
     return Subject(Bundle(model.eval(), tokenizer, config, labels, {}), tasks, data, headed)
 
 
-def _learns(node: Mapping[str, Any], labels: list[str]) -> bool:
-    head: Head = instantiate(node)(width=8, labels=labels)
+def _learns(node: Mapping[str, Any], labels: list[str], width: int) -> bool:
+    head: Head = instantiate(node)(width=width, labels=labels)
     return any(True for _ in head.parameters())
+
+
+def _check_poolings(model: MultiTaskModel) -> None:
+    """Refuses weights that nobody has trained: each run would draw others."""
+    for pooling in (model.pooling, *model.poolings.values()):
+        taken_over = isinstance(pooling, ClsPooler) and model.encoder.pooler is not None
+        if list(pooling.parameters()) and not taken_over:
+            raise ConfigError(
+                f"pooling: {type(pooling).__name__} has weights of its own, and an encoder without "
+                "training brings none for them: choose another pooling, or give bundle=FOLDER"
+            )
 
 
 def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, float]:
@@ -120,17 +135,25 @@ def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, 
     return {key: value for key, value in found.items() if key != "score"}
 
 
-def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
-    """`<task>/few_shot_accuracy` of labelled texts that the model has no trained head of."""
-    bundle, found = subject.bundle, {}
-    for name, data in subject.data.items():
-        trained = name in subject.headed and list(bundle.model.head(name).parameters())
-        if trained or shape_of(subject.tasks[name]["columns"]) != TEXT_WITH_LABEL:
-            continue
+def check_probes(subject: Subject, cfg: DictConfig) -> None:
+    """Raises ConfigError for a task that a probe alone can judge, on what it would learn from."""
+    for name in subject.data.keys() - subject.headed:
         if cfg.split == "train":
             raise ConfigError(
                 f"tasks.{name}: a probe learns from train, and split=train would judge it by that"
             )
+
+
+def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
+    """`<task>/few_shot_accuracy` of labelled texts that the model has no trained head of.
+
+    None of the train split, which a probe learns from.
+    """
+    bundle, found = subject.bundle, {}
+    for name, data in subject.data.items() if cfg.split != "train" else ():
+        trained = name in subject.headed and list(bundle.model.head(name).parameters())
+        if trained or shape_of(subject.tasks[name]["columns"]) != TEXT_WITH_LABEL:
+            continue
         test = data.splits[cfg.split]
         train = _train_of(subject.tasks[name], data.labels, held_out=test, split=cfg.split)
         embedder = bundle.embedder(name if name in subject.headed else None)
@@ -147,9 +170,8 @@ def _train_of(
 ) -> Examples:
     """The train split as the source has it, without the rows that were carved to judge by."""
     source = instantiate(task["source"])
-    examples, _ = to_examples(
-        source.read("train"), task["columns"], labels, task.get("on_bad_row", "error")
-    )
+    rules = {key: task[key] for key in ("on_bad_row", "missing_labels") if key in task}
+    examples, _ = to_examples(source.read("train"), task["columns"], labels, **rules)
     if split != "validation" or source.read("validation") is not None:
         return examples
     carved = set(held_out.rows)

@@ -194,6 +194,48 @@ def test_a_probe_does_not_learn_from_what_it_is_judged_by(tmp_path: Path) -> Non
     assert "a probe learns from train" in called("evaluate", *words, "split=train").message
 
 
+def test_a_probe_leaves_rows_without_a_label_out(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    file = data / "banking77" / "train.parquet"
+    columns = pq.read_table(file).to_pydict()
+    columns["label_text"][0] = None
+    pq.write_table(pa.table(columns), file)
+    words = ["encoder=tiny", "tasks=banking77", f"data_dir={data}", "output=out"]
+    done = called("evaluate", *words, "tasks.intent.missing_labels=skip")
+    assert done.status == 0, done.err
+    assert "test/intent/few_shot_accuracy" in written(tmp_path)
+
+
+def test_on_train_embeddings_are_judged_and_nothing_is_probed(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    words = ["encoder=tiny", "tasks=banking77_grouping", f"data_dir={data}", "output=out"]
+    done = called("evaluate", *words, "split=train")
+    assert done.status == 0, done.err
+    found = written(tmp_path)
+    assert "train/intent/accuracy" in found
+    assert "train/intent/few_shot_accuracy" not in found
+
+
+def test_an_untrained_encoder_is_judged_by_a_head_as_wide_as_it(tmp_path: Path) -> None:
+    words = ["encoder=tiny", "tasks=sample_pairs", "tasks.alike.head.matryoshka_dims=[16]"]
+    done = called("evaluate", *words, "output=out")
+    assert done.status == 0, done.err
+    done = called("evaluate", *words[:2], "tasks.alike.head.matryoshka_dims=[99]")
+    assert "matryoshka_dims must be from 1 to 32, found 99" in done.message
+
+
+def test_weights_that_nobody_trained_are_refused() -> None:
+    done = called("evaluate", "encoder=tiny", "pooling=attention", "tasks=sample_pairs")
+    assert done.message.startswith("pooling: AttentionPooling has weights of its own")
+
+
+def test_an_output_that_can_be_no_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for output in ("file", "file/below"):
+        message = called("evaluate", f"bundle={run.bundle}", f"output={output}").message
+        assert message.startswith(f"output={output}: must be a folder, ")
+
+
 @pytest.mark.parametrize("word", ["precision=bogus", "accelerator=bogus", "pooling=cls"])
 def test_words_that_cannot_be_beside_a_bundle(word: str, run: Run) -> None:
     assert evaluated(run, word).message.startswith(word.partition("=")[0])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
@@ -14,6 +15,7 @@ from candelabra.model.encoder import Encoder, first_pieces
 from candelabra.model.pooling import mean
 from candelabra.records import Encoded, Tokens
 from random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
+from stand_ins import write_model
 from toys import BUNDLED
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
@@ -30,6 +32,17 @@ every = pytest.mark.parametrize("kind", CONFIGS)
 def minilm() -> tuple[TextTokenizer, Encoder]:
     backbone = Pretrained(name=BUNDLED, max_length=256, sha256=SHA256)
     return backbone.tokenizer(), backbone.load().eval()
+
+
+def test_a_pooler_that_the_checkpoint_lacks_is_none(tmp_path: Path) -> None:
+    for kind in ("bert", "mpnet", "roberta"):
+        folder = write_model(tmp_path / kind, kind, positions=40)
+        backbone = Pretrained(name=str(folder), max_length=16)
+        assert backbone.load().pooler is not None
+        file = folder / "model.safetensors"
+        weights = {key: w for key, w in load_file(file).items() if not key.startswith("pooler.")}
+        save_file(weights, file, metadata={"format": "pt"})
+        assert backbone.load().pooler is None
 
 
 def test_minilm_gives_sentence_transformers_embeddings(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from candelabra.commands.embedders import encoders
-from candelabra.commands.evaluate import SPLITS, checked_output, evaluate
+from candelabra.commands.evaluate import Evaluated, check_values, checked_output, evaluate
 from candelabra.commands.verbatim import asked, compose
 from candelabra.config import plain
 from candelabra.errors import ConfigError, nearest
-from candelabra.rules import at_least, one_of
+from candelabra.rules import at_least
 from candelabra.trusted import checked_folder, stored_config
+from candelabra.validation import validate_task
 
 if TYPE_CHECKING:
     from candelabra.comparison import Comparison
@@ -57,7 +58,7 @@ class Model:
     cfg: DictConfig
     bundle: str | None
 
-    def scored(self, tasks: Sequence[str], output: Path) -> dict[str, float]:
+    def scored(self, tasks: Sequence[str], output: Path) -> Evaluated:
         """Its metrics; what it says of each row goes into `output / "predictions"`."""
         return evaluate(self.cfg, self.bundle, output, only=tasks)
 
@@ -65,8 +66,7 @@ class Model:
 def main(overrides: list[str]) -> int:
     """Evaluates each model, and prints one table."""
     cfg, given, rest = asked("compare", overrides, ("models", "output"))
-    one_of("split", cfg.split, SPLITS)
-    at_least("eval_batch_size", cfg.eval_batch_size, 1)
+    check_values(cfg)
     at_least("resamples", cfg.resamples, 1)
     at_least("seed", cfg.seed, 0)
     models = [opened(name, cfg, rest) for name in listed(given.get("models", ""))]
@@ -95,15 +95,20 @@ def compare(
         models: Two or more; the first is the baseline.
         tasks: The tasks that are compared.
         output: Where `comparison.json` and a folder for each model are written.
+
+    Raises:
+        DataError: Two models were not asked about the same rows.
     """
-    from candelabra.comparison import compared
+    from candelabra.comparison import check_same_texts, compared
     from candelabra.files import write_json
 
     folders = {model.name: output / str(place) for place, model in enumerate(models, 1)}
-    metrics = {}
+    found: dict[str, Evaluated] = {}
     for place, model in enumerate(models, 1):
         print(f"{place} of {len(models)}: {model.name}", file=sys.stderr)
-        metrics[model.name] = model.scored(tasks, folders[model.name])
+        found[model.name] = model.scored(tasks, folders[model.name])
+        check_same_texts({name: one.asked for name, one in found.items()})
+    metrics = {name: one.metrics for name, one in found.items()}
     split = "val" if cfg.split == "validation" else cfg.split
     main_keys = {
         task: f"{split}/{task}/{models[0].tasks[task]['main_metric']}"
@@ -147,10 +152,14 @@ def opened(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
 
     Raises:
         BundleError: There is no such bundle, or its configuration is damaged.
+        ConfigError: A task's settings break a rule.
+        DataError: A source's files are missing.
     """
     if name in encoders(rest):
         words = [word for word in rest if not word.startswith("encoder=")]
         own = compose("compare", [*words, f"encoder={name}"])
+        for task, node in own.tasks.items():
+            validate_task(str(task), node)
         return Model(name, plain(own)["tasks"], own, None)
     folder = checked_folder(Path(name), key="models")
     return Model(name, stored_config(folder)["tasks"], cfg, name)

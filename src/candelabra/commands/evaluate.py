@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,18 +54,31 @@ DATA_KEYS = (
 )
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: `<split>/<task>/<metric>` and `<split>/score`; `mteb/<task>/<score>`.
+        asked: Task -> a sha256 of the texts that it was judged by.
+    """
+
+    metrics: dict[str, float]
+    asked: dict[str, str]
+
+
 def main(overrides: list[str]) -> int:
     """Evaluates a model and prints its tables."""
     cfg, given, rest = asked("evaluate", overrides, ("bundle", "output"))
-    check(cfg)
+    check_values(cfg)
     check_model(cfg, given, rest)
     output = checked_output(given.get("output"))
-    metrics = evaluate(cfg, given.get("bundle"), output)
+    metrics = evaluate(cfg, given.get("bundle"), output).metrics
 
     from candelabra import report
 
     split = "val" if cfg.split == "validation" else cfg.split
-    name = given.get("bundle") or next(word for word in rest if word.startswith("encoder"))
+    name = given.get("bundle") or next(word for word in rest if word.startswith("encoder="))
     report.show(
         *report.types_tables(metrics, split),
         report.metrics_table(metrics, title=f"{name}: {cfg.split}", splits=[split, "mteb"]),
@@ -72,16 +87,19 @@ def main(overrides: list[str]) -> int:
 
 
 def checked_output(name: str | None) -> Path | None:
-    """Raises ConfigError for the folder of a run or a bundle, whose own files would be replaced."""
+    """Raises ConfigError for what is no folder, and for a run or a bundle with files to replace."""
     if name is None:
         return None
+    there = next(path for path in (Path(name), *Path(name).absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"output={name}: must be a folder, {there} is none that can be written")
     for own in ("run.json", "heads.safetensors"):
         if (Path(name) / own).exists():
             raise ConfigError(f"output={name}: is the folder of a run or a bundle; take another")
     return Path(name)
 
 
-def check(cfg: DictConfig) -> None:
+def check_values(cfg: DictConfig) -> None:
     """Raises ConfigError for a value that cannot be."""
     one_of("split", cfg.split, SPLITS)
     one_of("precision", cfg.precision, PRECISIONS)
@@ -109,7 +127,7 @@ def evaluate(
     output: Path | None,
     *,
     only: Collection[str] | None = None,
-) -> dict[str, float]:
+) -> Evaluated:
     """Metrics of a model on one split of its tasks.
 
     Args:
@@ -118,16 +136,18 @@ def evaluate(
         output: Where metrics and predictions are written; None writes nothing.
         only: The tasks that are evaluated; None: all of the bundle, or of the configuration.
 
-    Returns:
-        `<split>/<task>/<metric>` and `<split>/score`; `mteb/<task>/<score>`.
+    Raises:
+        DataError: `output` cannot be written.
     """
-    from candelabra.evaluation import check_mteb, mteb, probed, tested
+    from candelabra.data.loading import texts_fingerprint
+    from candelabra.evaluation import check_mteb, check_probes, mteb, probed, tested
     from candelabra.files import write_json
     from candelabra.quiet import quiet
 
     quiet()
     subject = subject_of(cfg, bundle, only=only)
     check_mteb(subject, cfg)
+    check_probes(subject, cfg)
     found = tested(subject, cfg, output) | probed(subject, cfg)
     name = "val" if cfg.split == "validation" else cfg.split
     metrics = {f"{name}/{key}": value for key, value in found.items()}
@@ -137,7 +157,8 @@ def evaluate(
     metrics |= mteb(subject, cfg)
     if output is not None:
         write_json(output / "metrics.json", metrics)
-    return metrics
+    asked = {task: texts_fingerprint(data.splits[cfg.split]) for task, data in subject.data.items()}
+    return Evaluated(metrics, asked)
 
 
 def subject_of(

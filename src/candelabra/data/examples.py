@@ -41,7 +41,6 @@ def to_examples(
         missing_labels: A row whose label cell is empty is bad by `error`; `skip` drops and counts
             it as `NO_LABEL`, whatever `on_bad_row` says, and makes a single word's missing tag
             (null, or `_` where that is no tag) `IGNORED`.
-
         score_range: The lowest and the highest `score`; they become 0 and 1.
 
     Returns:

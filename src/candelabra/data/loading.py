@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -121,6 +121,11 @@ def load_task(
         prints,
         {split: count for split, count in unlabelled.items() if count},
     )
+
+
+def texts_fingerprint(examples: Examples) -> str:
+    """A sha256 of the texts and their words alone, whatever labels are called."""
+    return fingerprint(replace(examples, labels=[]), ())
 
 
 def fingerprint(examples: Examples, labels: Sequence[str]) -> str:

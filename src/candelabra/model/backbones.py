@@ -91,14 +91,17 @@ class Pretrained:
                 torch.manual_seed(self.random_seed)
                 return Encoder(AutoModel.from_config(config), attention=self.attention)
         with _explained(self.name):
-            backbone = AutoModel.from_pretrained(
+            backbone, loading = AutoModel.from_pretrained(
                 source,
                 revision=revision,
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation=None if self.attention == "auto" else self.attention,
+                output_loading_info=True,
             )
+        if any(key.startswith("pooler.") for key in loading["missing_keys"]):
+            backbone.pooler = None  # none of the checkpoint's: transformers has drawn one
         return Encoder(backbone, attention=self.attention)
 
     def _located(self, *, verified: bool) -> tuple[str, str | None]:
