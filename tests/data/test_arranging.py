@@ -56,10 +56,21 @@ def test_a_text_clashes_across_columns_and_by_more_than_case() -> None:
         assert not any((row + 1) % 8 in rows for row in rows)
 
 
-def test_what_cannot_be_parted_stays() -> None:
+def test_steps_that_hold_nearly_every_text_are_parted_too() -> None:
+    """As with the 77 labels of Banking77 in steps of 60."""
+    rng = np.random.default_rng(0)
+    examples = pairs([f"a {i}" for i in rng.integers(0, 77, 4000)], [str(i) for i in range(4000)])
+    draws = draws_of(4000, 60)
+    assert clashes(draws, examples) > 500
+    assert clashes(arranged(draws, examples), examples) == 0
+
+
+def test_what_cannot_be_parted_stays(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     examples = pairs(["same"] * 6, [f"text {i}" for i in range(6)])
     draws = draws_of(6, 3)
     np.testing.assert_array_equal(arranged(draws, examples).rows, draws.rows)
+    assert "6 of 6 rows share a step with a text of theirs" in caplog.text
 
 
 def test_distinct_texts_stay_where_they_are() -> None:
