@@ -84,6 +84,12 @@ def test_chunks_change_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(bundle.embed(TEXTS), whole, atol=1e-6)
 
 
+def test_every_pass_is_told(bundle: Bundle) -> None:
+    told: list[int] = []
+    (vectors,) = bundle.embedder().chunks(TEXTS, batch_size=2, told=told.append)
+    assert (len(vectors), told) == (5, [2, 2])
+
+
 def test_a_repeated_text_is_embedded_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     forward = bundle.model.encoder.forward

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,13 +74,14 @@ def vectors(embedder: Embedder, texts: Sequence[str], cfg: DictConfig) -> Iterat
         "batch_size": cfg.batch_size,
         "precision": hardware.precision(cfg.precision, device),
     }
-    if cfg.processes > 1:
-        parts = embed_in_processes(embedder, texts, processes=cfg.processes, **settings)
-    else:
-        parts = embedder.chunks(texts, **settings)
-    console = Console(stderr=True)
+    console, done = Console(stderr=True), 0
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("embedding", total=len(texts))
+        if cfg.processes > 1:
+            parts = embed_in_processes(embedder, texts, processes=cfg.processes, **settings)
+        else:
+            parts = embedder.chunks(texts, told=partial(progress.advance, bar), **settings)
         for part in parts:
-            progress.advance(bar, len(part))
+            done += len(part)
+            progress.update(bar, completed=done)  # with texts that were embedded before
             yield part

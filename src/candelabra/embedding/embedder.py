@@ -5,7 +5,7 @@ Shapes: N texts, B of them in a pass, D width of an embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from candelabra.model.multitask import MultiTaskModel
 
 CHUNK = 8192
 """Texts that are tokenised and sorted by length together."""
+Told = Callable[[int], None]
+"""Called after each pass with the number of its texts."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +76,24 @@ class Embedder:
         return np.concatenate(parts) if parts else np.empty((0, self.width), dtype=np.float32)
 
     def chunks(
-        self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "32-true"
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 64,
+        precision: str = "32-true",
+        told: Told | None = None,
     ) -> Iterator[np.ndarray]:
-        """As `embed`, `CHUNK` texts at a time."""
+        """As `embed`, `CHUNK` texts at a time; `told` is for a progress bar."""
         for begin in range(0, len(texts), CHUNK):
             chunk = texts[begin : begin + CHUNK]
             distinct = {text: place for place, text in enumerate(dict.fromkeys(chunk))}
-            vectors_ND = self._distinct(list(distinct), batch_size, precision)
+            vectors_ND = self._distinct(list(distinct), batch_size, precision, told)
             yield vectors_ND[[distinct[text] for text in chunk]]
 
     @torch.inference_mode()
-    def _distinct(self, texts: list[str], batch_size: int, precision: str) -> np.ndarray:
+    def _distinct(
+        self, texts: list[str], batch_size: int, precision: str, told: Told | None
+    ) -> np.ndarray:
         tokenized = self.tokenizer(texts)
         device = next(self.model.parameters()).device
         order = np.argsort(-tokenized.lengths, kind="stable")
@@ -94,6 +103,8 @@ class Embedder:
                 rows = order[begin : begin + batch_size]
                 tokens = pad_tokens([tokenized.text(row) for row in rows], self.tokenizer.pad_id)
                 parts.append(self.finish(self.model.sentences(tokens.to(device), self.task)))
+                if told is not None:
+                    told(len(rows))
         vectors_ND = torch.cat(parts).cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
         if len(bad):
