@@ -18,7 +18,7 @@ from candelabra.errors import ConfigError, DataError, MissingSplitError
 from candelabra.reading import tasks_data
 from candelabra.rules import at_least, one_of, unknown
 from candelabra.trusted import checked_folder
-from candelabra.validation import validate_task
+from candelabra.validation import DATA_KEYS, validate_task
 
 if TYPE_CHECKING:
     from candelabra.data.loading import TaskData
@@ -43,15 +43,8 @@ HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a model, tra
 """
 
 SPLITS = ("train", "validation", "test")
-DATA_KEYS = (
-    "source",
-    "columns",
-    "limit",
-    "validation",
-    "split_seed",
-    "missing_labels",
-    "score_range",
-)
+OTHER_DATA = ("source", *(key for key in DATA_KEYS if key not in ("labels", "on_bad_row")))
+"""Of a task, what may come from the command: a head keeps its labels."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +194,7 @@ def tasks_of(
     unknown("tasks", other, stored)
     tasks = {}
     for name, task in stored.items():
-        changed = {key: other[name][key] for key in DATA_KEYS if key in other.get(name, {})}
+        changed = {key: other[name][key] for key in OTHER_DATA if key in other.get(name, {})}
         source = {**changed.get("source", task["source"])}
         for key in ("data_dir", "folder"):
             if cfg.data_dir is not None and key in source:

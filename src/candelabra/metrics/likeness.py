@@ -44,5 +44,6 @@ def check_texts(embeddings_BKD: Tensor, what: str, *, least: int, most: int | No
     """
     shape = tuple(embeddings_BKD.shape)
     if len(shape) != 3 or shape[1] < least or (most is not None and shape[1] > most):
-        wanted = f"K = {least}" if least == most else f"K of {least} or more"
+        at_most = "or more" if most is None else f"to {most}"
+        wanted = f"K = {least}" if least == most else f"K of {least} {at_most}"
         raise ValueError(f"{what} need embeddings (B, K, D) with {wanted}; found {shape}")

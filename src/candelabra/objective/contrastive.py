@@ -56,7 +56,10 @@ class Rule:
 
 
 def rule_of(function: Loss) -> Rule:
-    """The rule of a loss; one that has none fits anything, example by example."""
+    """The rule of a loss; one that has none fits anything, example by example.
+
+    A loss that compares the examples of a step has to say so: `@rule(..., in_batch=True)`.
+    """
     while isinstance(function, partial):
         function = function.func
     return getattr(function, "rule", Rule())
@@ -71,7 +74,14 @@ RULES: dict[str, Rule] = {}
 """Of the losses below, by the names of their options; for messages."""
 
 
-def _rule(*shapes: Shape, **settings: Any) -> Callable[[Loss], Loss]:
+def rule(*shapes: Shape, **settings: Any) -> Callable[[Loss], Loss]:
+    """Gives a loss its `Rule`, yours in a module of your own as well.
+
+    Args:
+        shapes: The data that it fits.
+        settings: The other attributes of `Rule`.
+    """
+
     def give(function: Loss) -> Loss:
         function.rule = RULES[function.__name__] = Rule(shapes, **settings)  # type: ignore[attr-defined]
         return function
@@ -89,19 +99,19 @@ def _made(name: str, **settings: Any) -> Any:
 
 
 def _sum(name: str, embeddings_BKD: Tensor, labels_B: Tensor, **settings: Any) -> Tensor:
-    """What the library gives of a batch counts for each of its examples."""
+    """What the library gives of a batch, be it a mean or not, counts for each of its examples."""
     loss = _made(name, **settings)
-    mean = loss.compute_loss_from_embeddings(list(embeddings_BKD.unbind(1)), labels_B)
-    return mean * len(embeddings_BKD)
+    of_batch = loss.compute_loss_from_embeddings(list(embeddings_BKD.unbind(1)), labels_B)
+    return of_batch * len(embeddings_BKD)
 
 
-@_rule(PAIR_WITH_SCORE)
+@rule(PAIR_WITH_SCORE)
 def cosine(embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
     """Squared difference of cosine and score (Reimers & Gurevych 2019)."""
     return _sum("CosineSimilarityLoss", embeddings_BKD, labels_B)
 
 
-@_rule(PAIR_WITH_SCORE, in_batch=True)
+@rule(PAIR_WITH_SCORE, in_batch=True)
 def cosent(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> Tensor:
     """`log(1 + sum exp(scale (cos_i - cos_j)))` over pairs with score i below score j (Su 2022).
 
@@ -113,13 +123,13 @@ def cosent(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> 
     return _sum("CoSENTLoss", embeddings_BKD, labels_B, scale=scale)
 
 
-@_rule(PAIR_WITH_SCORE, in_batch=True)
+@rule(PAIR_WITH_SCORE, in_batch=True)
 def angle(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> Tensor:
     """CoSENT of angles in complex space, which do not saturate as cosines do (Li & Li 2023)."""
     return _sum("AnglELoss", embeddings_BKD, labels_B, scale=scale)
 
 
-@_rule(PAIR_WITH_LABEL, num_labels=2)
+@rule(PAIR_WITH_LABEL, num_labels=2)
 def contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 0.5) -> Tensor:
     """Pulls pairs of label 1 together, pushes others `margin` apart (Hadsell et al. 2006).
 
@@ -131,13 +141,13 @@ def contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 0.5
     return _sum("ContrastiveLoss", embeddings_BKD, labels_B, margin=margin)
 
 
-@_rule(PAIR_WITH_LABEL, in_batch=True, num_labels=2)
+@rule(PAIR_WITH_LABEL, in_batch=True, num_labels=2)
 def online_contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 0.5) -> Tensor:
     """`contrastive` of the batch's hard pairs: those that lie on the wrong side of another."""
     return _sum("OnlineContrastiveLoss", embeddings_BKD, labels_B, margin=margin)
 
 
-@_rule(POSITIVE_PAIR, TRIPLET, in_batch=True, arrange=apart)
+@rule(POSITIVE_PAIR, TRIPLET, in_batch=True, arrange=apart)
 def ranking(
     embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0, symmetric: bool = False
 ) -> Tensor:
@@ -157,7 +167,7 @@ def ranking(
     return _sum("MultipleNegativesRankingLoss", embeddings_BKD, labels_B, scale=scale, **settings)
 
 
-@_rule(POSITIVE_PAIR, in_batch=True, arrange=apart)
+@rule(POSITIVE_PAIR, in_batch=True, arrange=apart)
 def mega_batch_margin(
     embeddings_BKD: Tensor,
     labels_B: Tensor,
@@ -181,7 +191,7 @@ def mega_batch_margin(
     return mean * len(embeddings_BKD)
 
 
-@_rule(TRIPLET)
+@rule(TRIPLET)
 def triplet(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
     """`relu(|a - p| - |a - n| + margin)` (Schroff et al. 2015).
 
@@ -193,7 +203,7 @@ def triplet(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) ->
     return _sum("TripletLoss", embeddings_BKD, labels_B, triplet_margin=margin)
 
 
-@_rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
+@rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_hard(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
     """`triplet` of each text with its farthest own and its nearest other (Hermans et al. 2017).
 
@@ -205,19 +215,19 @@ def batch_hard(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0)
     return _sum("BatchHardTripletLoss", embeddings_BKD, labels_B, margin=margin)
 
 
-@_rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
+@rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_hard_soft_margin(embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
     """`batch_hard` with `log(1 + exp(x))` in place of a margin (Hermans et al. 2017)."""
     return _sum("BatchHardSoftMarginTripletLoss", embeddings_BKD, labels_B)
 
 
-@_rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
+@rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_semi_hard(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
     """`triplet` with the nearest others that lie beyond the own text (Schroff et al. 2015)."""
     return _sum("BatchSemiHardTripletLoss", embeddings_BKD, labels_B, margin=margin)
 
 
-@_rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
+@rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_all(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
     """`triplet` of all triplets of the batch that are not yet right (Hermans et al. 2017)."""
     return _sum("BatchAllTripletLoss", embeddings_BKD, labels_B, margin=margin)
