@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from candelabra.data.loading import TaskData
 from candelabra.data.shapes import CROSSED, shape_of
 from candelabra.errors import ConfigError, nearest
-from candelabra.model.heads import Loss
+from candelabra.model.heads import Head, Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.objective.contrastive import rule_of
 from candelabra.training.judging import Objective
@@ -83,38 +83,48 @@ def fitting_objectives(
     tasks, accumulate = cfg["tasks"], cfg["trainer"]["accumulate_grad_batches"]
     labels = {name: task.labels for name, task in data.items()}
     found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
+    learns = learning(tasks)
     for name, objective in found.items():
-        head, shape = built.head(name), shape_of(tasks[name]["columns"])
-        learns = name in learning(tasks)
-        if tasks[name].get("cross"):
-            shape = CROSSED[shape]
-            if not head.num_texts:
-                raise ConfigError(
-                    f"tasks.{name}.cross: a {type(head).__name__} compares texts that were encoded "
-                    "apart; take a linear or regression head"
-                )
-        if not learns and any(list(part.parameters()) for part in built.parts_of(name)):
-            raise ConfigError(
-                f"tasks.{name}.train=false: its head, or its own pooling, mix of layers or adapter "
-                "has parameters that would never learn; head=embedding has none"
-            )
-        if head.shapes and shape not in head.shapes:
-            raise ConfigError(
-                f"tasks.{name}.head is a {type(head).__name__}, which learns from "
-                f"{' or '.join(', '.join(roles) for roles in head.shapes)}; "
-                f"tasks.{name}.columns name {', '.join(shape)}"
-            )
-        try:
-            head.check(objective.loss, shape)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"tasks.{name}.loss: {error}; a {type(head).__name__} over {', '.join(shape)} "
-                f"takes loss@tasks.{name}.loss={', '.join(head.takes_of(shape))}"
-            ) from error
-        if learns and accumulate > 1 and rule_of(objective.loss).in_batch:
+        if name not in learns:
+            _check_judge(name, built)
+        elif accumulate > 1 and rule_of(objective.loss).in_batch:
             raise ConfigError(
                 f"tasks.{name}.loss compares the examples of a step with each other, and "
                 f"trainer.accumulate_grad_batches={accumulate} would cut it into parts: take 1; "
                 f"head@tasks.{name}.head=embedding_cached fits a large step into little memory"
             )
+        _check_head(name, tasks[name], built.head(name), objective.loss)
     return found
+
+
+def _check_judge(name: str, built: MultiTaskModel) -> None:
+    if any(list(part.parameters()) for part in built.parts_of(name)):
+        raise ConfigError(
+            f"tasks.{name}.train=false: its head, or its own pooling, mix of layers or adapter "
+            "has parameters that would never learn; head=embedding has none"
+        )
+
+
+def _check_head(name: str, task: Node, head: Head, loss: Loss) -> None:
+    """Whether the data fit the head, and the loss both."""
+    shape, kind = shape_of(task["columns"]), type(head).__name__
+    if task.get("cross"):
+        shape = CROSSED[shape]
+        if not head.num_texts:
+            raise ConfigError(
+                f"tasks.{name}.cross: a {kind} compares texts that were encoded apart; take a "
+                "linear or regression head"
+            )
+    if head.shapes and shape not in head.shapes:
+        raise ConfigError(
+            f"tasks.{name}.head is a {kind}, which learns from "
+            f"{' or '.join(', '.join(roles) for roles in head.shapes)}; "
+            f"tasks.{name}.columns name {', '.join(shape)}"
+        )
+    try:
+        head.check(loss, shape)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"tasks.{name}.loss: {error}; a {kind} over {', '.join(shape)} takes "
+            f"loss@tasks.{name}.loss={', '.join(head.takes_of(shape))}"
+        ) from error

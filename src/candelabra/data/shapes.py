@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -79,15 +79,21 @@ def _tagged_words(rules: Rules) -> Parser:
             else _tag(tag_id, tag, place=place, words=words)
             for place, tag in enumerate(tags)
         ]
-        for place, (before, tag) in enumerate(zip([None, *ids], ids, strict=False)):
-            # Behind a word without a tag any tag may stand.
-            if (before, tag) in stray:
-                follows = "nothing" if before is None else repr(labels[before])
-                found = f"{labels[tag]!r} of word {place} follows {follows}"
-                raise BadRowError("stray I- tag", found)
+        _check_steps(ids, stray, labels)
         return Row((text,), ids, spans)
 
     return parse
+
+
+def _check_steps(
+    ids: Sequence[int], stray: Container[tuple[int | None, int]], labels: Sequence[str]
+) -> None:
+    for place, (before, tag) in enumerate(zip([None, *ids], ids, strict=False)):
+        # Behind a word without a tag any tag may stand.
+        if (before, tag) in stray:
+            follows = "nothing" if before is None else repr(labels[before])
+            found = f"{labels[tag]!r} of word {place} follows {follows}"
+            raise BadRowError("stray I- tag", found)
 
 
 def _unlabelled_words(_: Rules) -> Parser:

@@ -111,8 +111,10 @@ class EmbeddingHead(Head):
         self, logits: Tensor, first_BW: Tensor | None, examples: Examples
     ) -> list[dict[str, Any] | None]:
         """`similarity` of a pair; of a triplet also that to the negative. None for a text alone."""
-        anchors_B1D, others_BMD = self.decode(logits)[:, :1], self.decode(logits)[:, 1:]
-        cosines_BM = torch.cosine_similarity(anchors_B1D, others_BMD, dim=-1).tolist()
+        embeddings_BKD = self.decode(logits)
+        cosines_BM = torch.cosine_similarity(
+            embeddings_BKD[:, :1], embeddings_BKD[:, 1:], dim=-1
+        ).tolist()
         names = ("similarity", "to_negative")
         return [dict(zip(names, row, strict=False)) or None for row in cosines_BM]
 
