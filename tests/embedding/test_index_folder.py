@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import torch
 from safetensors.numpy import save_file
 
 from bundles import adapt, edit, made
-from candelabra.embedding.approximate import build_graph
+from candelabra.embedding.approximate import build_graph, write_graph
 from candelabra.embedding.index_folder import check_new, load_index, read_about, save_index, sha256
 from candelabra.embedding.origin import check_origin, origin_of
 from candelabra.embedding.search import Corpus
@@ -76,6 +79,39 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match=r"index: cannot be written: No space left"):
         save_index(tmp_path / "index", numbered(3), origin=ORIGIN, source="x")
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """What is written beyond so many bytes fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("num_texts", [1, 300])
+def test_a_graph_is_written_whole_or_not_at_all(num_texts: int, tmp_path: Path) -> None:
+    """faiss itself says nothing of a small one that finds no room."""
+    graph = build_graph(unit(num_texts))
+    with files_up_to(100), pytest.raises(OSError, match="File too large"):
+        write_graph(tmp_path / "graph.faiss", graph)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_finds_no_room_leaves_nothing(tmp_path: Path) -> None:
+    corpus = numbered(20)
+    save_index(tmp_path / "flat", corpus, origin=ORIGIN, source="x")
+    room = max(file.stat().st_size for file in (tmp_path / "flat").iterdir())
+    whole = Corpus(corpus.texts, corpus.vectors_ND, build_graph(corpus.vectors_ND))
+    with (
+        files_up_to(room + 100),
+        pytest.raises(UserError, match=r"index: cannot be written: File too large"),
+    ):
+        save_index(tmp_path / "index", whole, origin=ORIGIN, source="x")
+    assert [file.name for file in tmp_path.iterdir()] == ["flat"]
 
 
 @pytest.mark.parametrize(

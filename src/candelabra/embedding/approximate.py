@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candelabra.errors import ConfigError, DataError
+from candelabra.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,10 +58,14 @@ def nearest_approximately(
 
 
 def write_graph(file: Path, graph: IndexHNSWFlat) -> None:
-    """Writes a graph, by faiss."""
+    """Writes a graph whole or not at all; raises OSError where there is no room.
+
+    faiss is not asked to write the file: it tells of a failure late, and of a small one never.
+    """
     import faiss
 
-    faiss.write_index(graph, str(file))
+    with replacing(file) as stream:
+        stream.write(faiss.serialize_index(graph).data)
 
 
 def read_graph(file: Path, *, shape: tuple[int, int]) -> IndexHNSWFlat:
