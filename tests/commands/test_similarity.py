@@ -58,6 +58,38 @@ def test_a_panel_shows_each_pair_once() -> None:
     assert one.get_yticklabels()[2].get_text() == f"{TEXTS[2]}  2"
 
 
+LONG = "outputs/best/sweeps/contrastive_losses/20250101-120000-learning-rate"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{LONG}-{run}/bundle" for run in ("one", "two")],
+        [f"{LONG}/{run}/twenty-thousand-pairs-of-nli/seed-0/bundle" for run in ("one", "two")],
+        [f"{LONG}-{run}/bundle, task sts" for run in ("one", "two")],
+    ],
+)
+def test_long_names_are_told_apart(names: list[str]) -> None:
+    titles = heat_map.titles(names)
+    assert all(len(title) <= heat_map.SHOWN for title in titles)
+    assert ["one" in title for title in titles] == [True, False]
+    assert ["two" in title for title in titles] == [False, True]
+    figure = heat_map.draw(dict.fromkeys(names, np.eye(3)), TEXTS)
+    assert [panel.get_title() for panel in figure.axes[:2]] == titles
+
+
+def test_short_names_and_names_alone_stay() -> None:
+    assert heat_map.titles(["outputs/a/bundle", "tiny, mean"]) == ["outputs/a/bundle", "tiny, mean"]
+    (title,) = heat_map.titles([f"{LONG}/bundle"])
+    assert title.startswith("outputs/best")
+    assert title.endswith("learning-rate/bundle")
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    heat_map.write(tmp_path / "map.png", {"run$^$": np.eye(3), "$a": np.eye(3)}, TEXTS)
+    assert (tmp_path / "map.png").stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

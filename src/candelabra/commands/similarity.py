@@ -63,7 +63,8 @@ def main(overrides: list[str]) -> int:
         raise ConfigError(f"against={given['against']}: that is the first encoder again")
     found = {_name(given, words): _cosines(texts, cfg, given) for cfg, given, words in models}
     if len(texts) <= heat_map.NUMBERED:
-        show(*(heat_map.table(cosines, texts, title=name) for name, cosines in found.items()))
+        named = zip(heat_map.titles(list(found)), found.values(), strict=True)
+        show(*(heat_map.table(cosines, texts, title=title) for title, cosines in named))
     if target is not None:
         heat_map.write(target, found, texts)
         print(f"written: {target}")

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
+from candelabra.comparison import short_names
 from candelabra.output import writing
 
 SHOWN = 48
-"""Characters of a text in a table or a picture."""
+"""Characters of a text, or of a model's name, in a table or a picture."""
 NUMBERED = 15
 """Up to this many texts, the picture's cells hold their numbers."""
 
@@ -71,9 +72,9 @@ def draw(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> Figure:
     figure = Figure(figsize=(4.2 + (size + 0.6) * len(found), size + 1.0), layout="constrained")
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     below = np.tril(np.ones((len(texts), len(texts)), dtype=bool))
-    for panel, (name, cosines_NN) in zip(panels, found.items(), strict=True):
+    for panel, name, cosines_NN in zip(panels, titles(list(found)), found.values(), strict=True):
         image = panel.imshow(np.where(below, cosines_NN, np.nan), cmap="Blues", vmin=0, vmax=1)
-        panel.set_title(_short(name), fontsize=10)
+        panel.set_title(name, fontsize=10, parse_math=False)
         panel.set_xticks(range(len(texts)))
         panel.set_yticks(range(len(texts)), labels=[str(place) for place in range(len(texts))])
         panel.spines[:].set_visible(False)
@@ -88,6 +89,21 @@ def draw(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> Figure:
     panels[0].set_yticks(range(len(texts)), labels=labels, parse_math=False)
     figure.colorbar(image, ax=list(panels), label="cosine", shrink=0.8)
     return figure
+
+
+def titles(names: Sequence[str]) -> list[str]:
+    """Models' names to stand above tables and panels: of long ones, the middle is left out."""
+    cut = [_without_middle(name) for name in names]
+    if len(set(cut)) == len(cut):
+        return cut
+    return [_without_middle(name) for name in short_names(names)]
+
+
+def _without_middle(name: str) -> str:
+    if len(name) <= SHOWN:
+        return name
+    end = SHOWN // 2
+    return f"{name[: SHOWN - end - 1]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
 
 
 def _short(text: str) -> str:
