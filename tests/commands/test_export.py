@@ -10,8 +10,10 @@ import yaml
 
 from candelabra.bundle import Bundle
 from candelabra.exporting.formats import MARK
+from candelabra.model.embedding import EmbeddingHead
 from candelabra.trusted import read_json
 from command_line import Done, Run, called
+from exports import WIDTH, bundle_of
 
 QUICK = "format=sentence_transformers"
 
@@ -81,21 +83,34 @@ def test_a_graph_with_int8_that_is_measured_and_shown(run: Run, tmp_path: Path) 
         assert re.search(rf"[\d.]+ [kM]?B  {re.escape(file)}$", done.out, re.MULTILINE)
 
 
-def test_int8_without_data_is_not_measured(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """In place of graphs, files of zeros: those that were written."""
     from candelabra.exporting import onnx, quantized
+
+    files: list[Path] = []
 
     def write(path: Path) -> None:
         path.write_bytes(b"0" * 1000)
+        files.append(path)
 
     monkeypatch.setattr(onnx, "save_graph", lambda graph, file: write(file))
     monkeypatch.setattr(onnx, "largest_difference", lambda *_: 0.0)
     monkeypatch.setattr(quantized, "quantize", lambda folder: write(folder / onnx.INT8))
+    return files
+
+
+def test_data_are_read_before_anything_is_written(
+    run: Run, tmp_path: Path, traced: list[Path]
+) -> None:
     missing = ["+task@tasks.sentiment=imdb", "data_dir=nope"]
     done = exported(run, "format=onnx", "quantize=true", *missing)
     assert (done.status, done.message) == (2, "task 'sentiment': data_dir=nope: no such folder")
+    assert traced == []
     assert not (tmp_path / "out").exists()
+
+
+def test_int8_without_data_is_not_measured(run: Run, tmp_path: Path, traced: list[Path]) -> None:
     config = run.bundle / "config.json"
     before = config.read_text()
     gone = json.loads(before)
@@ -110,6 +125,21 @@ def test_int8_without_data_is_not_measured(
     assert done.status == 0
     assert "What int8 loses was not measured: " in done.out
     assert "What int8 loses was not measured: " in card_of(tmp_path / "out")[1]
+    assert len(traced) == 2
+
+
+def test_int8_of_vectors_alone_has_nothing_to_measure(tmp_path: Path, traced: list[Path]) -> None:
+    source = {"_target_": "candelabra.data.sources.Files", "test": "/nope.csv"}
+    bundle = bundle_of({"near": EmbeddingHead(WIDTH)})
+    bundle.config["tasks"]["near"]["source"] = source
+    bundle.save(tmp_path / "bundle")
+    words = ["format=onnx", "quantize=true", "data_dir=nope"]
+    done = called("export", "bundle=bundle", "output=out", *words)
+    assert done.status == 0, done.err
+    said = "What int8 loses was not measured: none of the tasks (near) has an output of the graph"
+    assert said in done.out
+    assert said in card_of(tmp_path / "out")[1]
+    assert len(traced) == 2
 
 
 REFUSED = {

@@ -19,7 +19,7 @@ from candelabra.trusted import checked_folder, stored_config
 
 if TYPE_CHECKING:
     from candelabra.bundle import Bundle
-    from candelabra.exporting.quantized import Measured
+    from candelabra.exporting.quantized import Judges, Measured
 
 HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
 
@@ -50,8 +50,14 @@ def main(overrides: list[str]) -> int:
 
     quiet()
     bundle = _opened(cfg, given["bundle"], **settings)
+    judges = _judges(cfg, bundle) if cfg.quantize else None
     with replacing_folder(output) as draft:
-        lines = _write(cfg, given, draft, bundle=bundle, stored=stored, task=settings["task"])
+        written = _writer(cfg.format)(bundle, draft, settings["task"])
+        lines = [] if written.checked is None else [f"largest difference: {written.checked:.1e}"]
+        if judges is not None:
+            lines += _quantize(cfg.split, bundle, draft, written, judges=judges)
+        written.limits.extend(_other_truncation(bundle, stored))
+        _describe(cfg, given, draft, bundle=bundle, written=written, task=settings["task"])
     print("\n".join([*lines, f"exported: {output}"]))
     if "push" in given:
         _push(cfg, output, given["push"])
@@ -111,30 +117,31 @@ def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) 
     return bundle
 
 
-def _write(
+def _other_truncation(bundle: Bundle, stored: str) -> list[str]:
+    """What is to be said of an export that cuts texts in another way than its bundle."""
+    tokenizer = bundle.tokenizer
+    if tokenizer.truncation == stored:
+        return []
+    return [
+        f"The bundle cuts long texts by truncation={stored}, this export by "
+        f"{tokenizer.truncation}: answers beyond {tokenizer.max_length} tokens differ."
+    ]
+
+
+def _describe(
     cfg: DictConfig,
     given: dict[str, str],
     draft: Path,
     *,
     bundle: Bundle,
-    stored: str,
+    written: Written,
     task: str | None,
-) -> list[str]:
-    """Fills the folder; returns what is to be said of it."""
+) -> None:
+    """Writes the card and the mark of an export; says what the export does not hold."""
     from candelabra.exporting.card import card
     from candelabra.exporting.heads import HEADS
     from candelabra.files import write_json, write_text
 
-    written = _writer(cfg.format)(bundle, draft, task)
-    tokenizer = bundle.tokenizer
-    if tokenizer.truncation != stored:
-        written.limits.append(
-            f"The bundle cuts long texts by truncation={stored}, this export by "
-            f"{tokenizer.truncation}: answers beyond {tokenizer.max_length} tokens differ."
-        )
-    lines = [] if written.checked is None else [f"largest difference: {written.checked:.1e}"]
-    if cfg.quantize:
-        lines += _quantize(cfg, bundle, draft, written)
     kinds = {
         name: HEADS[type(head)].kind if type(head) in HEADS else type(head).__name__
         for name, head in ((name, bundle.model.head(name)) for name in bundle.labels)
@@ -145,7 +152,6 @@ def _write(
     write_json(draft / MARK, {"format": cfg.format, "tasks": list(bundle.labels), "task": task})
     for limit in written.limits:
         print(f"note: {limit}", file=sys.stderr)
-    return lines
 
 
 def _writer(form: str) -> Callable[..., Written]:
@@ -155,28 +161,27 @@ def _writer(form: str) -> Callable[..., Written]:
     return dict(zip(FORMATS, writers, strict=True))[form]
 
 
-def _quantize(cfg: DictConfig, bundle: Bundle, draft: Path, written: Written) -> list[str]:
+def _quantize(
+    split: str, bundle: Bundle, draft: Path, written: Written, *, judges: Judges | str
+) -> list[str]:
+    """Writes the int8 graph; its table, or why there is none, goes to the card."""
+    from candelabra.exporting.card import table
     from candelabra.exporting.onnx import FILE, INT8
-    from candelabra.exporting.quantized import quantize
+    from candelabra.exporting.quantized import measure, quantize
 
     quantize(draft)
     sizes = {name: (draft / name).stat().st_size / 1e6 for name in (FILE, INT8)}
     title = f"{FILE} {sizes[FILE]:.1f} MB, {INT8} {sizes[INT8]:.1f} MB."
-    try:
-        measured = _measured(cfg, bundle, draft)
-    except DataError as error:
-        if cfg.data_dir is not None or cfg.tasks:
-            raise
-        said = f"What int8 loses was not measured: {error}"
+    if isinstance(judges, str):
+        said = f"What int8 loses was not measured: {judges}"
         written.tables["int8"] = f"{title}\n\n{said}"
         return [said]
+    splits, metrics = judges
+    measured = measure(draft, bundle.model, splits, metrics, split=split)
     rows = _rows(measured)
     header = ["task", "metric", "examples", "float32", "int8", "difference"]
-
-    from candelabra.exporting.card import table
-
     pace = ", ".join(f"{name} {rate:.1f}" for name, rate in measured.per_second.items())
-    where = f"On the {cfg.split} split. Texts a second on the machine that exported it: {pace}."
+    where = f"On the {split} split. Texts a second on the machine that exported it: {pace}."
     body = f"{table(header, rows)}\n\n{where}"
     written.tables["int8"] = f"{title}\n\n{body}"
     return [title, "  ".join(header), *("  ".join(row) for row in rows), f"texts a second: {pace}"]
@@ -193,23 +198,34 @@ def _rows(measured: Measured) -> list[list[str]]:
     return rows
 
 
-def _measured(cfg: DictConfig, bundle: Bundle, draft: Path) -> Measured:
+def _judges(cfg: DictConfig, bundle: Bundle) -> Judges | str:
+    """What int8 is measured by, or why it is not; read before anything is written.
+
+    Raises:
+        DataError: Data that the person names cannot be read.
+    """
     from candelabra.commands.evaluate import data_of, tasks_of
     from candelabra.exporting.onnx import Graph
-    from candelabra.exporting.quantized import measure, tokenized
+    from candelabra.exporting.quantized import tokenized
     from candelabra.objectives import objectives
 
     outputs = Graph(bundle, None).logits
     tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
     tasks = {name: node for name, node in tasks.items() if name in outputs}
-    data = data_of(tasks, cfg.split)
+    if not tasks:
+        return f"none of the tasks ({', '.join(bundle.labels)}) has an output of the graph"
+    try:
+        data = data_of(tasks, cfg.split)
+    except DataError as error:
+        if cfg.data_dir is not None or cfg.tasks:
+            raise
+        return str(error)
     splits = {
         name: tokenized(found.splits[cfg.split], bundle.tokenizer, cfg.limit)
         for name, found in data.items()
     }
     judged = objectives(tasks, bundle.labels)
-    metrics = {name: judged[name].metrics for name in data}
-    return measure(draft, bundle.model, splits, metrics, split=cfg.split)
+    return splits, {name: judged[name].metrics for name in data}
 
 
 def _push(cfg: DictConfig, output: Path, repo: str) -> None:

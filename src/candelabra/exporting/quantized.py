@@ -28,6 +28,9 @@ BATCH = 32
 SEED = 0
 """Of the draw, where only some examples are measured."""
 
+Judges = tuple[Mapping[str, TokenizedSplit], Mapping[str, Metric | MetricCollection]]
+"""The examples of each task, and its metrics."""
+
 
 @dataclass(frozen=True)
 class Measured:
