@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def test_a_shared_encoder_is_cut_to_one_task_too(tmp_path: Path) -> None:
         whole.merged(task).save(tmp_path / task)
         (found,) = candelabra.load(tmp_path / task).predict("a film")
         assert json.dumps(found[task]) == json.dumps(expected[task])
+
+
+def test_one_task_keeps_its_own_scores_whatever_stands_beside_them(tmp_path: Path) -> None:
+    own = {"val/mood/accuracy": 0.5, "test/mood/f1/POSITIVE": 0.25}
+    others = {"epoch": 1.0, "val/score": 0.5, "val/who/f1": 0.75, "val/moody/f1": 0.5}
+    replace(made(), metrics={**own, **others}).save(tmp_path / "bundle")
+    assert candelabra.load(tmp_path / "bundle").merged("mood").metrics == own
 
 
 def test_damaged_adapters_are_told(bundle: tuple[Path, dict[str, Any]]) -> None:

@@ -53,6 +53,10 @@ def labels(**changes: Any) -> Callable[[Path], None]:
     return lambda folder: edit(folder / "labels.json", lambda found: found.update(changes))
 
 
+def metrics(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "metrics.json", lambda found: found.update(values))
+
+
 def other_tensors(file: str, rename: Callable[[str], str]) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         tensors = load_file(folder / file)
@@ -100,6 +104,16 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
         r"model\.safetensors: lacks \['encoder\.layer\.1",
     ),
     "list": (lambda folder: (folder / "labels.json").write_text("[]") and None, r"JSON object"),
+    "nested metrics": (
+        metrics(test={"mood": 0.5}),
+        r"metrics\.json: 'test' must be a number, found \{'mood': 0\.5\}",
+    ),
+    "a text among metrics": (metrics(epoch="1"), r"metrics\.json: 'epoch' must be .* found '1'"),
+    "a truth among metrics": (metrics(done=True), r"metrics\.json: 'done' must be .* found True"),
+    "a list of metrics": (
+        lambda folder: (folder / "metrics.json").write_text("[1]") and None,
+        r"metrics\.json: must hold a JSON object, found list",
+    ),
     "nested beyond measure": (
         lambda folder: (folder / "labels.json").write_text("[" * 200_000) and None,
         r"labels\.json: no JSON",

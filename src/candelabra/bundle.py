@@ -34,7 +34,7 @@ from candelabra.model.adapters import adapter_state, base_state, choose, merge
 from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel, assemble
-from candelabra.trusted import NAME, check_targets, checked_folder, read_json
+from candelabra.trusted import NAME, check_targets, checked_folder, read_json, stored_metrics
 
 FORMAT = 1
 ADAPTERS = "adapters.safetensors"
@@ -105,7 +105,8 @@ class Bundle:
             merge(model.encoder)
         config = {key: value for key, value in self.config.items() if key != "adapter"}
         config["tasks"] = {task: self.config["tasks"][task]}
-        own = {key: score for key, score in self.metrics.items() if key.split("/")[1] == task}
+        # Of `<split>/<task>/<metric>`; `val/score` and `epoch` are no task's.
+        own = {k: v for k, v in self.metrics.items() if k.partition("/")[2].startswith(f"{task}/")}
         return Bundle(model, self.tokenizer, config, {task: self.labels[task]}, own)
 
     def predict(
@@ -188,6 +189,7 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
     """
     root = checked_folder(Path(folder))
     config, labels = read_json(root / "config.json"), read_json(root / "labels.json")
+    metrics = stored_metrics(root)
     if config.get("format") != FORMAT:
         found = config.get("format")
         raise BundleError(f"{root / 'config.json'}: format must be {FORMAT}, found {found!r}")
@@ -219,7 +221,6 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
     except (UserError, AttributeError, TypeError, ValueError) as error:
         # Values of other types than we write are as bad as missing ones.
         raise BundleError(f"{root}: {error}") from error
-    metrics = read_json(root / "metrics.json") if (root / "metrics.json").is_file() else {}
     return Bundle(model.to(device).eval(), tokenizer, config, labels, metrics)
 
 

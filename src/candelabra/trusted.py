@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -117,6 +118,22 @@ def stored_config(folder: Path) -> dict[str, Any]:
     if not isinstance(stored.get("tasks"), dict):
         raise BundleError(f"{file}: tasks must be an object, found {stored.get('tasks')!r}")
     return stored
+
+
+def stored_metrics(folder: Path) -> dict[str, float]:
+    """A bundle's `metrics.json`, empty where there is none.
+
+    Raises:
+        BundleError: It is no flat object of numbers.
+    """
+    file = folder / "metrics.json"
+    if not file.is_file():
+        return {}
+    metrics = read_json(file)
+    for key, value in metrics.items():
+        if type(value) not in (int, float):
+            raise BundleError(f"{file}: {key!r} must be a number, found {reprlib.repr(value)}")
+    return metrics
 
 
 def _check_no_code(file: Path, node: Any) -> None:
