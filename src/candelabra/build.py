@@ -61,25 +61,29 @@ def tokenized_tasks(
         tokenizer: The run's tokenizer.
         cache_dir: Where arrays are kept; None keeps nothing.
         nodes: The tasks' nodes, which say where pairs become one sequence.
+
+    Raises:
+        ConfigError: The tokenizer cannot make one sequence of a pair.
     """
     folder = None if cache_dir is None else Path(cache_dir)
-    return {
-        name: {
-            split: TokenizedSplit(
-                examples=examples,
-                texts=tokenize_cached(
-                    examples,
-                    tokenizer,
-                    fingerprint=task.fingerprint[split],
-                    cache_dir=folder,
-                    cross=nodes[name].get("cross", False),
-                ),
-                pad_id=tokenizer.pad_id,
-            )
-            for split, examples in task.splits.items()
-        }
-        for name, task in data.items()
-    }
+    found = {}
+    for name, task in data.items():
+        with naming(f"tasks.{name}"):
+            found[name] = {
+                split: TokenizedSplit(
+                    examples=examples,
+                    texts=tokenize_cached(
+                        examples,
+                        tokenizer,
+                        fingerprint=task.fingerprint[split],
+                        cache_dir=folder,
+                        cross=nodes[name].get("cross", False),
+                    ),
+                    pad_id=tokenizer.pad_id,
+                )
+                for split, examples in task.splits.items()
+            }
+    return found
 
 
 def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:

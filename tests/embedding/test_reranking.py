@@ -13,11 +13,14 @@ from tokenizers import processors
 
 import candelabra
 from bundles import LABELS, made
+from candelabra.build import tokenized_tasks
 from candelabra.bundle import Bundle
+from candelabra.data.loading import TaskData
 from candelabra.data.tokens import TextTokenizer
 from candelabra.embedding.reranking import cross_encoder
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Tiny
+from candelabra.records import Examples
 from command_line import SMALL, called
 from stand_ins import small_tokenizer, write_data
 
@@ -48,6 +51,21 @@ def test_two_marks_between_texts_as_roberta_has_them() -> None:
     found = TextTokenizer(raw, max_length=20).pairs(["great film"], ["dull"])
     assert found.text(0).tolist() == raw("great film", "dull")["input_ids"]
     assert raw.convert_ids_to_tokens(found.text(0))[3:5] == ["</s>", "</s>"]
+
+
+@pytest.mark.parametrize("pair", ["$A $B", "<s> $A $B:1 </s>:1"])
+def test_texts_without_a_mark_between_them_are_no_pair(pair: str) -> None:
+    raw = small_tokenizer("roberta")
+    marks = [(mark, raw.convert_tokens_to_ids(mark)) for mark in ("<s>", "</s>")]
+    template = processors.TemplateProcessing(single="$A", pair=pair, special_tokens=marks)
+    raw.backend_tokenizer.post_processor = template
+    tokenizer = TextTokenizer(raw, max_length=20)
+    with pytest.raises(ValueError, match=r"cross: true needs a tokenizer that puts .* got PreTr"):
+        tokenizer.pairs(["great film"], ["dull"])
+    rows = Examples((["great film"], ["dull"]), [0.5], None, [0])
+    data = {"sts": TaskData({"test": rows}, [], {}, {"test": "x"})}
+    with pytest.raises(ConfigError, match=r"tasks\.sts: cross: true needs a tokenizer"):
+        tokenized_tasks(data, tokenizer, None, nodes={"sts": {"cross": True}})
 
 
 def test_a_pair_too_long_keeps_the_shorter_text() -> None:

@@ -149,7 +149,11 @@ class TextTokenizer:
         )
 
     def pairs(self, first: Sequence[str], second: Sequence[str]) -> TokenizedTexts:
-        """Tokenises pairs, each as one sequence; of one too long the longer text is cut first."""
+        """Tokenises pairs, each as one sequence; of one too long the longer text is cut first.
+
+        Raises:
+            ValueError: The tokenizer puts nothing between two texts, or no room for two tokens.
+        """
         before, between, after = _special_tokens_of_pairs(self.tokenizer)
         budget = self.max_length - len(before) - len(between) - len(after)
         if budget < 2:
@@ -211,7 +215,13 @@ def _special_tokens_of_pairs(
     probe = tokenizer("a", "a", return_special_tokens_mask=True)
     ids, special = np.asarray(probe["input_ids"]), np.asarray(probe["special_tokens_mask"])
     inner = np.flatnonzero(special == 0)
-    gap = int(np.flatnonzero(np.diff(inner) > 1)[0])
+    gaps = np.flatnonzero(np.diff(inner) > 1)
+    if not len(gaps):
+        raise ValueError(
+            "cross: true needs a tokenizer that puts a special token between two texts, got "
+            f"{type(tokenizer).__name__}, which puts none"
+        )
+    gap = int(gaps[0])
     return ids[: inner[0]], ids[inner[gap] + 1 : inner[gap + 1]], ids[inner[-1] + 1 :]
 
 
