@@ -11,6 +11,7 @@ import pytest
 
 from candelabra.bundle import Bundle
 from candelabra.embedding.index_folder import load_index
+from candelabra.trusted import read_json
 from command_line import HEAVY_AFTER, Done, Run, called, python
 from corpora import TEXTS
 
@@ -96,7 +97,22 @@ def test_an_index_answers_as_its_corpus(approximate: bool) -> None:
     query = f"text={TEXTS[3]}"
     assert hits("index=kept", query, *settings) == hits("corpus=films.txt", query)
     assert hits("index=kept", query, "top_k=1", "normalize=true") == [(3, TEXTS[3])]
-    np.testing.assert_allclose(np.linalg.norm(load_index(Path("kept")).vectors_ND, axis=1), 1, 1e-5)
+    vectors = load_index(Path("kept")).vectors_ND
+    assert vectors is not None
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, 1e-5)
+
+
+def test_an_index_is_described_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert searched("corpus=films.txt", "save_index=kept").status == 0
+    read: list[Path] = []
+
+    def counted(file: Path) -> dict[str, Any]:
+        read.append(file)
+        return read_json(file)
+
+    monkeypatch.setattr("candelabra.embedding.index_folder.read_json", counted)
+    assert searched("index=kept", "text=x").status == 0
+    assert read == [Path("kept/index.json")]
 
 
 def test_an_index_of_another_model_is_refused(run: Run) -> None:

@@ -44,11 +44,29 @@ def resigned(folder: Path, **settings: object) -> None:
 def test_round_trip(folder: Path) -> None:
     found, right = load_index(folder, approximate=True), numbered(20)
     assert list(found.texts) == list(right.texts)
-    np.testing.assert_array_equal(found.vectors_ND, right.vectors_ND)
+    assert right.vectors_ND is not None
     assert found.graph is not None
-    assert found.graph.ntotal == 20
-    assert load_index(folder).graph is None
+    np.testing.assert_array_equal(found.graph.reconstruct_n(0, 20), right.vectors_ND)
+    exact = load_index(folder)
+    np.testing.assert_array_equal(exact.vectors_ND, right.vectors_ND)
+    assert exact.graph is None
     assert read_about(folder)["origin"] == ORIGIN
+
+
+def test_a_graph_has_the_vectors_so_that_their_file_is_not_read(folder: Path) -> None:
+    wrong_vectors(folder, unit(3))
+    found = load_index(folder, approximate=True)
+    assert found.vectors_ND is None
+    with pytest.raises(UserError, match=r"vectors\.safetensors: damaged"):
+        load_index(folder)
+    with pytest.raises(ValueError, match="read from its graph alone, and cannot be kept"):
+        save_index(folder.with_name("again"), found, origin=ORIGIN, source="x")
+    assert [file.name for file in folder.parent.iterdir()] == ["index"]
+
+
+def test_a_corpus_has_something_to_search_by() -> None:
+    with pytest.raises(ValueError, match="needs vectors or a graph"):
+        Corpus(["a"], None)
 
 
 def test_texts_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -128,7 +146,7 @@ def test_damage_is_named(name: str, damage: str, folder: Path) -> None:
     else:
         file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     with pytest.raises(UserError, match=name):
-        load_index(folder, approximate=True)
+        load_index(folder, approximate=name == "graph.faiss")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +208,7 @@ def test_files_that_do_not_fit_are_refused(case: str, folder: Path) -> None:
     FORGED[case](folder)
     resigned(folder)
     with pytest.raises(UserError, match=str(folder)):
-        load_index(folder, approximate=True)
+        load_index(folder, approximate="graph" in case)
 
 
 def test_an_index_without_graph_says_so(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def main(overrides: list[str]) -> int:
     embedders.check(cfg, given, rest)
     _check_words(given, rest)
     _check_values(cfg)
-    _check_folders(cfg, given)
+    about = _check_folders(cfg, given)
     queries = _queries(cfg, given)
     texts = read_texts(given["corpus"], cfg.column) if "corpus" in given else []
 
@@ -67,7 +67,10 @@ def main(overrides: list[str]) -> int:
     from candelabra.embedding import search
 
     embedder, rerank = embedders.opened(cfg, given), _reranker(cfg, given)
-    corpus = _corpus(cfg, given, texts, embedder)
+    if about is None:
+        corpus = _embedded(cfg, given, texts, embedder)
+    else:
+        corpus = _opened(cfg, given, about, embedder)
     precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
     found = search.search(
         embedder,
@@ -119,15 +122,19 @@ def _check_values(cfg: DictConfig) -> None:
             raise ConfigError("approximate=true needs vectors of unit length: drop normalize=false")
 
 
-def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> None:
+def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the index says of itself, where there is one."""
     if "rerank" in given:
         checked_folder(Path(given["rerank"]), key="rerank")
         at_least("rerank_top_k", cfg.rerank_top_k, cfg.top_k)
     if "save_index" in given:
         check_new(Path(given["save_index"]))
-    if "index" in given:
-        folder = Path(given["index"])
-        check_graph(folder, read_about(folder), cfg.approximate)
+    if "index" not in given:
+        return None
+    folder = Path(given["index"])
+    about = read_about(folder)
+    check_graph(folder, about, cfg.approximate)
+    return about
 
 
 def _queries(cfg: DictConfig, given: Mapping[str, str]) -> list[str]:
@@ -137,24 +144,17 @@ def _queries(cfg: DictConfig, given: Mapping[str, str]) -> list[str]:
     return read_texts(given["input"], column) if "input" in given else []
 
 
-def _corpus(
+def _embedded(
     cfg: DictConfig, given: Mapping[str, str], texts: list[str], embedder: Embedder
 ) -> Corpus:
-    """The corpus with its vectors, from the file or from an index of the same model."""
+    """The corpus of a file with its vectors; kept, where asked to."""
     import numpy as np
 
     from candelabra.commands.embed import vectors
-    from candelabra.embedding.index_folder import load_index, save_index
-    from candelabra.embedding.origin import check_origin, origin_of
+    from candelabra.embedding.index_folder import save_index
     from candelabra.embedding.search import Corpus
 
-    if cfg.approximate and not embedder.normalize:
-        raise ConfigError("approximate=true needs vectors of unit length: add normalize=true")
-    origin = origin_of(embedder, given.get("bundle", _name(cfg)))
-    if "index" in given:
-        folder = Path(given["index"])
-        check_origin(f"index={folder}", read_about(folder)["origin"], origin)
-        return load_index(folder, approximate=cfg.approximate)
+    origin = _origin(cfg, given, embedder)
     vectors_ND = np.concatenate(list(vectors(embedder, texts, cfg)))
     graph = approximate.build_graph(vectors_ND) if cfg.approximate else None
     corpus = Corpus(texts, vectors_ND, graph)
@@ -162,6 +162,27 @@ def _corpus(
         save_index(Path(given["save_index"]), corpus, origin=origin, source=given["corpus"])
         print(f"{len(texts)} texts kept: {given['save_index']}")
     return corpus
+
+
+def _opened(
+    cfg: DictConfig, given: Mapping[str, str], about: Mapping[str, Any], embedder: Embedder
+) -> Corpus:
+    """The corpus of an index that the same model made."""
+    from candelabra.embedding.index_folder import load_index
+    from candelabra.embedding.origin import check_origin
+
+    folder = Path(given["index"])
+    check_origin(f"index={folder}", about["origin"], _origin(cfg, given, embedder))
+    return load_index(folder, approximate=cfg.approximate, about=about)
+
+
+def _origin(cfg: DictConfig, given: Mapping[str, str], embedder: Embedder) -> dict[str, Any]:
+    """What makes the vectors."""
+    from candelabra.embedding.origin import origin_of
+
+    if cfg.approximate and not embedder.normalize:
+        raise ConfigError("approximate=true needs vectors of unit length: add normalize=true")
+    return origin_of(embedder, given.get("bundle", _name(cfg)))
 
 
 def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:

@@ -50,8 +50,11 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
 
     Raises:
         DataError: It cannot be written, or exists.
+        ValueError: The corpus has no vectors.
     """
     check_new(folder)
+    if corpus.vectors_ND is None:
+        raise ValueError("this corpus was read from its graph alone, and cannot be kept")
     folder = folder.absolute()
     draft = folder.with_name(DRAFT.format(name=folder.name, process=os.getpid()))
     try:
@@ -118,30 +121,33 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def load_index(folder: Path, *, approximate: bool = False) -> Corpus:
+def load_index(
+    folder: Path, *, approximate: bool = False, about: Mapping[str, Any] | None = None
+) -> Corpus:
     """Reads what `save_index` wrote.
 
     Args:
         folder: The index.
-        approximate: With its graph.
+        approximate: Its graph, which holds the vectors, in place of the vectors.
+        about: What `read_about` said of it; None reads that too.
 
     Raises:
         DataError: A file is missing, damaged, or does not fit the others; or there is no graph.
     """
     from candelabra.embedding.search import Corpus
 
-    about = read_about(folder)
+    about = read_about(folder) if about is None else about
     check_graph(folder, about, approximate)
-    for name in (VECTORS, TEXTS, *([GRAPH] if approximate else [])):
+    for name in (TEXTS, GRAPH if approximate else VECTORS):
         if sha256(folder / name) != about["sha256"].get(name):
             raise DataError(f"{folder / name}: damaged: its checksum is not that of {ABOUT}")
     shape = (about["texts"], about["width"])
-    vectors_ND = _read_vectors(folder / VECTORS, shape)
     texts = read_parquet(folder / TEXTS, Layout()).columns.get("text", [])
     if len(texts) != shape[0] or not all(isinstance(text, str) for text in texts):
         raise DataError(f"{folder / TEXTS}: must hold {shape[0]} texts")
-    graph = read_graph(folder / GRAPH, shape=shape) if approximate else None
-    return Corpus(texts, vectors_ND, graph)
+    if approximate:
+        return Corpus(texts, None, read_graph(folder / GRAPH, shape=shape))
+    return Corpus(texts, _read_vectors(folder / VECTORS, shape))
 
 
 def check_graph(folder: Path, about: Mapping[str, Any], approximate: bool) -> None:

@@ -35,13 +35,21 @@ class Corpus:
 
     Attributes:
         texts: N texts.
-        vectors_ND: Their vectors, of the embedder that embeds the queries.
+        vectors_ND: Their vectors, of the embedder that embeds the queries; None where the graph,
+            which has a copy of them, is all that is searched.
         graph: For an approximate search.
+
+    Raises:
+        ValueError: There is neither.
     """
 
     texts: Sequence[str]
-    vectors_ND: np.ndarray
+    vectors_ND: np.ndarray | None
     graph: IndexHNSWFlat | None = None
+
+    def __post_init__(self) -> None:
+        if self.vectors_ND is None and self.graph is None:
+            raise ValueError("a corpus needs vectors or a graph, got neither")
 
 
 @dataclass(frozen=True)
@@ -96,10 +104,11 @@ def search(
     for begin in range(0, len(queries), QUERIES):
         part = queries[begin : begin + QUERIES]
         vectors_QD = embedder.embed(part, batch_size=batch_size, precision=precision)
-        if corpus.graph is None:
-            found = nearest(vectors_QD, corpus.vectors_ND, wanted)
-        else:
+        if corpus.graph is not None:
             found = nearest_approximately(vectors_QD, corpus.graph, wanted)
+        else:
+            assert corpus.vectors_ND is not None
+            found = nearest(vectors_QD, corpus.vectors_ND, wanted)
         for query, rows, scores in zip(part, *found, strict=True):
             hits = [
                 Hit(row, corpus.texts[row], score)
