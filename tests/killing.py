@@ -42,6 +42,11 @@ def kill() -> None:
     os.kill(os.getppid() if launched else os.getpid(), signal.SIGKILL)
 
 
+def killed(*_: object) -> None:
+    """In place of work that another process would do."""
+    kill()
+
+
 def kill_workers() -> None:
     """The processes that prepare batches."""
     for process in psutil.Process().children():

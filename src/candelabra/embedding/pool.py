@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import Queue, get_context
 
@@ -12,9 +14,12 @@ import numpy as np
 import torch
 
 from candelabra.embedding.embedder import Embedder
+from candelabra.errors import DataError
 
 PART = 2048
 """Texts that a process gets at a time."""
+AHEAD = 2
+"""Parts for each process that are handed out before their vectors are taken."""
 
 _embedder: Embedder
 
@@ -37,6 +42,9 @@ def embed_in_processes(
         processes: How many.
         batch_size: Texts in a pass.
         precision: As in `Embedder.embed`.
+
+    Raises:
+        DataError: A process was killed, or could not start.
     """
     context = get_context("spawn")
     places: Queue[int] = context.Queue()
@@ -47,10 +55,38 @@ def embed_in_processes(
     work = partial(_embed, batch_size=batch_size, precision=precision)
     # Small corpora are cut finer, so that every process has a part.
     size = max(1, min(PART, -(-len(texts) // processes)))
-    with ProcessPoolExecutor(
-        processes, context, initializer=_start, initargs=(embedder, places, device, threads)
-    ) as pool:
-        yield from pool.map(work, (texts[i : i + size] for i in range(0, len(texts), size)))
+    parts = (texts[i : i + size] for i in range(0, len(texts), size))
+    try:
+        with ProcessPoolExecutor(
+            processes, context, initializer=_start, initargs=(embedder, places, device, threads)
+        ) as pool:
+            yield from _in_order(pool, work, parts, ahead=AHEAD * processes)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"processes={processes}: one of them ended before its work was done, as for want of "
+            "memory; each has a copy of the model, so try fewer"
+        ) from error
+
+
+def _in_order(
+    pool: Executor,
+    work: Callable[[Sequence[str]], np.ndarray],
+    parts: Iterable[Sequence[str]],
+    *,
+    ahead: int,
+) -> Iterator[np.ndarray]:
+    """As `pool.map`, which would hand out all at once and keep what nobody has taken yet."""
+    waiting: deque[Future[np.ndarray]] = deque()
+    try:
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _num_cores() -> int:
