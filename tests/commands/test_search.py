@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bundles import edit
 from candelabra.bundle import Bundle
 from candelabra.embedding.index_folder import load_index
 from candelabra.trusted import read_json
@@ -206,3 +208,36 @@ def test_bad_words_are_refused_before_anything_heavy_is_imported(tmp_path: Path)
     done = python("-c", HEAVY_AFTER, "search", "index=nope", "text=x", folder=tmp_path)
     assert done.status == 2
     assert done.out.splitlines()[-1].split() == ["heavy:"]
+
+
+def test_a_bundle_that_cannot_rerank_is_refused_as_early(run: Run, tmp_path: Path) -> None:
+    words = ["search", "corpus=films.txt", "text=x", f"rerank={run.bundle}"]
+    done = python("-c", HEAVY_AFTER, *words, folder=tmp_path)
+    assert done.status == 2
+    assert (
+        done.message == f"rerank={run.bundle}: none of its tasks is a cross-encoder (cross: true)"
+    )
+    assert done.out.splitlines()[-1].split() == ["heavy:"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "said"),
+    [
+        ({}, ["rerank_task=moovie"], "task must be one of sentiment, movie, got 'moovie'; did you"),
+        ({}, [], "several cross-encoders, sentiment, movie: name one"),
+        ({}, ["rerank_task=movie"], "a re-ranker gives a number or one of two labels; movie has"),
+        ({"sentiment": 5}, ["rerank_task=sentiment"], "labels of sentiment must be a list"),
+    ],
+)
+def test_what_reranks_is_chosen_by_name(
+    labels: dict[str, Any], words: list[str], said: str, run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(run.bundle, "cross")
+    edit(
+        Path("cross/config.json"),
+        lambda stored: [t.update(cross=True) for t in stored["tasks"].values()],
+    )
+    edit(Path("cross/labels.json"), lambda stored: stored.update(labels))
+    done = searched("corpus=films.txt", "text=x", "rerank=cross", *words)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.message

@@ -14,10 +14,11 @@ from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import asked
 from candelabra.embedding import approximate
 from candelabra.embedding.index_folder import check_graph, check_new, read_about
+from candelabra.embedding.scoring_task import scoring_task
 from candelabra.errors import ConfigError
 from candelabra.output import check_output, writing
 from candelabra.rules import at_least, either, not_the_input, one_of
-from candelabra.trusted import checked_folder
+from candelabra.trusted import checked_folder, read_json, stored_config
 
 if TYPE_CHECKING:
     from candelabra.embedding.embedder import Embedder
@@ -125,8 +126,10 @@ def _check_values(cfg: DictConfig) -> None:
 def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> dict[str, Any] | None:
     """What the index says of itself, where there is one."""
     if "rerank" in given:
-        checked_folder(Path(given["rerank"]), key="rerank")
         at_least("rerank_top_k", cfg.rerank_top_k, cfg.top_k)
+        folder = checked_folder(Path(given["rerank"]), key="rerank")
+        tasks, labels = stored_config(folder)["tasks"], read_json(folder / "labels.json")
+        scoring_task(tasks, labels, name=_named(given), task=cfg.rerank_task)
     if "save_index" in given:
         check_new(Path(given["save_index"]))
     if "index" not in given:
@@ -195,11 +198,16 @@ def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
     device = hardware.device_type(cfg.accelerator)
     return cross_encoder(
         load(given["rerank"], allow=list(cfg.allow), device=device),
-        name=f"rerank={given['rerank']}",
+        name=_named(given),
         task=cfg.rerank_task,
         batch_size=cfg.batch_size,
         precision=hardware.precision(cfg.precision, device),
     )
+
+
+def _named(given: Mapping[str, str]) -> str:
+    """What messages call the re-ranker."""
+    return f"rerank={given['rerank']}"
 
 
 def _name(cfg: DictConfig) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from candelabra.bundle import Bundle
 from candelabra.data.collate import pad_tokens
-from candelabra.errors import ConfigError, nearest
+from candelabra.embedding.scoring_task import scoring_task
 from candelabra.hardware import half
 from candelabra.model.regression import RegressionHead
 
@@ -81,21 +81,5 @@ def cross_encoder(
     Raises:
         ConfigError: There is none, there are several, or its answers are no scores.
     """
-    found = [key for key, node in bundle.config["tasks"].items() if node.get("cross")]
-    if not found:
-        raise ConfigError(f"{name}: none of its tasks is a cross-encoder (cross: true)")
-    if task is None and len(found) > 1:
-        raise ConfigError(f"{name}: several cross-encoders, {', '.join(found)}: name one")
-    chosen = task or found[0]
-    if chosen not in found:
-        raise ConfigError(
-            f"{name}: task must be one of {', '.join(found)}, got {chosen!r}"
-            + nearest(chosen, found)
-        )
-    labels = bundle.labels[chosen]
-    if labels and len(labels) != 2:
-        raise ConfigError(
-            f"{name}: a re-ranker gives a number or one of two labels; {chosen} has "
-            f"{len(labels)}: {', '.join(labels)}"
-        )
+    chosen = scoring_task(bundle.config["tasks"], bundle.labels, name=name, task=task)
     return CrossEncoder(bundle, chosen, batch_size, precision)
