@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candelabra.files import remove_drafts, write_json, write_jsonl, write_text
+from candelabra.files import checksum, remove_drafts, write_json, write_jsonl, write_text
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -94,3 +94,15 @@ def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "x.json", object())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checksum_is_that_of_sha256sum(tmp_path: Path) -> None:
+    """The example of FIPS 180-2, and a file beyond any buffer."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert checksum(tmp_path / "abc") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    (tmp_path / "many").write_bytes(b"a" * 1_000_000)
+    assert checksum(tmp_path / "many") == (
+        "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+    )

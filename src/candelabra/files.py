@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -66,3 +67,9 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

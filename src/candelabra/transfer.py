@@ -6,12 +6,12 @@ Only tensors and names are read: nothing is built from the bundle's configuratio
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import BundleError, ConfigError, nearest
+from candelabra.files import checksum
 from candelabra.trusted import checked_folder, read_json
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ def check_start(folder: str, heads: Iterable[str] | None, tasks: Collection[str]
 def fingerprint(folder: str) -> dict[str, str]:
     """SHA-256 of the bundle's weights: a resumed run starts from the same."""
     root = checked_folder(Path(folder), key="init_from")
-    found = {}
-    for name in WEIGHTS:
-        with (root / name).open("rb") as stream:
-            found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
+    return {name: checksum(root / name) for name in WEIGHTS}
 
 
 def start_from(

@@ -17,10 +17,11 @@ from safetensors.numpy import save_file
 
 from bundles import adapt, edit, made
 from candelabra.embedding.approximate import build_graph, write_graph
-from candelabra.embedding.index_folder import check_new, load_index, read_about, save_index, sha256
+from candelabra.embedding.index_folder import check_new, load_index, read_about, save_index
 from candelabra.embedding.origin import check_origin, origin_of
 from candelabra.embedding.search import Corpus
 from candelabra.errors import UserError
+from candelabra.files import checksum
 from corpora import numbered, unit
 
 ORIGIN = {"name": "ours"}
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 def resigned(folder: Path, **settings: object) -> None:
     """With checksums that fit, as whoever means harm would write them."""
-    sums = {file.name: sha256(file) for file in folder.iterdir() if file.name != "index.json"}
+    sums = {file.name: checksum(file) for file in folder.iterdir() if file.name != "index.json"}
     edit(folder / "index.json", lambda about: about.update({"sha256": sums, **settings}))
 
 

@@ -6,7 +6,6 @@ for an approximate search, `graph.faiss`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from candelabra.data.layout import Layout
 from candelabra.data.parquet import read_parquet
 from candelabra.embedding.approximate import read_graph, write_graph
 from candelabra.errors import DataError
-from candelabra.files import DRAFT, replacing, write_json
+from candelabra.files import DRAFT, checksum, replacing, write_json
 from candelabra.trusted import read_json
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
             "texts": len(corpus.texts),
             "width": corpus.vectors_ND.shape[1],
             "origin": dict(origin),
-            "sha256": {file.name: sha256(file) for file in sorted(draft.iterdir())},
+            "sha256": {file.name: checksum(file) for file in sorted(draft.iterdir())},
         }
         write_json(draft / ABOUT, about)
         draft.replace(folder)
@@ -139,7 +138,7 @@ def load_index(
     about = read_about(folder) if about is None else about
     check_graph(folder, about, approximate)
     for name in (TEXTS, GRAPH if approximate else VECTORS):
-        if sha256(folder / name) != about["sha256"].get(name):
+        if checksum(folder / name) != about["sha256"].get(name):
             raise DataError(f"{folder / name}: damaged: its checksum is not that of {ABOUT}")
     shape = (about["texts"], about["width"])
     texts = read_parquet(folder / TEXTS, Layout()).columns.get("text", [])
@@ -173,9 +172,3 @@ def _read_vectors(file: Path, shape: tuple[int, int]) -> np.ndarray:
     if not bool(vectors.isfinite().all()):
         raise DataError(f"{file}: vectors must be finite")
     return vectors.numpy()
-
-
-def sha256(file: Path) -> str:
-    """The checksum of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

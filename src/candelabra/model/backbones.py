@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError
+from candelabra.files import checksum
 from candelabra.model.encoder import Encoder
 
 PACKAGE = "package:"
@@ -144,8 +144,7 @@ def verify(file: Path, sha256: str) -> None:
     """Raises ConfigError unless `file` has this checksum."""
     if not file.is_file():
         raise ConfigError(f"{file}: missing, its checksum was to be verified")
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = checksum(file)
     if found != sha256:
         raise ConfigError(f"{file}: sha256 must be {sha256}, found {found}")
 
