@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from candelabra.files import checksum, remove_drafts, write_json, write_jsonl, write_text
+from full_disks import full_disk
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -69,13 +69,8 @@ def test_a_failure_leaves_the_old_file_alone(
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "x.txt"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            write_text(file, "more than ten letters")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(10), pytest.raises(OSError, match="File too large") as caught:
+        write_text(file, "more than ten letters")
     assert caught.value.filename == str(file)
     assert not list(tmp_path.iterdir())
 

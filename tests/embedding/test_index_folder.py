@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from candelabra.embedding.search import Corpus
 from candelabra.errors import UserError
 from candelabra.files import checksum
 from corpora import numbered, unit
+from full_disks import full_disk
 
 ORIGIN = {"name": "ours"}
 
@@ -100,22 +98,11 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """What is written beyond so many bytes fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("num_texts", [1, 300])
 def test_a_graph_is_written_whole_or_not_at_all(num_texts: int, tmp_path: Path) -> None:
     """faiss itself says nothing of a small one that finds no room."""
     graph = build_graph(unit(num_texts))
-    with files_up_to(100), pytest.raises(OSError, match="File too large"):
+    with full_disk(100), pytest.raises(OSError, match="File too large"):
         write_graph(tmp_path / "graph.faiss", graph)
     assert list(tmp_path.iterdir()) == []
 
@@ -126,7 +113,7 @@ def test_a_graph_that_finds_no_room_leaves_nothing(tmp_path: Path) -> None:
     room = max(file.stat().st_size for file in (tmp_path / "flat").iterdir())
     whole = Corpus(corpus.texts, corpus.vectors_ND, build_graph(corpus.vectors_ND))
     with (
-        files_up_to(room + 100),
+        full_disk(room + 100),
         pytest.raises(UserError, match=r"index: cannot be written: File too large"),
     ):
         save_index(tmp_path / "index", whole, origin=ORIGIN, source="x")

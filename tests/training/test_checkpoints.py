@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import resource
 import signal
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,20 +25,10 @@ from candelabra.training.checkpoints import (
     read_checkpoint,
 )
 from candelabra.training.module import MultiTaskModule
+from full_disks import full_disk
 from toys import Splits, difference, fit, sgd, toy_model, toy_module
 
 WHOLE = {"steps_done": 0, "weights": torch.ones(200, 10)}
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file grows beyond `size` bytes; Python ignores the signal, so that writes fail."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Canary:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import resource
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from candelabra.training import metrics_file
 from candelabra.training.metrics_file import MetricsFile
+from full_disks import full_disk
 from toys import Splits, fit, tiny, toy_model, toy_module
 
 Calls = Sequence[tuple[int, Mapping[str, Any]]]
@@ -45,17 +44,6 @@ def read(folder: Path) -> list[dict[str, str]]:
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == metrics_file.__name__]
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file grows beyond `size` bytes; Python ignores the signal, so that writes fail."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_holds_what_lightnings_own_file_would(tmp_path: Path) -> None:
