@@ -144,7 +144,7 @@ def print_results(results: dict[str, Any]) -> None:
         ratio = one["exact"] / one["graph"]
         milliseconds = [f"{1000 * one[side]:.2f} ms" for side in ("exact", "graph")]
         print(
-            f"{one['queries']} queries together: exact {milliseconds[0]}, "
+            f"{one['queries']} at once: exact {milliseconds[0]}, "
             f"graph {milliseconds[1]}: {ratio:.1f} times as fast"
         )
 
