@@ -79,7 +79,7 @@ def test_a_loss_that_does_not_fit_its_head_is_refused_before_training() -> None:
 
 def test_a_head_that_learns_from_other_columns_is_refused_before_training() -> None:
     with pytest.raises(
-        ConfigError, match=r"movie\.head is a MultiLabelHead, which learns from text, labe"
+        ConfigError, match=r"movie\.head is MultiLabelHead, which learns from text, labe"
     ):
         fitted(MultiLabelHead(16, LABELS["movie"]), columns={"text": "t", "label": "l"})
 
@@ -89,7 +89,7 @@ def test_the_shape_of_the_data_decides_which_losses_fit() -> None:
     with pytest.raises(
         ConfigError,
         match=r"movie\.loss: this loss learns from sentence1, sentence2, score; the columns are "
-        r"anchor, positive; a EmbeddingHead .* takes .*loss=ranking, mega_batch_margin$",
+        r"anchor, positive; EmbeddingHead .* takes .*loss=ranking, mega_batch_margin$",
     ):
         fitted(EmbeddingHead(16), columns=PAIRS, loss=loss("cosent"))
 
@@ -113,5 +113,5 @@ def test_what_never_learns_has_nothing_to_learn() -> None:
 
 def test_texts_in_one_sequence_have_no_embeddings_to_compare() -> None:
     columns = {"sentence1": "a", "sentence2": "b", "label": "l"}
-    with pytest.raises(ConfigError, match=r"movie\.cross: a EmbeddingHead compares texts that"):
+    with pytest.raises(ConfigError, match=r"movie\.cross: EmbeddingHead compares texts that"):
         fitted(EmbeddingHead(16), columns=columns, loss=loss("batch_hard"), cross=True)

@@ -112,12 +112,12 @@ def _check_head(name: str, task: Node, head: Head, loss: Loss) -> None:
         shape = CROSSED[shape]
         if not head.num_texts:
             raise ConfigError(
-                f"tasks.{name}.cross: a {kind} compares texts that were encoded apart; take a "
+                f"tasks.{name}.cross: {kind} compares texts that were encoded apart; take a "
                 "linear or regression head"
             )
     if head.shapes and shape not in head.shapes:
         raise ConfigError(
-            f"tasks.{name}.head is a {kind}, which learns from "
+            f"tasks.{name}.head is {kind}, which learns from "
             f"{' or '.join(', '.join(roles) for roles in head.shapes)}; "
             f"tasks.{name}.columns name {', '.join(shape)}"
         )
@@ -125,6 +125,6 @@ def _check_head(name: str, task: Node, head: Head, loss: Loss) -> None:
         head.check(loss, shape)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"tasks.{name}.loss: {error}; a {kind} over {', '.join(shape)} takes "
+            f"tasks.{name}.loss: {error}; {kind} over {', '.join(shape)} takes "
             f"loss@tasks.{name}.loss={', '.join(head.takes_of(shape))}"
         ) from error
