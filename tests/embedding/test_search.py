@@ -78,7 +78,7 @@ def test_inputs_are_not_changed() -> None:
 
 
 def test_a_text_finds_itself_and_its_double(embedder: Embedder, corpus: Corpus) -> None:
-    (hits,) = search(embedder, ["a fine film"], corpus, top_k=2)
+    (hits,) = search(embedder.embed, ["a fine film"], corpus, top_k=2)
     assert [(hit.row, hit.text) for hit in hits] == [(1, "a fine film"), (4, "a fine film")]
     assert [hit.score for hit in hits] == pytest.approx([1, 1], abs=1e-5)
     assert hits[0].similarity is None
@@ -87,9 +87,9 @@ def test_a_text_finds_itself_and_its_double(embedder: Embedder, corpus: Corpus) 
 def test_queries_keep_their_order(
     embedder: Embedder, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = list(search(embedder, TEXTS, corpus, top_k=3))
+    whole = list(search(embedder.embed, TEXTS, corpus, top_k=3))
     monkeypatch.setattr(module, "QUERIES", 2)
-    parts = list(search(embedder, TEXTS, corpus, top_k=3))
+    parts = list(search(embedder.embed, TEXTS, corpus, top_k=3))
     assert [[hit.row for hit in hits] for hits in parts] == [
         [hit.row for hit in hits] for hits in whole
     ]
@@ -97,12 +97,12 @@ def test_queries_keep_their_order(
 
 
 def test_more_hits_than_texts_are_all_texts(embedder: Embedder, corpus: Corpus) -> None:
-    (hits,) = search(embedder, ["film"], corpus, top_k=50)
+    (hits,) = search(embedder.embed, ["film"], corpus, top_k=50)
     assert sorted(hit.row for hit in hits) == list(range(len(TEXTS)))
 
 
 def test_no_queries_no_hits(embedder: Embedder, corpus: Corpus) -> None:
-    assert list(search(embedder, [], corpus)) == []
+    assert list(search(embedder.embed, [], corpus)) == []
 
 
 def by_length(query: str, texts: list[str]) -> list[float]:
@@ -112,19 +112,19 @@ def by_length(query: str, texts: list[str]) -> list[float]:
 
 
 def test_a_reranker_orders_what_was_found(embedder: Embedder, corpus: Corpus) -> None:
-    (found,) = search(embedder, ["a film"], corpus, top_k=4)
-    (hits,) = search(embedder, ["a film"], corpus, top_k=2, rerank=by_length, rerank_top_k=4)
+    (found,) = search(embedder.embed, ["a film"], corpus, top_k=4)
+    (hits,) = search(embedder.embed, ["a film"], corpus, top_k=2, rerank=by_length, rerank_top_k=4)
     expected = sorted(found, key=lambda hit: -len(hit.text))[:2]
     assert hits == [Hit(hit.row, hit.text, len(hit.text), hit.score) for hit in expected]
 
 
 def test_wrong_settings(embedder: Embedder, corpus: Corpus) -> None:
     with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
-        next(search(embedder, ["x"], corpus, top_k=0))
+        next(search(embedder.embed, ["x"], corpus, top_k=0))
     with pytest.raises(ValueError, match=r"rerank_top_k must be at least top_k \(5\), got 4"):
-        next(search(embedder, ["x"], corpus, rerank=by_length, rerank_top_k=4))
+        next(search(embedder.embed, ["x"], corpus, rerank=by_length, rerank_top_k=4))
     with pytest.raises(ValueError, match="rerank must give 6 scores, got 1"):
-        next(search(embedder, ["x"], corpus, top_k=2, rerank=lambda query, texts: [1.0]))
+        next(search(embedder.embed, ["x"], corpus, top_k=2, rerank=lambda query, texts: [1.0]))
 
 
 def test_a_graph_finds_almost_all_with_exact_scores() -> None:
@@ -145,8 +145,8 @@ def test_a_graph_of_few_texts_gives_what_there_is(embedder: Embedder, corpus: Co
     from candelabra.embedding.approximate import build_graph
 
     graph = build_graph(corpus.vectors_ND)
-    (hits,) = search(embedder, ["film"], Corpus(TEXTS, corpus.vectors_ND, graph), top_k=50)
-    (exact,) = search(embedder, ["film"], corpus, top_k=50)
+    (hits,) = search(embedder.embed, ["film"], Corpus(TEXTS, corpus.vectors_ND, graph), top_k=50)
+    (exact,) = search(embedder.embed, ["film"], corpus, top_k=50)
     assert {hit.row for hit in hits} == {hit.row for hit in exact}
     assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in exact], abs=1e-6)
 

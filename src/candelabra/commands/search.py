@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,16 +74,9 @@ def main(overrides: list[str]) -> int:
     else:
         corpus = _opened(cfg, given, about, embedder)
     precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
-    found = search.search(
-        embedder,
-        queries,
-        corpus,
-        top_k=cfg.top_k,
-        rerank=rerank,
-        rerank_top_k=cfg.rerank_top_k,
-        batch_size=cfg.batch_size,
-        precision=precision,
-    )
+    embed = partial(embedder.embed, batch_size=cfg.batch_size, precision=precision)
+    top = {"top_k": cfg.top_k, "rerank_top_k": cfg.rerank_top_k}
+    found = search.search(embed, queries, corpus, rerank=rerank, **top)
     if "output" in given:
         _write(Path(given["output"]), queries, _tracked(found, len(queries)))
         print(f"{len(queries)} queries: {given['output']}")

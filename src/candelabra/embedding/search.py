@@ -18,13 +18,14 @@ from candelabra.embedding.approximate import nearest_approximately
 if TYPE_CHECKING:
     from faiss import IndexHNSWFlat
 
-    from candelabra.embedding.embedder import Embedder
 
 QUERIES = 256
 """Queries that are compared with the corpus together."""
 ROWS = 65536
 """Rows of the corpus in a product: 64 MiB of scores, whatever the corpus holds."""
 
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Texts -> their vectors, as `Embedder.embed`."""
 Rerank = Callable[[str, list[str]], list[float]]
 """A query and texts -> a score for each text, as a cross-encoder gives."""
 
@@ -71,27 +72,23 @@ class Hit:
 
 
 def search(
-    embedder: Embedder,
+    embed: Embed,
     queries: Sequence[str],
     corpus: Corpus,
     *,
     top_k: int = 5,
     rerank: Rerank | None = None,
     rerank_top_k: int = 50,
-    batch_size: int = 64,
-    precision: str = "32-true",
 ) -> Iterator[list[Hit]]:
     """The best `top_k` texts for each query, best first; all texts, where there are fewer.
 
     Args:
-        embedder: Embeds the queries; the corpus's vectors are its own.
+        embed: What embedded the corpus, as `Embedder.embed`; embeds the queries.
         queries: The queries.
         corpus: Searched by its graph where it has one, else exactly.
         top_k: How many texts.
         rerank: Scores the texts that were found anew, query by query.
         rerank_top_k: How many of the nearest texts `rerank` scores; at least `top_k`.
-        batch_size: As in `Embedder.embed`.
-        precision: As in `Embedder.embed`.
 
     Raises:
         ValueError: `top_k` is less than 1, or `rerank_top_k` less than `top_k`.
@@ -103,7 +100,7 @@ def search(
     wanted = top_k if rerank is None else rerank_top_k
     for begin in range(0, len(queries), QUERIES):
         part = queries[begin : begin + QUERIES]
-        vectors_QD = embedder.embed(part, batch_size=batch_size, precision=precision)
+        vectors_QD = embed(part)
         if corpus.graph is not None:
             found = nearest_approximately(vectors_QD, corpus.graph, wanted)
         else:
