@@ -12,7 +12,7 @@ from candelabra.output import check_output, writing
     ("name", "suffixes", "message"),
     [
         ("out.csv", [".parquet", ".jsonl"], "output=out.csv: must end in one of .parquet, .jsonl"),
-        ("out.jsn", [".json"], "output=out.jsn: must end in .json; did you mean '.json'?"),
+        ("out.jsn", [".json"], "output=out.jsn: must end in .json"),
         ("out", [".npy"], "output=out: must end in .npy"),
         (".", [".npy"], "output=.: is a folder, must be a file"),
         (".", None, "output=.: is a folder, must be a file"),
@@ -22,6 +22,16 @@ def test_what_is_refused(name: str, suffixes: list[str] | None, message: str) ->
     with pytest.raises(ConfigError) as error:
         check_output(Path(name), suffixes)
     assert str(error.value) == message
+
+
+def test_a_place_that_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file/out", "file/below/out"):
+        with pytest.raises(ConfigError, match=r"out: cannot be written: .*/file is no folder"):
+            check_output(tmp_path / name)
+    monkeypatch.setattr("candelabra.output.os.access", lambda *_: False)
+    with pytest.raises(ConfigError, match=f"{tmp_path} may not be written in"):
+        check_output(tmp_path / "new" / "out")
 
 
 def test_what_is_taken(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ def bundle(
     An adapter that serves all tasks is merged into the encoder.
     """
     kept = {key: config[key] for key in ("pooling", "normalize", "tasks")}
+    limits = {split: config["trainer"][f"limit_{split}_batches"] for split in ("val", "test")}
+    # So that no card takes the scores of a trial for those of the data. A whole 1 is one batch.
+    kept["judged_by_part"] = {
+        split: part for split, part in limits.items() if str(part) not in ("None", "1.0")
+    }
     if model.encoder.adapts_per_task:
         kept["adapter"] = config["adapter"]
     elif model.encoder.adapters:

@@ -88,7 +88,6 @@ def test_a_bundle_embeds_as_in_python(run: Run, bundle: Bundle, file: Path) -> N
         (["text=a", "text=b"], "text= stands twice: 'a' and 'b'; give one"),
         (["text=a", "accelerator=tpu"], "accelerator must be one of auto, cpu"),
         (["text=a", "output=a.pt"], "output=a.pt: must end in one of .npy, .parquet, .jsonl"),
-        (["text=a", "output=a.jsn"], "did you mean '.jsonl'?"),
         (["input=a.jsonl", "output=./a.jsonl"], "output=./a.jsonl is input= too"),
         (["input=no.txt"], "no.txt: missing file"),
         (["text=a", "task=mood"], "task chooses a task of a bundle: it needs bundle=FOLDER"),

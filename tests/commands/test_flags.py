@@ -23,6 +23,11 @@ def test_flags_may_stand_anywhere(arguments: list[str], words: list[str], flags:
     assert split_flags(arguments) == (words, flags)
 
 
+def test_a_key_with_dashes_is_told_from_a_flag() -> None:
+    with pytest.raises(ConfigError, match=r"no flag '--text=a'; keys have no dashes: text=a "):
+        split_flags(["--text=a"])
+
+
 def test_every_flag_is_one_of_hydras() -> None:
     known = {
         name: action.nargs

@@ -132,7 +132,7 @@ REFUSED = {
     ),
     "column": (
         ["input=pairs.parquet", "output=o.jsonl", COLUMNS[0]],
-        "missing column 'positive' (for positive)",
+        "missing column 'positive' (for columns.positive)",
     ),
     "role": (
         ["input=pairs.parquet", "output=o.jsonl", "+columns.negative=x"],

@@ -126,10 +126,10 @@ def test_an_index_of_another_model_is_refused(run: Run) -> None:
     ):
         done = searched("index=kept", "text=x", *other)
         assert (done.status, done.out) == (2, "")
-        assert "index=kept: made by Tiny (" in done.message
+        assert "index=kept: made by encoder=tiny (" in done.message
         assert said in done.message
     done = called("search", f"bundle={run.bundle}", "index=kept", "text=x")
-    assert f"cannot be searched by {run.bundle} (" in done.message
+    assert f"cannot be searched by bundle={run.bundle} (" in done.message
 
 
 def test_a_damaged_index_is_refused() -> None:

@@ -84,7 +84,7 @@ def test_an_old_index_is_never_touched(folder: Path) -> None:
 def test_a_place_that_cannot_hold_it_is_known_before(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     check_new(tmp_path / "new" / "index")
-    with pytest.raises(UserError, match="cannot be written in"):
+    with pytest.raises(UserError, match="cannot be written: "):
         check_new(tmp_path / "file" / "index")
 
 

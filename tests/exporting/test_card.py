@@ -71,6 +71,22 @@ def test_scores_are_those_of_the_bundle() -> None:
     assert "- A limit." in text
 
 
+def test_scores_on_a_part_are_no_scores_of_the_data() -> None:
+    bundle = made(val__mood__accuracy=0.5, test__mood__accuracy=0.75)
+    assert "value: 0.75" in told(bundle)
+    assert "Not on a whole split" not in told(bundle)
+    bundle.config["judged_by_part"] = {"test": 2}
+    text = told(bundle)
+    assert "value: 0.75" not in text
+    assert "- mood, test: its first batches alone (trainer.limit_test_batches=2)" in text
+    assert "mood, validation" not in text
+    bundle.config |= {"judged_by_part": {}}
+    bundle.config["tasks"]["mood"]["limit"] = {"train": 9, "validation": 5, "test": None}
+    text = told(bundle)
+    assert "value: 0.75" in text
+    assert "- mood, validation: up to 5 examples, drawn by a seed" in text
+
+
 def test_no_scores_are_no_scores() -> None:
     text = told(made())
     assert "None are stored in the bundle." in text

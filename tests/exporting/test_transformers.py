@@ -158,8 +158,11 @@ def test_the_tagged_texts_hold_spans(bundles: Mapping[str, Bundle]) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], Bundle], str]] = {
-    "crf": (partial(bundle_of, {"it": CrfHead(WIDTH, TAGS)}), "tasks.it.head, a CrfHead"),
-    "tagging mlp": (partial(bundle_of, {"it": TaggingMlpHead(WIDTH, TAGS)}), "a TaggingMlpHead"),
+    "crf": (partial(bundle_of, {"it": CrfHead(WIDTH, TAGS)}), "tasks.it.head, CrfHead"),
+    "tagging mlp": (
+        partial(bundle_of, {"it": TaggingMlpHead(WIDTH, TAGS)}),
+        "head, TaggingMlpHead",
+    ),
     "mix": (partial(bundle_of, {"it": tagging()}, mixed=["it"]), "the layer_mix of tasks.it"),
     "modernbert": (
         partial(bundle_of, {"it": tagging()}, kind="modernbert"),
@@ -203,7 +206,7 @@ def test_an_unknown_head_is_refused_by_its_class(tmp_path: Path) -> None:
         pass
 
     bundle = bundle_of({"it": Other(WIDTH, MOODS)}, pooling="cls_pooler")
-    with pytest.raises(ConfigError, match="a Other; formats that carry it: none"):
+    with pytest.raises(ConfigError, match="Other; formats that carry it: none"):
         write(bundle, tmp_path, "it")
 
 

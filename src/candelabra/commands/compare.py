@@ -182,7 +182,7 @@ def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:
     every = list(dict.fromkeys(name for model in models for name in model.tasks))
     common = [name for name in every if all(name in model.tasks for model in models)]
     if not common:
-        has = "; ".join(f"{model.name}: {', '.join(model.tasks)}" for model in models)
+        has = "; ".join(f"{model.name}: {', '.join(model.tasks) or 'none'}" for model in models)
         raise ConfigError(
             f"the models have no task in common ({has}); an encoder without training needs "
             "tasks=PRESET"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from candelabra.commands.flags import split_config_dir
+from candelabra.embedding.scoring_task import no_vectors
 from candelabra.errors import ConfigError, naming
 from candelabra.rules import at_least, one_of
 from candelabra.trusted import checked_folder, conf_dir, stored_config
@@ -47,6 +48,12 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
     tasks = stored_config(checked_folder(Path(given["bundle"])))["tasks"]
     if "task" in given:
         one_of("task", given["task"], tasks)
+    crossed = no_vectors(tasks, given.get("task"))
+    if crossed:
+        raise ConfigError(
+            f"bundle={given['bundle']}: tasks.{crossed} is a cross-encoder, which gives no vectors "
+            "of single texts; search takes it by rerank=BUNDLE"
+        )
     refuse_beside_a_bundle(overrides)
 
 

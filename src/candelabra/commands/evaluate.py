@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from candelabra.commands.embedders import ACCELERATORS, PRECISIONS, refuse_besid
 from candelabra.commands.verbatim import asked
 from candelabra.config import plain
 from candelabra.errors import ConfigError, DataError, MissingSplitError
+from candelabra.output import check_place
 from candelabra.reading import tasks_data
 from candelabra.rules import at_least, one_of, unknown
 from candelabra.trusted import checked_folder
@@ -83,9 +83,9 @@ def checked_output(name: str | None) -> Path | None:
     """Raises ConfigError for what is no folder, and for a run or a bundle with files to replace."""
     if name is None:
         return None
-    there = next(path for path in (Path(name), *Path(name).absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(f"output={name}: must be a folder, {there} is none that can be written")
+    if Path(name).exists() and not Path(name).is_dir():
+        raise ConfigError(f"output={name}: must be a folder, is a file")
+    check_place(Path(name))
     for own in ("run.json", "heads.safetensors"):
         if (Path(name) / own).exists():
             raise ConfigError(f"output={name}: is the folder of a run or a bundle; take another")

@@ -25,7 +25,8 @@ HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
 
   bundle=FOLDER    a bundle, or a run folder that holds one
   format=NAME      sentence_transformers   SentenceTransformer("FOLDER"): the vectors of embed
-                   transformers            pipeline(model="FOLDER"): one task's head
+                   transformers            pipeline("token-classification", "FOLDER"), or
+                                           "text-classification": one task's head
                    onnx                    one graph: the vectors and every head's logits
   output=FOLDER    a new folder; overwrite=true replaces an earlier export
   task=NAME        this task alone, with its own pooling and adapter

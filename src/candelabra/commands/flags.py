@@ -29,7 +29,10 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if word.partition("=")[0] not in FLAGS:
             # By likeness alone `--hlep` would be taken for `-p`.
             known = ["--help", *(flag for flag in FLAGS if flag.startswith("--"))]
-            raise ConfigError(f"no flag '{word}'{nearest(word, known)} (flags: {', '.join(known)})")
+            hint = nearest(word, known)
+            if not hint and "=" in word:
+                hint = f"; keys have no dashes: {word.lstrip('-')}"
+            raise ConfigError(f"no flag '{word}'{hint} (flags: {', '.join(known)})")
         value = list(islice(rest, 1)) if word in WITH_VALUE else []
         if word in WITH_VALUE and not value:
             raise ConfigError(f"{word} needs a value")

@@ -69,10 +69,12 @@ def main(overrides: list[str]) -> int:
     from candelabra.embedding import search
 
     embedder, rerank = embedders.opened(cfg, given), _reranker(cfg, given)
+    encoder = next((word for word in rest if word.startswith("encoder=")), "encoder=minilm")
+    name = f"bundle={given['bundle']}" if "bundle" in given else encoder
     if about is None:
-        corpus = _embedded(cfg, given, texts, embedder)
+        corpus = _embedded(cfg, given, texts, embedder, origin=_origin(cfg, name, embedder))
     else:
-        corpus = _opened(cfg, given, about, embedder)
+        corpus = _opened(cfg, given, about, origin=_origin(cfg, name, embedder))
     precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
     embed = partial(embedder.embed, batch_size=cfg.batch_size, precision=precision)
     top = {"top_k": cfg.top_k, "rerank_top_k": cfg.rerank_top_k}
@@ -142,7 +144,12 @@ def _queries(cfg: DictConfig, given: Mapping[str, str]) -> list[str]:
 
 
 def _embedded(
-    cfg: DictConfig, given: Mapping[str, str], texts: list[str], embedder: Embedder
+    cfg: DictConfig,
+    given: Mapping[str, str],
+    texts: list[str],
+    embedder: Embedder,
+    *,
+    origin: Mapping[str, Any],
 ) -> Corpus:
     """The corpus of a file with its vectors; kept, where asked to."""
     import numpy as np
@@ -151,7 +158,6 @@ def _embedded(
     from candelabra.embedding.index_folder import save_index
     from candelabra.embedding.search import Corpus
 
-    origin = _origin(cfg, given, embedder)
     vectors_ND = np.concatenate(list(vectors(embedder, texts, cfg)))
     graph = approximate.build_graph(vectors_ND) if cfg.approximate else None
     corpus = Corpus(texts, vectors_ND, graph)
@@ -162,24 +168,28 @@ def _embedded(
 
 
 def _opened(
-    cfg: DictConfig, given: Mapping[str, str], about: Mapping[str, Any], embedder: Embedder
+    cfg: DictConfig,
+    given: Mapping[str, str],
+    about: Mapping[str, Any],
+    *,
+    origin: Mapping[str, Any],
 ) -> Corpus:
     """The corpus of an index that the same model made."""
     from candelabra.embedding.index_folder import load_index
     from candelabra.embedding.origin import check_origin
 
     folder = Path(given["index"])
-    check_origin(f"index={folder}", about["origin"], _origin(cfg, given, embedder))
+    check_origin(f"index={folder}", about["origin"], origin)
     return load_index(folder, approximate=cfg.approximate, about=about)
 
 
-def _origin(cfg: DictConfig, given: Mapping[str, str], embedder: Embedder) -> dict[str, Any]:
-    """What makes the vectors."""
+def _origin(cfg: DictConfig, name: str, embedder: Embedder) -> dict[str, Any]:
+    """What makes the vectors, by the name that a person gave it."""
     from candelabra.embedding.origin import origin_of
 
     if cfg.approximate and not embedder.normalize:
         raise ConfigError("approximate=true needs vectors of unit length: add normalize=true")
-    return origin_of(embedder, given.get("bundle", _name(cfg)))
+    return origin_of(embedder, name)
 
 
 def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
@@ -202,11 +212,6 @@ def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
 def _named(given: Mapping[str, str]) -> str:
     """What messages call the re-ranker."""
     return f"rerank={given['rerank']}"
-
-
-def _name(cfg: DictConfig) -> str:
-    """What a message calls an encoder as it is."""
-    return str(cfg.encoder.get("name") or cfg.encoder["_target_"].rpartition(".")[2])
 
 
 def _tracked(found: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from candelabra.data.examples import to_examples
 from candelabra.data.readers import lines_table, read_lines, read_table
 from candelabra.data.table import Table
-from candelabra.errors import DataError
+from candelabra.errors import DataError, nearest
 
 
 def read_texts(name: str, column: str) -> list[str]:
@@ -24,6 +24,10 @@ def read_texts(name: str, column: str) -> list[str]:
     path = Path(name)
     lines = name == "-" or path.suffix == ".txt"
     table = _standard_input() if name == "-" else read_lines(path) if lines else read_table(path)
+    if not lines and column not in table.columns:
+        has = ", ".join(map(repr, table.columns))
+        hint = nearest(column, table.columns) or "; column=NAME names another"
+        raise DataError(f"{table.where}: missing column {column!r}; it has {has}{hint}")
     examples, _ = to_examples(table, {"text": "text" if lines else column}, (), "error")
     return examples.texts[0]
 

@@ -35,7 +35,6 @@ def asked(
     Raises:
         ConfigError: There is no such key.
     """
-    register()
     given, rest = take(overrides, keys, several=several)
     names = [item.name for item in fields(SCHEMAS[command])]
     for key in (word.partition("=")[0] for word in rest):
@@ -89,6 +88,7 @@ def compose(command: str, overrides: Sequence[str]) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    register()
     words, folder = split_config_dir(overrides)
     if folder is not None:
         words.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")

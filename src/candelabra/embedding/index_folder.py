@@ -18,6 +18,7 @@ from candelabra.data.parquet import read_parquet
 from candelabra.embedding.approximate import read_graph, write_graph
 from candelabra.errors import DataError
 from candelabra.files import DRAFT, checksum, replacing, write_json
+from candelabra.output import check_place
 from candelabra.trusted import read_json
 
 if TYPE_CHECKING:
@@ -30,12 +31,10 @@ ABOUT, VECTORS, TEXTS, GRAPH = "index.json", "vectors.safetensors", "texts.parqu
 
 
 def check_new(folder: Path) -> None:
-    """Raises DataError unless an index can be written there: an old one is never touched."""
+    """Raises an error unless an index can be written there: an old one is never touched."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"save_index={folder}: exists already; name a new folder, or delete it")
-    above = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise DataError(f"save_index={folder}: cannot be written in {above}")
+    check_place(folder, key="save_index")
 
 
 def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], source: str) -> None:

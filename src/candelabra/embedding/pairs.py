@@ -73,7 +73,7 @@ def read_pairs(path: Path, columns: Mapping[str, str], only: str | None = None) 
         DataError: The file, a column or the value is missing, or a row has no text.
     """
     table = read_table(path)
-    sides = [table.column(columns[side], role=side) for side in ("anchor", "positive")]
+    sides = [table.column(columns[side], role=f"columns.{side}") for side in ("anchor", "positive")]
     return [
         (_text(table, row, sides[0]), _text(table, row, sides[1])) for row in _rows(table, only)
     ]

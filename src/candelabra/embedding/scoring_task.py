@@ -1,4 +1,4 @@
-"""Which task of a bundle scores pairs of texts. Imports nothing heavy."""
+"""Which tasks of a bundle score pairs of texts in one sequence. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from candelabra.errors import ConfigError, nearest
+
+
+def no_vectors(tasks: Mapping[str, Any], task: str | None) -> str:
+    """The cross-encoder, where there is nothing else: it has never read a text by itself.
+
+    Args:
+        tasks: A bundle's tasks.
+        task: The one that is asked for; None: any.
+
+    Returns:
+        Its name; empty where a text's vector has a meaning.
+    """
+    asked = [task] if task is not None else list(tasks)
+    nodes = {name: tasks[name] for name in asked if isinstance(tasks[name], Mapping)}
+    crossed = [name for name, node in nodes.items() if node.get("cross")]
+    return crossed[0] if crossed and len(crossed) == len(asked) else ""
 
 
 def scoring_task(

@@ -71,6 +71,7 @@ def _metadata(
         )
         for (split, task, metric), value in _headlines(bundle.metrics).items()
         if split == "test" and metric == bundle.config["tasks"][task].get("main_metric")
+        if not _part(bundle, "test", task)
     ]
     return ModelCardData(
         library_name=written.library,
@@ -105,7 +106,25 @@ def _scores(bundle: Bundle) -> str:
     rows = [[*pair, *(_number(found.get((split, *pair))) for split in splits)] for pair in pairs]
     names = ["validation" if split == "val" else split for split in splits]
     text = table(["task", "metric", *names], rows)
-    return f"{text}\n\nMeasured by the run that trained it, in candelabra."
+    parts = [
+        f"- {task}, {name}: {part}"
+        for task in bundle.labels
+        for split, name in zip(splits, names, strict=True)
+        if (part := _part(bundle, split, task))
+    ]
+    said = f"{text}\n\nMeasured by the run that trained it, in candelabra."
+    return "\n".join([f"{said} Not on a whole split:\n", *parts]) if parts else said
+
+
+def _part(bundle: Bundle, split: str, task: str) -> str:
+    """What part of a split a task was judged by; nothing of a whole one."""
+    name = "validation" if split == "val" else split
+    limit = (bundle.config["tasks"][task].get("limit") or {}).get(name)
+    batches = bundle.config.get("judged_by_part", {}).get(split)
+    found = [f"up to {limit} examples, drawn by a seed"] if limit is not None else []
+    if batches is not None:
+        found.append(f"its first batches alone (trainer.limit_{split}_batches={batches})")
+    return ", of them ".join(found)
 
 
 def _settings(bundle: Bundle) -> str:

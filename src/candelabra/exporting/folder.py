@@ -10,6 +10,7 @@ from pathlib import Path
 
 from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.formats import MARK
+from candelabra.output import check_place
 
 
 def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
@@ -28,6 +29,7 @@ def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"output={output}: it and the bundle must not lie in one another")
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise ConfigError(f"output={output}: must be a folder, or not be there yet")
+    check_place(output)
     if not output.is_dir() or not any(output.iterdir()):
         return
     if not overwrite:

@@ -73,6 +73,6 @@ def carried(form: str, task: str, head: Head) -> Carried:
     if found is not None and found.logits is not None and not head.alone:
         raise refusal(form, f"tasks.{task}: a cross-encoder reads two texts in one sequence")
     if found is None or form not in found.formats:
-        what = f"tasks.{task}.head, a {type(head).__name__}"
+        what = f"tasks.{task}.head, {type(head).__name__}"
         raise refusal(form, what, () if found is None else found.formats)
     return found

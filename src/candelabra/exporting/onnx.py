@@ -37,7 +37,7 @@ SIZES = ((1, 1), (1, 7), (3, 12), (8, 5), (2, 0))
 """(texts, longest text) at which the graph is checked; 0: as long as the bundle allows."""
 WORDS = (
     "Tagging heads answer every token; the tags of a word are those of its first piece, as the "
-    "code above takes them."
+    "card's code takes them."
 )
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from candelabra.bundle import Bundle
+from candelabra.embedding.scoring_task import no_vectors
 from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, Written, refusal
 from candelabra.exporting.tokenizing import save_tokenizer
 from candelabra.files import write_json
@@ -56,7 +57,10 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
     Raises:
         ConfigError: No such modules compute the sentence embedding.
     """
-    _check_embeds(bundle, task)
+    crossed = no_vectors(bundle.config["tasks"], task)
+    if crossed:
+        what = f"tasks.{crossed}: a cross-encoder gives no vectors of single texts"
+        raise refusal(SENTENCE_TRANSFORMERS, what)
     model = bundle.model
     pooling = model.pooling if task is None else model.pooling_of(task)
     if task is not None and task in model.mixes:
@@ -84,15 +88,6 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
         [*_left_out(bundle), STRIPS],
         tags=["feature-extraction"],
     )
-
-
-def _check_embeds(bundle: Bundle, task: str | None) -> None:
-    """Refuses what was trained on no text by itself: its vectors would mean nothing."""
-    nodes = bundle.config["tasks"]
-    crossed = [name for name in ([task] if task else nodes) if nodes[name].get("cross")]
-    if crossed and (task or len(crossed) == len(nodes)):
-        what = f"tasks.{crossed[0]}: a cross-encoder gives no vectors of single texts"
-        raise refusal(SENTENCE_TRANSFORMERS, what)
 
 
 def _left_out(bundle: Bundle) -> list[str]:
