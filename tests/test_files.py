@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from candelabra.files import checksum, remove_drafts, write_json, write_jsonl, write_text
+from ended import ended_process
 from full_disks import full_disk
 
 values = st.recursive(
@@ -76,13 +78,42 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 
 
 def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "below").mkdir()
-    for name in (".x.txt.1.tmp", "below/.y.ckpt.22.tmp", "x.txt", ".hidden.1", "below/x.tmp"):
+    dead = ended_process()
+    drafts = {f".x.txt.{dead}.tmp", f".best.ckpt.{dead}.tmp", f".wandb.{dead}.tmp"}
+    for name in drafts - {f".wandb.{dead}.tmp"}:
         (tmp_path / name).write_text("")
-    (tmp_path / ".link.3.tmp").symlink_to(tmp_path / "x.txt")
-    remove_drafts(tmp_path)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {"x.txt", ".hidden.1", "below", "below/x.tmp"}
+    (tmp_path / f".wandb.{dead}.tmp").symlink_to(tmp_path)
+    remove_drafts(tmp_path, ["x.txt", "*.ckpt", "wandb"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_drafts_of_this_process_id_are_of_one_before_it(tmp_path: Path) -> None:
+    """As in a container, where every start has the same number."""
+    (tmp_path / f".x.txt.{os.getpid()}.tmp").write_text("")
+    remove_drafts(tmp_path, ["x.txt"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_our_draft_stays(tmp_path: Path) -> None:
+    dead, lives = ended_process(), os.getppid()
+    kept = [
+        f".notes.{dead}.tmp",  # a name that is not asked for
+        f".x.txt.{lives}.tmp",  # of a process that goes on
+        ".x.txt.tmp",
+        ".x.txt.old.tmp",
+        ".x.txt.-1.tmp",
+        ".x.txt.0.tmp",
+        f"x.txt.{dead}.tmp",
+        f"below/.x.txt.{dead}.tmp",
+        f".x.txt.{dead}.tmp/file",
+    ]
+    for name in kept:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    remove_drafts(tmp_path, ["x.txt"])
+    remove_drafts(tmp_path / "no such folder", ["x.txt"])
+    found = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert {str(path.relative_to(tmp_path)) for path in found} == set(kept)
 
 
 def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:

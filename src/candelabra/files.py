@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 DRAFT = ".{name}.{process}.tmp"
+_DRAFT_NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>[1-9][0-9]*)\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -42,10 +45,50 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_drafts(folder: Path) -> None:
-    """Removes what killed processes left of unfinished writes in a folder and below it."""
-    for draft in folder.rglob(DRAFT.format(name="*", process="*")):
-        draft.unlink(missing_ok=True)
+def drafts(folder: Path, names: Iterable[str]) -> list[tuple[Path, int]]:
+    """Return the drafts that lie in a folder, but not below it, each with its process' id.
+
+    Args:
+        folder: Where to look; a folder that is not there has none.
+        names: What the whole files are called; `*` stands for any letters.
+    """
+    wanted = tuple(names)
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in sorted(folder.iterdir()):
+        match = _DRAFT_NAME.fullmatch(path.name)
+        if match and any(fnmatchcase(match["name"], name) for name in wanted):
+            found.append((path, int(match["process"])))
+    return found
+
+
+def remove_drafts(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left of unfinished writes of these names in a folder.
+
+    What has another name stays, as does all that lies in folders below, and the draft of a
+    process that still lives.
+
+    Args:
+        folder: As in `drafts`.
+        names: As in `drafts`.
+    """
+    for draft, process in drafts(folder, names):
+        if not _lives(process) and (draft.is_symlink() or draft.is_file()):
+            draft.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    """Return whether another process has this id: a draft under our own is of one before us."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from candelabra.errors import ConfigError
-from candelabra.files import DRAFT
+from candelabra.files import drafts
 from candelabra.trusted import check_targets
 
 ACCUMULATE = "trainer.accumulate_grad_batches"
@@ -147,7 +147,7 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
         raise ConfigError(f"resume={folder}: {found.checkpoint} is damaged, it has no end")
     # W&B's files of all runs lie in one place; the link to them is made anew. A kill may have left
     # its draft.
-    links = {path / "wandb", *path.glob(DRAFT.format(name="wandb", process="*"))}
+    links = {path / "wandb", *(draft for draft, _ in drafts(path, ["wandb"]))}
     for file in path.rglob("*"):
         ours = file in links
         if file.is_symlink() and not ours and not file.resolve().is_relative_to(path.resolve()):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from candelabra.files import read_json
 from candelabra.training import run_folder
 from candelabra.training.run_folder import RunFolder
+from ended import ended_process
 
 CONFIG = {"seed": 3, "tasks": {"mood": {"labels": ["a", "b"], "loss_weight": 1.0}}, "resume": None}
 
@@ -34,16 +36,41 @@ def test_a_start_writes_what_identifies_the_run(folder: RunFolder) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(folder: RunFolder) -> None:
+    dead = ended_process()
+
     def leave() -> None:
-        for name in (".metrics.csv.7.tmp", "checkpoints/.resume.ckpt.7.tmp"):
-            (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder.path / name).write_bytes(b"half")
-        (folder.path / ".wandb.7.tmp").symlink_to("nowhere")
+        for name in ("metrics.csv", "checkpoints/resume.ckpt", "predictions/mood.jsonl"):
+            whole = folder.path / name
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            whole.with_name(f".{whole.name}.{dead}.tmp").write_bytes(b"half")
+        (folder.path / f".wandb.{dead}.tmp").symlink_to("nowhere")
 
     for begin in (lambda: folder.start(CONFIG, []), folder.go_on):
         leave()
         begin()
         assert not list(folder.path.rglob("*.tmp"))
+
+
+def test_what_is_not_the_runs_own_stays(folder: RunFolder, tmp_path: Path) -> None:
+    """Hidden files of a person, of a run below this one, of one that goes on, behind a link."""
+    dead = ended_process()
+    (tmp_path / "elsewhere").mkdir()
+    folder.path.mkdir(parents=True)
+    (folder.path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    kept = [
+        folder.path / f".notes.{dead}.tmp",
+        folder.path / ".cache" / f".metrics.csv.{dead}.tmp",
+        folder.path / "other" / f".metrics.csv.{dead}.tmp",
+        folder.path / "other" / "checkpoints" / f".resume.ckpt.{dead}.tmp",
+        folder.path / f".metrics.csv.{os.getppid()}.tmp",
+        tmp_path / "elsewhere" / f".resume.ckpt.{dead}.tmp",
+    ]
+    for file in kept:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    folder.start(CONFIG, [])
+    folder.go_on()
+    assert all(file.is_file() for file in kept)
 
 
 def test_facts_add_up(folder: RunFolder) -> None:

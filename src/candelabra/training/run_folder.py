@@ -29,6 +29,14 @@ PACKAGES = (
     "torchjd",
 )
 
+WRITTEN = {
+    ".": ("config.yaml", "run.json", "metrics.json", "metrics.csv", "gradients.png", "wandb"),
+    "checkpoints": ("*.ckpt",),
+    "bundle": ("config.json", "labels.json", "metrics.json"),
+    "predictions": ("*.jsonl",),
+}
+"""What a run writes by way of drafts, by its folder."""
+
 
 @dataclass
 class RunFolder:
@@ -51,7 +59,7 @@ class RunFolder:
     ) -> None:
         """Writes `config.yaml` (resolved) and `run.json` with the status `running`."""
         if self.writes:
-            remove_drafts(self.path)
+            self._remove_drafts()
             text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
             write_text(self.path / "config.yaml", text)
         self.update(
@@ -71,7 +79,7 @@ class RunFolder:
     def go_on(self) -> None:
         """Opens `run.json` again; what the first start wrote stays."""
         if self.writes:
-            remove_drafts(self.path)
+            self._remove_drafts()
         for key in ("ended", "error"):
             self.record.pop(key, None)
         self.update(status="running", resumed=[*self.record.get("resumed", []), _now()])
@@ -85,6 +93,12 @@ class RunFolder:
     def finish(self, status: str, *, error: str | None = None) -> None:
         """Closes `run.json` with `finished`, `failed` or `interrupted`."""
         self.update(status=status, ended=_now(), **({} if error is None else {"error": error}))
+
+    def _remove_drafts(self) -> None:
+        """Remove what a killed run left here; nothing that is behind a link."""
+        for name, written in WRITTEN.items():
+            if not (self.path / name).is_symlink() or name == ".":
+                remove_drafts(self.path / name, written)
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """Writes `metrics.json`, one flat object of numbers."""
