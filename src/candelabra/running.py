@@ -17,6 +17,7 @@ from candelabra.hydra_messages import building
 from candelabra.launching import rank
 from candelabra.reading import tasks_data
 from candelabra.report import show
+from candelabra.run_place import run_lock
 from candelabra.training.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,23 @@ def run(
 
     Returns:
         The metrics, as in `metrics.json`.
+
+    Raises:
+        ConfigError: Another run goes on in the folder.
     """
+    with run_lock(folder, writes=rank() == 0):
+        return _recorded(cfg, folder, overrides, config_dirs=config_dirs, resume=resume)
+
+
+def _recorded(
+    cfg: DictConfig,
+    folder: Path,
+    overrides: list[str],
+    *,
+    config_dirs: Sequence[str],
+    resume: StoredRun | None,
+) -> dict[str, float]:
+    """As `run`, in a folder that is held."""
     if resume is None:
         record = RunFolder(folder, run_id_of(folder), writes=rank() == 0)
         record.start(plain(cfg), overrides, config_dirs)

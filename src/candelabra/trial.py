@@ -15,6 +15,7 @@ from candelabra.errors import UserError
 from candelabra.files import read_json, write_json
 from candelabra.hydra_messages import explained, quoted
 from candelabra.resuming import StoredRun
+from candelabra.run_place import holder_of
 from candelabra.sweep import Sweep, outcome
 from candelabra.validation import validate
 
@@ -43,7 +44,11 @@ def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
         given.append(f"group={quoted(folder.parent.name)}")
     record = read_json(folder / "run.json")
     if (record.get("status"), record.get("overrides")) != ("finished", given):
-        _run(cfg, folder, given)
+        holder = holder_of(folder)
+        if holder is None:
+            _run(cfg, folder, given)
+        else:  # as where its sweep alone was killed: its record is not ours to write
+            print(f"candelabra: error: {folder}: still trained, as {holder}", file=sys.stderr)
     score: float | None = outcome(folder, overrides)["metrics"].get("val/score")
     return score
 
@@ -78,7 +83,10 @@ def _words(folder: Path, given: list[str]) -> list[str]:
     if stopped and StoredRun(folder, {}, {}).checkpoint.is_file():
         # A word that reads the environment has to be typed again.
         return [f"resume={folder}", *(word for word in given if "$" in word)]
-    (folder / "run.json").unlink(missing_ok=True)
+    if "run_id" in record:  # what says that the folder is a run's, and no more
+        write_json(folder / "run.json", {"run_id": record["run_id"]})
+    else:
+        (folder / "run.json").unlink(missing_ok=True)
     words = [*given, f"hydra.run.dir={quoted(str(folder))}"]
     return words + [word for path in given_config_dirs() for word in ("--config-dir", path)]
 

@@ -121,7 +121,7 @@ def test_a_finished_run_is_left_alone(run: Run) -> None:
     for folder in (f"{run.folder}", f"'{run.folder}'"):
         done = called("train", *SMALL, f"hydra.run.dir={folder}")
         rule = "holds a finished run; name a new folder, or delete it"
-        assert (done.status, done.message) == (2, f"hydra.run.dir={folder}: {rule}")
+        assert (done.status, done.message) == (2, f"hydra.run.dir={run.folder}: {rule}")
     assert state() == before
 
 

@@ -27,6 +27,7 @@ from candelabra.launching import (
     started_from_outside,
 )
 from candelabra.resuming import StoredRun, go_back, stored_run
+from candelabra.run_place import Refused, check_free
 from candelabra.sweep import with_table
 from candelabra.trial import TRIAL, given_config_dirs, trial
 from candelabra.trusted import conf_dir
@@ -76,8 +77,6 @@ def main(overrides: list[str]) -> int:
         if {"-m", "--multirun"} & set(rest):
             raise ConfigError("resume= goes on with one run; -m with hydra.sweep.dir= with a sweep")
         overrides = [f"resume={resume.folder}", f"allow={','.join(resume.allow)}", *rest]
-    else:
-        _check_run_folder(rest)
     words, flags = split_flags(rest if resume is None else _same_command(resume, rest))
     # Hydra's parser takes overrides on one side of the flags only.
     sys.argv = ["candelabra train", *words, *flags]
@@ -100,19 +99,13 @@ def main(overrides: list[str]) -> int:
             return None
 
     hydra_main = hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
-    status = with_table(hydra_main(entry))
+    try:
+        status = with_table(hydra_main(entry))
+    except Refused as refused:
+        raise refused.error from None
     if errors:
         raise errors[0]
     return status
-
-
-def _check_run_folder(words: Sequence[str]) -> None:
-    """Before Hydra writes there: raises ConfigError for a folder that holds a finished run."""
-    for word in words:
-        key, _, value = word.partition("=")
-        folder = Path(value.strip("'\""))
-        if key == "hydra.run.dir" and read_json(folder / "run.json").get("status") == "finished":
-            raise ConfigError(f"{word}: holds a finished run; name a new folder, or delete it")
 
 
 def _same_command(resume: StoredRun, typed: list[str]) -> list[str]:
@@ -217,5 +210,6 @@ def resumed(given: Mapping[str, str]) -> StoredRun | None:
         return None
     allow = given.get("allow", "").strip("[]").split(",")
     run = stored_run(given["resume"], allow=[name.strip() for name in allow])
+    check_free(run.folder, f"resume={given['resume']}")
     go_back(run)
     return run
