@@ -2,29 +2,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from candelabra.errors import ConfigError
 from candelabra.run_place import check_run_folder, check_sweep_folder, holder_of, run_lock
-from command_line import SMALL, SOURCE, wrong
+from command_line import SMALL, wrong
+from ended import running
 
 RUN = {"run_id": "20260101-000000-abcd", "status": "interrupted"}
-HOLD = """
-import os, pathlib, sys, time
-from candelabra.run_place import run_lock
-with run_lock(pathlib.Path(sys.argv[1]), writes=True):
-    worker = os.fork()
-    if worker:
-        print(worker, flush=True)
-    time.sleep(60)
-"""
-"""A run, and a process that it has forked, as for the preparing of batches."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,21 +25,6 @@ def fill(folder: str, *names: str, record: object = None) -> None:
         Path(folder, name).write_text("mine")
     if record is not None:
         Path(folder, "run.json").write_text(json.dumps(record))
-
-
-@contextmanager
-def running(folder: str) -> Iterator[tuple[int, int]]:
-    """Another process that holds the folder, and its worker; both are gone afterwards."""
-    command = [sys.executable, "-c", HOLD, folder]
-    environment = {**os.environ, "PYTHONPATH": SOURCE}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as run:
-        assert run.stdout is not None
-        worker = int(run.stdout.readline())
-        try:
-            yield run.pid, worker
-        finally:
-            run.kill()
-            os.kill(worker, 9)
 
 
 @pytest.mark.parametrize("place", ["own", "."])

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from candelabra import trial
+from candelabra.hydra_messages import quoted
 from command_line import called
+from ended import running
 from stand_in_trials import Trials, table
 
 
@@ -100,6 +103,29 @@ def test_without_a_checkpoint_or_with_other_words_it_starts_anew(trials: Trials)
     swept("seed=3")  # was killed: what killed it may be in its checkpoint
     assert not [word for command in trials.commands for word in command if "resume=" in word]
     assert len(trials.commands) == 5
+
+
+def test_a_trial_that_still_runs_is_left_alone(trials: Trials) -> None:
+    """As where its sweep alone was killed."""
+    swept("seed=1")
+    stop("running")
+    before = Path("s", "0", "run.json").read_bytes()
+    with running("s/0") as (process, _):
+        done = called("train", "-m", "seed=1", "hydra.sweep.dir=s")
+    assert done.status == 1
+    assert f"still trained, as process {process} on" in done.err
+    assert Path("s", "0", "run.json").read_bytes() == before
+    assert len(trials.commands) == 1
+
+
+def test_what_starts_anew_stays_a_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "given_config_dirs", list)
+    (tmp_path / "run.json").write_text('{"run_id": "r", "status": "failed", "overrides": []}')
+    place = f"hydra.run.dir={quoted(str(tmp_path))}"
+    assert trial._words(tmp_path, ["seed=1"]) == ["seed=1", place]
+    assert json.loads((tmp_path / "run.json").read_text()) == {"run_id": "r"}
 
 
 def test_score_reaches_the_sweeper() -> None:
