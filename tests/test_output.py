@@ -6,6 +6,7 @@ import pytest
 
 from candelabra.errors import ConfigError, DataError
 from candelabra.output import check_output, writing
+from ended import ended_process
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,12 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(MemoryError):
         stop_halfway()
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"out": "old"}
+
+
+def test_what_a_killed_command_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    dead = ended_process()
+    for name in (f".v[1].npy.{dead}.tmp", f".v1.npy.{dead}.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    with writing(tmp_path / "v[1].npy") as stream:
+        stream.write(b"whole")
+    assert {file.name for file in tmp_path.iterdir()} == {"v[1].npy", f".v1.npy.{dead}.tmp"}

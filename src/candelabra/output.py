@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from candelabra.errors import ConfigError, DataError
-from candelabra.files import replacing
+from candelabra.files import remove_drafts, replacing
 
 
 def check_output(path: Path, suffixes: Iterable[str] | None = None) -> None:
@@ -40,6 +41,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         DataError: It cannot be written.
     """
     try:
+        remove_drafts(path.parent, [glob.escape(path.name)])  # as an earlier command was killed
         with replacing(path) as stream:
             yield stream
     except OSError as error:
