@@ -17,7 +17,7 @@ from bundles import edit
 from candelabra import finishing
 from candelabra.errors import ConfigError
 from candelabra.files import DRAFT
-from candelabra.resuming import FREE, StoredRun, stored_run
+from candelabra.resuming import FREE, StoredRun, go_back, stored_run
 from command_line import Done, called
 from stand_ins import write_data
 from training.test_checkpoints import Canary
@@ -63,7 +63,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def resumed(run: Path, *words: str) -> Done:
-    return called("train", f"resume={run}", *words)
+    """From elsewhere, so the folder of the first start is named."""
+    return called("train", f"resume={run}", f"cwd={run.parent}", *words)
 
 
 def refused(run: Path, *words: str) -> str:
@@ -142,7 +143,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list": (lambda run: (run / "run.json").write_text("[]"), "is damaged"),
     "words": (record(overrides=[1]), "run.json must hold words"),
     "folders": (record(config_dirs=[["x"]]), "run.json must hold words"),
-    "gone": (record(cwd="/nowhere"), "the run was started in /nowhere: No such file"),
+    "another place": (
+        record(cwd="/"),
+        "the run was started in /, and cwd= is {run.parent}; type the command there, or cwd=/",
+    ),
     "environment": (
         lambda run: words_of(run, "seed=${oc.env:HOME}"),
         "the run was started with seed=${oc.env:HOME}, and such a stored word is not used again",
@@ -156,12 +160,26 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_another_folder_is_refused(run: Path, case: str) -> None:
     spoil, part = FOLDERS[case]
     spoil(run)
-    assert part.format(run=run) in refused(run) if "{run}" in part else part in refused(run)
+    assert part.format(run=run) in refused(run) if "{run" in part else part in refused(run)
 
 
 def test_a_moved_folder_is_refused(run: Path) -> None:
     moved = run.rename(run.with_name("moved"))
     assert f"the run's folder is {run}; move it back there" in refused(moved)
+
+
+def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Path) -> None:
+    done = called("train", f"resume={run}")
+    assert (done.status, Path.cwd()) == (2, tmp_path)
+    assert f"the run was started in {run.parent}, and this is {tmp_path}" in done.message
+    assert f"cwd={run.parent} beside resume=" in done.message
+    assert "cwd= belongs beside resume=" in called("train", f"cwd={run.parent}").message
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    run = StoredRun(tmp_path, {"cwd": str(tmp_path / "gone")}, {})
+    with pytest.raises(ConfigError, match="the run was started in .*/gone: No such file"):
+        go_back(run, str(tmp_path / "gone"))
 
 
 def test_only_a_folder_here_is_resumed() -> None:

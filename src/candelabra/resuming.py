@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,17 +156,31 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
     return found
 
 
-def go_back(run: StoredRun) -> None:
-    """Relative paths mean what they meant: the working folder is that of the first start.
+def go_back(run: StoredRun, typed: str | None = None) -> None:
+    """Goes to the working folder of the first start, so that relative paths mean what they meant.
+
+    Libraries read settings of their own from there, so a stored folder is not gone to unasked.
+
+    Args:
+        run: The run that goes on.
+        typed: The folder as the person typed it (`cwd=`); None where nothing was typed.
 
     Raises:
-        ConfigError: It is gone.
+        ConfigError: It is gone; or the command is typed elsewhere, and `cwd=` does not name it.
     """
+    folder = Path(run.record["cwd"])
+    there = Path.cwd() if typed is None else Path(typed)
+    if there.resolve() != folder.resolve():
+        said = "this is" if typed is None else "cwd= is"
+        raise ConfigError(
+            f"resume={run.folder}: the run was started in {folder}, and {said} {there}; "
+            f"type the command there, or cwd={shlex.quote(str(folder))} beside resume="
+        )
     try:
-        os.chdir(run.record["cwd"])
+        os.chdir(folder)
     except OSError as error:
         raise ConfigError(
-            f"resume={run.folder}: the run was started in {run.record['cwd']}: {error.strerror}"
+            f"resume={run.folder}: the run was started in {folder}: {error.strerror}"
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,6 +255,30 @@ def test_online_without_a_login_or_a_network_stays_offline(
     (message,) = warnings_of(caplog)
     assert advice in message
     assert summary(tmp_path / "outputs/quickstart/run-1/wandb")["summary"]["x"] == 1.0
+
+
+def test_a_settings_file_in_the_working_folder_gets_no_key(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a stranger's; the person's own file counts."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        theirs, ours = tmp_path / "theirs/wandb/settings", tmp_path / "config/settings"
+        for file, port in ((theirs, stranger.getsockname()[1]), (ours, 5)):
+            file.parent.mkdir(parents=True)
+            file.write_text(f"[default]\nbase_url = http://127.0.0.1:{port}\nentity = {port}\n")
+        monkeypatch.chdir(tmp_path / "theirs")
+        monkeypatch.delenv("WANDB_BASE_URL")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        wandb.teardown()  # the settings are read once in a process
+        tracker = make(mode="online", connect_timeout_seconds=1.0)
+        tracker.log_metrics({"x": 1.0}, step=0)
+        settings = tracker.experiment.settings
+        tracker.finish(0)
+        stranger.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+    assert (settings.base_url, settings.entity) == ("http://127.0.0.1:5", "5")
+    assert Path.cwd() == tmp_path / "theirs"
 
 
 def test_only_rank_zero_tracks(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

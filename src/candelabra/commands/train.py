@@ -50,7 +50,8 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
   head@tasks.NAME.head=mlp    another head
   seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=1e-4  encoder.max_length=256
   hydra.run.dir=FOLDER        the run folder itself
-  resume=RUN_FOLDER           goes on with an interrupted run, and needs nothing else
+  resume=RUN_FOLDER           goes on with an interrupted run, and needs nothing else where that
+                              was started; cwd=FOLDER names that place from elsewhere
   trainer=ddp, ddp_cpu, multi_node
                               several GPUs or processes, the same global batches
   -m freeze=none,encoder pooling=mean,cls
@@ -71,7 +72,7 @@ def main(overrides: list[str]) -> int:
     """Composes, checks and runs; or runs every trial of a sweep."""
     register()
     end_with_the_parent()
-    verbatim, rest = take(overrides, ("resume", "allow"))
+    verbatim, rest = take(overrides, ("resume", "allow", "cwd"))
     resume = resumed(verbatim)
     if resume is not None:
         if {"-m", "--multirun"} & set(rest):
@@ -205,11 +206,17 @@ def _check_first_start(folder: Path) -> None:
 
 
 def resumed(given: Mapping[str, str]) -> StoredRun | None:
-    """The run that `resume=` names; the working folder becomes that of its first start."""
+    """Return the run that `resume=` names; the working folder becomes that of its first start.
+
+    Raises:
+        ConfigError: It cannot be resumed, or `cwd=` stands without `resume=`.
+    """
     if "resume" not in given:
+        if "cwd" in given:
+            raise ConfigError("cwd= belongs beside resume=; cd names the folder of a first start")
         return None
     allow = given.get("allow", "").strip("[]").split(",")
     run = stored_run(given["resume"], allow=[name.strip() for name in allow])
     check_free(run.folder, f"resume={given['resume']}")
-    go_back(run)
+    go_back(run, given.get("cwd"))
     return run

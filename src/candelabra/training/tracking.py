@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +18,7 @@ from pytorch_lightning.loggers.logger import (  # type: ignore[attr-defined]
     rank_zero_experiment,
 )
 from pytorch_lightning.utilities import rank_zero_only
+from wandb.sdk import wandb_setup
 from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
@@ -55,7 +57,8 @@ class WandbTracker(WandbLogger):
         job_type: What the run does.
         tags: Words to find the run by.
         mode: `offline` needs no account and no network. `online` falls back to it where nobody is
-            logged in, or where W&B does not answer; it never prompts.
+            logged in, or where W&B does not answer; it never prompts. No settings file in the
+            working folder counts: it could send the person's key to a stranger's server.
         connect_timeout_seconds: How long `online` waits for an answer.
 
     Raises:
@@ -176,6 +179,7 @@ class WandbTracker(WandbLogger):
 
     def _start_online(self) -> wandb.Run | None:
         """The run, or None, with a warning, where W&B cannot be used."""
+        _take_settings()
         try:
             if wandb.login(prompt=False, verify=False):
                 run = self._init("online")
@@ -191,6 +195,7 @@ class WandbTracker(WandbLogger):
         return None
 
     def _init(self, mode: Mode) -> wandb.Run:
+        _take_settings()
         settings = wandb.Settings(
             silent=True,
             console="off",  # run.log has the output
@@ -214,6 +219,17 @@ class WandbTracker(WandbLogger):
             new.replace(link)
         except OSError as error:
             _log.warning("no link %s to W&B's files in %s: %s", link, folder, error)
+
+
+def _take_settings() -> None:
+    """Load W&B's settings from the environment and the person's own file, if none are loaded yet.
+
+    W&B would also read `wandb/settings` of the working folder. Whoever wrote that file could name
+    the server that gets the person's key.
+    """
+    # W&B has no switch for it, and takes the working folder only when it loads its settings.
+    with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+        _ = wandb_setup.singleton().settings
 
 
 def trackers(trainer: pl.Trainer) -> list[WandbTracker]:
