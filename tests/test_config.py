@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from candelabra.config import MASKED, plain
+from candelabra.config import MASKED, plain, readers
 from candelabra.data.sources import Sample
 from command_line import called
 
@@ -26,6 +26,47 @@ def test_secrets_of_the_environment_are_not_stored(monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in str(stored)
     assert stored["key"] == stored["behind"][0] == MASKED
     assert stored["harmless"] == 3
+
+
+HIDDEN = {
+    "spaces": "${ oc.env:A_SECRET}",
+    "a name from elsewhere": "${oc.env:${name}}",
+    "nested": "${oc.decode:${oc.env:A_SECRET}}",
+    "nested with spaces": "${oc.select:missing,${ oc.env:A_SECRET}}",
+    "a resolver from elsewhere": "${${resolver}:A_SECRET}",
+    "built of text": "${oc.decode:${text}}",
+    "a default": "${oc.env:NO_SUCH,hunter2}",
+    "no value": "${oc.decode:'[${oc.env:A_SECRET}'}",
+    "a node": "${oc.create:{inner: '${oc.env:A_SECRET}'}}",
+}
+"""Ways to read the environment."""
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_no_way_to_the_environment_is_stored(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    monkeypatch.setenv("A_SECRET", "hunter2")
+    parts = {"name": "A_SECRET", "resolver": "oc.env", "text": r"\${oc.env:A_SECRET}"}
+    given = {**parts, "key": HIDDEN[case], "list": [1, "${key}"], "node": {"behind": "${..key}"}}
+    stored = plain(OmegaConf.create(given))
+    assert "hunter2" not in str(stored)
+    assert stored["key"] == stored["list"][1] == stored["node"]["behind"] == MASKED
+    assert readers(OmegaConf.create(given)) == ["key"]
+    assert OmegaConf.create({"x": "${oc.env:A_SECRET}"}).x == "hunter2"
+
+
+def test_what_is_not_of_the_environment_is_stored_as_it_is() -> None:
+    given = {
+        "a": {"b": [1, {"c": "${a.d}"}], "d": 2.5, "e": None, "f": "???"},
+        "copy": "${a}",
+        "made": "${oc.create:{x: [1, true]}}",
+        "text": r"\${oc.env:HOME}",
+        3: "number",
+    }
+    cfg = OmegaConf.create(given)
+    found = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(found, dict)
+    assert plain(cfg) == {str(key): value for key, value in found.items()}
+    assert readers(cfg) == []
 
 
 REFERENCES = "balancing.shares.references"

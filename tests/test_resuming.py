@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 import candelabra.commands.train
 from bundles import edit
@@ -178,7 +179,7 @@ def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Pat
 
 def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     run = StoredRun(tmp_path, {"cwd": str(tmp_path / "gone")}, {})
-    with pytest.raises(ConfigError, match="the run was started in .*/gone: No such file"):
+    with pytest.raises(ConfigError, match=r"the run was started in .*/gone: No such file"):
         go_back(run, str(tmp_path / "gone"))
 
 
@@ -241,6 +242,60 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "a pickle in the checkpoint": (
         lambda run, canary: torch.save(Canary(canary), run / "checkpoints" / "resume.ckpt"),
         "resume.ckpt cannot be read",
+    ),
+}
+
+
+def stored(key: str, value: str) -> tuple[Callable[[Path, Path], Any], str]:
+    return lambda run, canary: words_of(
+        run, f"{key}={value.format(canary=canary)}"
+    ), f"{key.lstrip('+')} is "
+
+
+def best_elsewhere(run: Path, canary: Path) -> None:
+    """The checkpoint names a file there, which a better one would replace."""
+    words_of(run, "~callbacks.checkpoint")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["callbacks"]["checkpoint"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    file = run / "checkpoints" / "resume.ckpt"
+    found = torch.load(file, weights_only=True)
+    for key, state in found["callbacks"].items():
+        if key.startswith("ModelCheckpoint"):
+            state["best_model_path"] = str(canary)
+    torch.save(found, file)
+
+
+HOSTILE |= {
+    "a picture elsewhere": stored("callbacks.gradients.path", "{canary}/x.png"),
+    "a picture in the working folder": stored("callbacks.gradients.path", "canary.png"),
+    "metrics elsewhere": stored("logger.csv.folder", "{canary}"),
+    "metrics above": stored("logger.csv.folder", "run/../canary"),
+    "checkpoints elsewhere": stored("callbacks.best.dirpath", "{canary}"),
+    "checkpoints at an address": stored("callbacks.best.dirpath", "'file://{canary}'"),
+    "a file's name": stored("callbacks.best.filename", "../../canary"),
+    "a whole path as a name": stored("callbacks.best.filename", "{canary}"),
+    "resume checkpoints elsewhere": stored("callbacks.checkpoint.dirpath", "{canary}"),
+    "outputs elsewhere": stored("paths.output_dir", "{canary}/x"),
+    "a home": stored("+logger.csv.name", "'~/canary'"),
+    "a file out of the run in the checkpoint": (best_elsewhere, "canary, which is not in"),
+    "W&B online": (
+        lambda run, canary: words_of(run, "logger=wandb"),
+        "logger.wandb.mode=online sends the run to W&B; type logger=wandb beside resume=",
+    ),
+    "W&B online in a yaml": (
+        lambda run, canary: hostile_yaml(
+            run, "defaults: [{override /logger: default}]\nlogger: {wandb: {mode: online}}"
+        ),
+        "logger.wandb.mode=online sends the run to W&B",
+    ),
+    "a key that reads the environment in a yaml": (
+        lambda run, canary: hostile_yaml(run, "group: '${ oc.env:HOME}'"),
+        "group reads the environment; a stored setting may not do that, type group=",
+    ),
+    "the environment behind a key in a yaml": (
+        lambda run, canary: hostile_yaml(run, "group: oc.env\ntags: ['${${group}:HOME}']"),
+        "tags[0] reads the environment",
     ),
 }
 

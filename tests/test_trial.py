@@ -80,7 +80,7 @@ def test_stopped_trial_goes_on_from_its_checkpoint(trials: Trials, status: str) 
     assert swept(*words) == 0
     resumed = trials.commands[-1]
     assert resumed[0] == f"resume={Path('s').absolute() / '0'}"
-    assert resumed[1:] == [word for word in before if word.startswith("group=")]
+    assert resumed[1:] == [word for word in before if word.startswith(("seed=", "group="))]
     assert record(0)["status"] == "finished"
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from candelabra.launching import rank
 
@@ -194,20 +198,54 @@ def register() -> None:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dicts and lists, fit to be stored.
+    """Return the resolved configuration as plain dicts and lists, fit to be stored.
 
-    What comes from the environment (`oc.env`) may be a secret and is masked.
+    What comes from the environment (`oc.env`), by whatever way, may be a secret and is masked.
     """
-    masked = OmegaConf.create(_masked(OmegaConf.to_container(cfg, resolve=False)))
-    container = OmegaConf.to_container(masked, resolve=True)
-    assert isinstance(container, dict)
+    with _watched() as reads:
+        container = _plain(cfg, reads)
     return {str(key): value for key, value in container.items()}
 
 
-def _masked(node: Any) -> Any:
-    """Before anything is resolved, so that what refers to a masked value is masked too."""
-    if isinstance(node, dict):
-        return {key: _masked(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_masked(value) for value in node]
-    return MASKED if isinstance(node, str) and "${oc.env" in node else node
+def readers(cfg: DictConfig) -> list[str]:
+    """Return the dotted keys whose own text reads the environment, sorted."""
+    with _watched() as reads:
+        _plain(cfg, reads)
+    return sorted(set(reads))
+
+
+@contextmanager
+def _watched() -> Iterator[list[str]]:
+    """Meanwhile `oc.env` adds the key for which it is called, each time.
+
+    Watching beats parsing: other resolvers make names and whole interpolations of any text.
+    """
+    reads: list[str] = []
+
+    def watching(*given: Any, _node_: Node) -> Any:
+        reads.append(str(_node_._get_full_key(None)))
+        return oc.env(*given)
+
+    OmegaConf.register_new_resolver("oc.env", watching, replace=True)
+    try:
+        yield reads
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+def _plain(node: Any, reads: list[str]) -> Any:
+    if isinstance(node, DictConfig):
+        return {key: _value(node, key, reads) for key in node}
+    if isinstance(node, ListConfig):
+        return [_value(node, index, reads) for index in range(len(node))]
+    return node
+
+
+def _value(parent: Any, key: Any, reads: list[str]) -> Any:
+    before = len(reads)
+    try:
+        value = "???" if OmegaConf.is_missing(parent, key) else parent[key]
+    except OmegaConfBaseException:
+        if len(reads) == before:
+            raise
+    return MASKED if len(reads) > before else _plain(value, reads)

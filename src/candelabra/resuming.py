@@ -19,6 +19,7 @@ import yaml
 from candelabra.errors import ConfigError
 from candelabra.files import drafts
 from candelabra.trusted import check_targets
+from candelabra.typed_again import check_typed
 
 ACCUMULATE = "trainer.accumulate_grad_batches"
 FREE = (
@@ -80,13 +81,25 @@ class StoredRun:
         place = f"hydra.run.dir={json.dumps(str(self.folder), ensure_ascii=False)}"
         return [*stored, *overrides, place, *folders]
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Refuses a configuration that is another than the run's.
+    def check(
+        self, config: Mapping[str, Any], *, typed: Sequence[str] = (), readers: Sequence[str] = ()
+    ) -> None:
+        """Refuses a configuration that is another than the run's, or does what only a person may.
+
+        Args:
+            config: The configuration that the run would go on with, resolved and masked.
+            typed: The words that the person typed.
+            readers: The keys whose values read the environment.
 
         Raises:
-            ConfigError: A key was changed, or names code that is not trusted.
+            ConfigError: A key was changed, names code that is not trusted, or has a value that
+                counts only if it is typed.
         """
         check_targets(dict(config), allow=self.allow)
+        try:
+            check_typed(config, typed=typed, readers=readers, folder=self.folder)
+        except ConfigError as error:
+            raise ConfigError(f"resume={self.folder}: {error}") from error
         for key, before, now in _differences(self.config, config):
             if not any(key == free or key.startswith(f"{free}.") for free in FREE):
                 raise ConfigError(

@@ -81,8 +81,8 @@ def _words(folder: Path, given: list[str]) -> list[str]:
     record = read_json(folder / "run.json")
     stopped = record.get("status") in STOPPED and record.get("overrides") == given
     if stopped and StoredRun(folder, {}, {}).checkpoint.is_file():
-        # A word that reads the environment has to be typed again.
-        return [f"resume={folder}", *(word for word in given if "$" in word)]
+        # The person has typed all of them again, and some count only so.
+        return [f"resume={folder}", *given]
     if "run_id" in record:  # what says that the folder is a run's, and no more
         write_json(folder / "run.json", {"run_id": record["run_id"]})
     else:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from candelabra.commands.flags import CONFIG_DIR, split_flags
 from candelabra.commands.verbatim import take
-from candelabra.config import RUN_ID, plain, register
+from candelabra.config import RUN_ID, plain, readers, register
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json
 from candelabra.hydra_messages import explained, quoted
@@ -164,7 +164,7 @@ def single(
     if resume is None:
         _check_first_start(folder)
     else:
-        resume.check(plain(cfg))
+        resume.check(plain(cfg), typed=typed, readers=readers(cfg))
     validate(cfg)
     if cfg.trainer.num_nodes > 1 and not (started_from_outside() or LAUNCHED in os.environ):
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from candelabra.errors import TrainingError
@@ -173,15 +173,7 @@ class ResumeCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Lightning counts micro-batches; now there may be more or fewer of them in a step.
-
-        Raises:
-            TrainingError: A callback's state names a file out of its folder, which Lightning would
-                remove as soon as there is a better one.
-        """
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint):
-                _check_paths(callback, checkpoint["callbacks"].get(callback.state_key, {}))
+        """Lightning counts micro-batches; now there may be more or fewer of them in a step."""
         before, now = checkpoint["accumulate_grad_batches"], trainer.accumulate_grad_batches
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counts in (progress["total"], progress["current"]):
@@ -197,15 +189,6 @@ class ResumeCheckpoint(Checkpoint):
                 logger.save()
         trainer.save_checkpoint(self.path)
         self.saved_step = trainer.global_step
-
-
-def _check_paths(callback: ModelCheckpoint, state: Mapping[str, Any]) -> None:
-    folder = Path(callback.dirpath or ".").resolve()
-    keys = ("best_model_path", "kth_best_model_path", "last_model_path")
-    named = [state.get(key) for key in keys]
-    for path in [*named, *state.get("best_k_models", {})]:
-        if path and not Path(path).resolve().is_relative_to(folder):
-            raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")
 
 
 def can_go_on_from_here(trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:

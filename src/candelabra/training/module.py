@@ -16,7 +16,7 @@ from candelabra.training.axes import examples_axis
 from candelabra.training.frozen_copy import FrozenCopy
 from candelabra.training.judging import JudgedModule, Objective
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
-from candelabra.training.stored_state import check_stored
+from candelabra.training.stored_state import check_files, check_stored
 from candelabra.training.taskwise import TaskwiseModule
 from candelabra.training.thawing import Thawing, wrap_anew
 
@@ -227,9 +227,11 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         """Takes the progress up again.
 
         Raises:
-            TrainingError: It is no checkpoint of a run, or its weights are those of another model.
+            TrainingError: It is no checkpoint of a run, its weights are those of another model, or
+                it names files of others.
         """
         check_stored(checkpoint, self.state_dict(), path=self.trainer.ckpt_path)
+        check_files(checkpoint, self.trainer.checkpoint_callbacks)
         self.steps_done = checkpoint["steps_done"]
         self.examples_seen = checkpoint["examples_seen"]
         self._latest_losses = checkpoint["losses"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from candelabra.errors import TrainingError
@@ -12,6 +14,8 @@ from candelabra.errors import TrainingError
 OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 OF_THE_MODULE = ("steps_done", "examples_seen", "losses", "main_scores", "scores")
 """What is in every such checkpoint."""
+NAMING_FILES = ("best_model_path", "kth_best_model_path", "last_model_path")
+"""What Lightning's checkpoint callbacks keep of files that they have written."""
 
 
 def check_stored(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], *, path: Any) -> None:
@@ -37,3 +41,23 @@ def check_stored(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], *, p
                 f"the checkpoint is of another model: {key} is {there or 'not'} there, and "
                 f"{here or 'not'} here"
             )
+
+
+def check_files(checkpoint: Mapping[str, Any], callbacks: Iterable[Callback]) -> None:
+    """Raise TrainingError where a callback's state names a file out of that callback's folder.
+
+    Lightning would remove that file as soon as there is a better one, and its weights would be
+    taken for the best.
+
+    Args:
+        checkpoint: As it was read.
+        callbacks: Those of the trainer that goes on.
+    """
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            state = checkpoint["callbacks"].get(callback.state_key, {})
+            folder = Path(callback.dirpath or ".").resolve()
+            named = [state.get(key) for key in NAMING_FILES]
+            for path in [*named, *state.get("best_k_models", {})]:
+                if path and not Path(path).resolve().is_relative_to(folder):
+                    raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")
