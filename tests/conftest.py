@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,3 +41,19 @@ def model() -> MultiTaskModel:
     from toys import toy_model
 
     return toy_model()
+
+
+@pytest.fixture(scope="session")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working folder of a run that was trained, and failed before it was tested."""
+    from interrupted_runs import interrupted_run
+
+    yield from interrupted_run(tmp_path_factory.mktemp("interrupted"))
+
+
+@pytest.fixture
+def run(interrupted: Path) -> Iterator[Path]:
+    """Its run folder; whatever a test does to it is undone."""
+    from interrupted_runs import restored_run
+
+    yield from restored_run(interrupted)
