@@ -118,6 +118,18 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: (folder / "labels.json").write_text("[" * 200_000) and None,
         r"labels\.json: no JSON",
     ),
+    "nested too deep": (
+        lambda folder: (
+            (folder / "labels.json").write_text('{"a":' * 300 + "1" + "}" * 300) and None
+        ),
+        r"labels\.json: no JSON of ours, it is nested beyond 64 levels",
+    ),
+    "number of 5,000 digits": (
+        lambda folder: (
+            (folder / "config.json").write_text('{"format": ' + "1" * 5000 + "}") and None
+        ),
+        r"config\.json: no JSON",
+    ),
     "bytes": (
         lambda folder: (folder / "labels.json").write_bytes(b"\xff\xfe\x00") and None,
         r"labels\.json: no JSON",

@@ -148,6 +148,59 @@ def attention_kernel_from_the_hub(folder: Path) -> None:
     edit(folder / "encoder" / "config.json", lambda c: c.update(attn_implementation=kernel))
 
 
+def encoder_json(name: str, **node: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        file = folder / "encoder" / name
+        file.parent.mkdir(exist_ok=True)
+        if not file.exists():
+            file.write_text("{}")
+        edit(file, lambda found: found.update(node))
+
+    spoil.__name__ = f"{name}_{'_'.join(node)}"
+    return spoil
+
+
+def pooling_of(target: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        node = {"_target_": target, "_partial_": True}
+        edit(folder / "config.json", lambda c: c["tasks"]["mood"].update(pooling=node))
+
+    spoil.__name__ = f"pooling_{target.rpartition('.')[2]}"
+    return spoil
+
+
+def encoder_for_the_runs_pooling(folder: Path) -> None:
+    node = {"_target_": "candelabra.model.backbones.Tiny", "_partial_": True}
+    edit(folder / "config.json", lambda c: c.update(pooling=node))
+
+
+def pooling_for_a_head(folder: Path) -> None:
+    node = {"_target_": "candelabra.model.pooling.AttentionPooling", "_partial_": True}
+    edit(folder / "config.json", lambda c: c["tasks"]["mood"].update(head=node))
+
+
+def pipe(folder: Path) -> None:
+    os.mkfifo(folder / "encoder" / "vocab.txt")
+
+
+def pipe_for_json(folder: Path) -> None:
+    os.mkfifo(folder / "encoder" / "extra.json")
+
+
+def pipe_for_metrics(folder: Path) -> None:
+    (folder / "metrics.json").unlink()
+    os.mkfifo(folder / "metrics.json")
+
+
+def link_loop(folder: Path) -> None:
+    (folder / "encoder" / "one").symlink_to("two")
+    (folder / "encoder" / "two").symlink_to("one")
+
+
+def link_to_nothing(folder: Path) -> None:
+    (folder / "encoder" / "vocab.txt").symlink_to("gone.txt")
+
+
 def adapter_of_another_model(folder: Path) -> None:
     node = {"base_model_name_or_path": "someone/model", "peft_type": "LORA"}
     (folder / "encoder" / "adapter_config.json").write_text(json.dumps(node))
@@ -169,7 +222,29 @@ HOSTILE: dict[Callable[[Path], None], str] = {
     target_deep_in_a_list: r"_target_ 'foreign_heads\.write_canary' is none",
     target_that_is_no_text: r"_target_ must be a dotted name, found \['os\.system'\]",
     target_of_a_private_name: r"functools\.partial' is none of candelabra's own",
-    trusted_target_in_the_wrong_place: r"unexpected keyword argument",
+    trusted_target_in_the_wrong_place: r"does not belong at tasks\.mood\.head: it is none",
+    encoder_for_the_runs_pooling: r"Tiny' does not belong at pooling",
+    pooling_for_a_head: r"AttentionPooling' does not belong at tasks\.mood\.head",
+    pooling_of("candelabra.model.backbones.Tiny"): r"does not belong at tasks\.mood\.pooling",
+    pooling_of("candelabra.model.heads.MlpHead"): r"does not belong at tasks\.mood\.pooling",
+    pooling_of("candelabra.objective.losses.focal"): r"does not belong at tasks\.mood\.pooling",
+    encoder_json("config.json", configuration_files=["config.1.0.0.json"]): r"asks for other files",
+    encoder_json("tokenizer_config.json", fast_tokenizer_files=["tokenizer.1.json"]): (
+        r"tokenizer_config\.json: 'fast_tokenizer_files' asks for other files"
+    ),
+    encoder_json("config.1.0.0.json", auto_map={"AutoModel": "evil.Model"}): r"'auto_map' asks",
+    encoder_json("below/any.json", a=[{"auto_map": {"AutoModel": "evil.Model"}}]): r"'auto_map'",
+    encoder_json("config.json", quantization_config={"quant_method": "x"}): (
+        r"'quantization_config' asks for code"
+    ),
+    encoder_json("config.json", text_config={"quantization_config": {}}): (
+        r"'quantization_config' asks for code"
+    ),
+    pipe: r"vocab\.txt: neither a file nor a folder",
+    pipe_for_json: r"extra\.json: neither a file nor a folder",
+    pipe_for_metrics: r"metrics\.json: neither a file nor a folder",
+    link_loop: r"(one|two): (a link that leads nowhere|neither a file nor a folder)",
+    link_to_nothing: r"vocab\.txt: neither a file nor a folder",
     environment: r"holds plain values, found '\$\{oc\.env:HOME\}'",
     environment_in_a_key: r"holds plain values, found '\$\{oc\.env:HOME\}'",
     name_out_of_the_folder: r"a task's name must match .*, found '\.\./mood'",
