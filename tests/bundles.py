@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from candelabra.bundle import Bundle
+from candelabra.checksums import CHECKSUMS, write_checksums
 from candelabra.model.adapters import Lora
 from candelabra.model.backbones import Tiny
 from candelabra.model.encoder import Encoder
@@ -73,3 +74,6 @@ def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
     found = json.loads(file.read_text())
     change(found)
     file.write_text(json.dumps(found))
+    for folder in (file.parent, file.parent.parent):
+        if (folder / CHECKSUMS).is_file():
+            write_checksums(folder)  # so that what is tested is what stands there

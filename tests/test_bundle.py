@@ -15,6 +15,7 @@ from safetensors import safe_open
 import candelabra
 from bundles import LABELS, MOOD, WHO, made
 from candelabra.bundle import Bundle, load
+from candelabra.checksums import write_checksums
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import BundleError
 from candelabra.model.heads import MlpHead
@@ -219,6 +220,7 @@ def test_allow_lets_a_users_own_head_through(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     config["tasks"]["mood"]["head"]["_target_"] = name
     (copy / "config.json").write_text(json.dumps(config))
+    write_checksums(copy)
     with pytest.raises(BundleError, match=rf'add "allow=\[{name}\]"'):
         load(copy)
     assert isinstance(load(copy, allow=[name]).model.head("mood"), OwnHead)

@@ -14,6 +14,7 @@ import pytest
 
 from bundles import edit, made
 from candelabra.bundle import load
+from candelabra.checksums import write_checksums
 from candelabra.errors import BundleError
 from command_line import called
 
@@ -269,6 +270,7 @@ HOSTILE: dict[Callable[[Path], None], str] = {
 def test_hostile_bundle_is_refused(spoil: Callable[[Path], None], copy: Path) -> None:
     (copy.parent / "evil.py").write_text(f"open('{CANARY}', 'w')")
     spoil(copy)
+    write_checksums(copy)
     with pytest.raises(BundleError, match=HOSTILE[spoil]):
         load(copy)
     assert not list(copy.parent.rglob(f"*{CANARY}*"))

@@ -5,8 +5,8 @@
     model.predict("what 1995 romantic comedy starred michael douglas")
 
 The folder: `config.json` (tasks, pooling, settings: names and numbers), `labels.json`,
-`metrics.json`, `heads.safetensors`, and `encoder/`, which transformers opens by itself; and, where
-each task has its own, `adapters.safetensors`.
+`metrics.json`, `heads.safetensors`, and `encoder/`, which transformers opens by itself; where
+each task has its own, `adapters.safetensors`; and `checksums.json`, by which damage is noticed.
 """
 
 from __future__ import annotations
@@ -21,24 +21,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from candelabra import __version__
 from candelabra.answering import answers, checked_texts
+from candelabra.bundle_weights import check_encoder, load_adapters, load_weights
+from candelabra.checksums import CHECKSUMS, check_checksums, write_checksums
 from candelabra.data.tokens import TextTokenizer
 from candelabra.embedding.embedder import Embedder
-from candelabra.errors import BundleError, ConfigError, UserError, nearest
+from candelabra.errors import BundleError, nearest
 from candelabra.files import write_json
 from candelabra.model.adapters import adapter_state, base_state, choose, merge
 from candelabra.model.backbones import Pretrained
-from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel, assemble
-from candelabra.trusted import NAME, check_targets, checked_folder, read_json, stored_metrics
+from candelabra.stored_values import check_config, stored_labels
+from candelabra.trusted import check_targets, checked_folder, read_json, stored_metrics
 
 FORMAT = 1
 ADAPTERS = "adapters.safetensors"
 """Where each task has its own adapter; the encoder's folder then holds what they share."""
+
+
+DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What building from stored values may raise."""
 
 
 @dataclass
@@ -60,8 +75,12 @@ class Bundle:
     metrics: dict[str, float]
 
     def save(self, folder: Path) -> None:
-        """Writes the folder; `load` gives the same outputs."""
+        """Writes the folder; `load` gives the same outputs.
+
+        The checksums come last: without them a folder is no whole bundle.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / CHECKSUMS).unlink(missing_ok=True)
         encoder = self.model.encoder
         encoder.backbone.save_pretrained(folder / "encoder", state_dict=base_state(encoder))
         if encoder.adapters:
@@ -81,6 +100,7 @@ class Bundle:
         }
         about = {"format": FORMAT, "candelabra": __version__}
         write_json(folder / "config.json", {**about, **settings, **self.config})
+        write_checksums(folder)
 
     def merged(self, task: str) -> Bundle:
         """A bundle of one task; an adapter of its own is merged into its encoder.
@@ -188,14 +208,15 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
             for code that is not candelabra's own and not allowed.
     """
     root = checked_folder(Path(folder))
-    config, labels = read_json(root / "config.json"), read_json(root / "labels.json")
+    check_checksums(root)
+    config, labels = read_json(root / "config.json"), stored_labels(root)
     metrics = stored_metrics(root)
-    if config.get("format") != FORMAT:
+    if config.get("format") is True or config.get("format") != FORMAT:
         found = config.get("format")
         raise BundleError(f"{root / 'config.json'}: format must be {FORMAT}, found {found!r}")
     try:
         check_targets(config, allow=allow)
-        _check_tasks(config["tasks"], labels)
+        check_config(root / "config.json", config, labels)
         backbone = Pretrained(
             name=str(root / "encoder"),
             max_length=config["max_length"],
@@ -204,7 +225,7 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
         )
         with _silent_transformers():
             tokenizer, encoder = backbone.tokenizer(), backbone.load()
-        _check_encoder(encoder, root / "encoder" / "model.safetensors")
+        check_encoder(encoder, root / "encoder" / "model.safetensors")
         model = assemble(
             encoder,
             pooling=config["pooling"],
@@ -212,15 +233,16 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
             labels=labels,
             make=functools.partial(make, allow=allow),
         )
-        _load_weights(model, root / "heads.safetensors")
+        load_weights(model, root / "heads.safetensors")
         if "adapter" in config:
             make(config["adapter"], allow=allow)().attach(encoder, list(config["tasks"]))
-            _load_adapters(encoder, root / ADAPTERS)
-    except KeyError as error:
-        raise BundleError(f"{root}: config.json or labels.json lacks {error}") from error
-    except (UserError, AttributeError, TypeError, ValueError) as error:
-        # Values of other types than we write are as bad as missing ones.
-        raise BundleError(f"{root}: {error}") from error
+            load_adapters(encoder, root / ADAPTERS)
+    except BundleError:
+        raise
+    except DAMAGES as error:
+        # Values that nothing can be built from are as bad as missing ones.
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise BundleError(f"{root}: {said}") from error
     return Bundle(model.to(device).eval(), tokenizer, config, labels, metrics)
 
 
@@ -249,47 +271,3 @@ def make(node: Mapping[str, Any], *, allow: Sequence[str]) -> functools.partial[
     except (ImportError, AttributeError) as error:
         raise BundleError(f"_target_ {node['_target_']!r} cannot be found: {error}") from error
     return functools.partial(target, **{k: v for k, v in node.items() if not k.startswith("_")})
-
-
-def _check_encoder(encoder: Encoder, file: Path) -> None:
-    """What a file lacks transformers fills with random numbers, and tells only its log."""
-    with safe_open(file, "pt") as tensors:
-        missing = encoder.backbone.state_dict().keys() - set(tensors.keys())
-    if missing:
-        raise BundleError(f"{file}: lacks {sorted(missing)}")
-
-
-def _load_weights(model: MultiTaskModel, file: Path) -> None:
-    try:
-        missing, unexpected = model.load_state_dict(load_file(file), strict=False)
-    except (SafetensorError, RuntimeError) as error:
-        raise BundleError(f"{file}: damaged or of other shapes ({error})") from error
-    missing = [name for name in missing if not name.startswith("encoder.")]
-    if missing or unexpected:
-        raise BundleError(f"{file}: lacks {missing}, and has beyond need {unexpected}")
-
-
-def _load_adapters(encoder: Encoder, file: Path) -> None:
-    try:
-        state = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise BundleError(f"{file}: missing or damaged ({error})") from error
-    differs = state.keys() ^ adapter_state(encoder).keys()
-    if differs:
-        raise BundleError(f"{file}: lacks, or has beyond need, {sorted(differs)}")
-    try:
-        encoder.backbone.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise BundleError(f"{file}: of other shapes ({error})") from error
-
-
-def _check_tasks(tasks: Any, labels: Mapping[str, Any]) -> None:
-    """Names become keys and file names, so they are words; labels are lists of texts."""
-    if not isinstance(tasks, Mapping) or not tasks:
-        raise ConfigError(f"tasks must be an object of tasks, found {tasks!r}")
-    for name in tasks:
-        if not NAME.fullmatch(name):
-            raise ConfigError(f"a task's name must match {NAME.pattern}, found {name!r}")
-        found = labels[name]
-        if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
-            raise ConfigError(f"labels of {name} must be a list of names, found {found!r}")

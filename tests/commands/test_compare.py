@@ -11,6 +11,7 @@ import torch
 
 from bundles import edit
 from candelabra.bundle import Bundle
+from candelabra.checksums import write_checksums
 from candelabra.comparing import mcnemar
 from command_line import HEAVY_AFTER, SMALL, Run, called, python
 from stand_ins import write_data
@@ -25,6 +26,7 @@ def other(bundle: Bundle, tmp_path: Path) -> str:
     tensors = safetensors.torch.load_file(file)
     noisy = {name: each + 0.1 * torch.randn_like(each) for name, each in tensors.items()}
     safetensors.torch.save_file(noisy, file)
+    write_checksums(file.parent)
     return str(tmp_path / "other")
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from candelabra.bundle import Bundle
+from candelabra.checksums import write_checksums
 from candelabra.exporting.formats import MARK
 from candelabra.model.embedding import EmbeddingHead
 from candelabra.trusted import read_json
@@ -118,10 +119,12 @@ def test_int8_without_data_is_not_measured(run: Run, tmp_path: Path, traced: lis
         task["source"] = {"_target_": "candelabra.data.sources.Files", "train": "/nope.csv"}
         task["source"]["test"] = "/nope.csv"
     config.write_text(json.dumps(gone))
+    write_checksums(run.bundle)
     try:
         done = exported(run, "format=onnx", "quantize=true")
     finally:
         config.write_text(before)
+        write_checksums(run.bundle)
     assert done.status == 0
     assert "What int8 loses was not measured: " in done.out
     assert "What int8 loses was not measured: " in card_of(tmp_path / "out")[1]
@@ -190,6 +193,7 @@ def test_a_truncation_that_files_do_not_know(run: Run, bundle: Bundle, tmp_path:
     config = read_json(tmp_path / "bundle" / "config.json")
     config["truncation"] = "head_tail"
     (tmp_path / "bundle" / "config.json").write_text(json.dumps(config))
+    write_checksums(tmp_path / "bundle")
     done = called("export", "bundle=bundle", QUICK, "output=out")
     assert done.status == 2
     assert "the bundle cuts long texts by truncation=head_tail" in done.message

