@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import candelabra
-from bundles import LABELS, made, pooling_node
+from bundles import LABELS, edit, made, pooling_node
+from candelabra.checksums import write_checksums
 from candelabra.errors import BundleError, ConfigError
 from candelabra.model.backbones import Tiny
 from candelabra.model.encoder import Encoder
@@ -143,7 +144,24 @@ def test_another_encoder_is_refused(bundle: Path) -> None:
 
 def test_damaged_weights_are_refused(bundle: Path) -> None:
     (bundle / "heads.safetensors").write_bytes(b"nothing")
-    with pytest.raises(BundleError, match=r"heads\.safetensors: damaged"):
+    for _ in range(2):
+        with pytest.raises(BundleError, match=r"heads\.safetensors: damaged"):
+            start_from(fresh(), str(bundle), config=CONFIG, labels=LABELS)
+        write_checksums(bundle)  # the second time it is not the checksum that notices
+
+
+@pytest.mark.parametrize("names", [5, [1, 2], ["A", "A"]])
+def test_labels_of_another_type_are_refused(bundle: Path, names: object) -> None:
+    edit(bundle / "labels.json", lambda labels: labels.update(mood=names))
+    with pytest.raises(BundleError, match=r"labels of mood must"):
+        start_from(fresh(), str(bundle), config=CONFIG, labels=LABELS)
+    with pytest.raises(BundleError, match=r"labels of mood must"):
+        check_start(str(bundle), ["mood"], ["mood"])
+
+
+def test_a_configuration_of_another_type_is_refused(bundle: Path) -> None:
+    edit(bundle / "config.json", lambda config: config["tasks"].update(mood=5))
+    with pytest.raises(BundleError, match=r"tasks\.mood must be an object, found 5"):
         start_from(fresh(), str(bundle), config=CONFIG, labels=LABELS)
 
 

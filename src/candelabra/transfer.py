@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candelabra.errors import BundleError, ConfigError, nearest
+from candelabra.checksums import check_checksums
+from candelabra.errors import ConfigError, nearest
 from candelabra.files import checksum
+from candelabra.stored_values import check_config, stored_labels
 from candelabra.trusted import checked_folder, read_json
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def check_start(folder: str, heads: Iterable[str] | None, tasks: Collection[str]
         BundleError: It is no bundle.
         ConfigError: A head is no task of the run, or none of the bundle's.
     """
-    theirs = read_json(checked_folder(Path(folder), key="init_from") / "labels.json")
+    theirs = stored_labels(checked_folder(Path(folder), key="init_from"))
     for head in heads or []:
         for names, whose in ((tasks, "a task of the run"), (theirs, "a head of the bundle")):
             if head not in names:
@@ -76,14 +78,18 @@ def start_from(
         BundleError: The weights are damaged.
         ConfigError: The encoder is another one, or a head that has to come does not fit.
     """
+    from candelabra.bundle_weights import read_tensors
+
     root = checked_folder(Path(folder), key="init_from")
-    theirs, their_config = read_json(root / "labels.json"), read_json(root / "config.json")
+    check_checksums(root)
+    theirs, their_config = stored_labels(root), read_json(root / "config.json")
+    check_config(root / "config.json", their_config, theirs)
     if "adapter" in their_config:
         raise ConfigError(
             f"init_from={folder}: its encoder is another for each task (adapter=lora_per_task); "
             f"encoder=path encoder.name={root / 'encoder'} starts from what they share"
         )
-    encoder, rest = (_tensors(root / name) for name in WEIGHTS)
+    encoder, rest = (read_tensors(root / name) for name in WEIGHTS)
     differs = _take(model.encoder.backbone, encoder)
     if differs:
         raise ConfigError(
@@ -165,13 +171,3 @@ def _take(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
             return f"{key} is {theirs.get(key, 'not')} there, and {ours.get(key, 'not')} here"
     module.load_state_dict(dict(tensors))
     return ""
-
-
-def _tensors(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise BundleError(f"{file}: damaged ({error})") from error

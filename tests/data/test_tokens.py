@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,8 +250,11 @@ def test_the_fingerprint_is_stable() -> None:
         lambda file: file.write_bytes(b""),
         lambda file: file.write_bytes(b"\x00" * 100),
         lambda file: _other_arrays(file),
+        lambda file: _reversed_ids(file),
+        lambda file: file.write_bytes(bytes([*file.read_bytes()[:-1], 1])),
+        lambda file: (file.unlink(), os.mkfifo(file)),
     ],
-    ids=["cut", "empty", "zeros", "other arrays"],
+    ids=["cut", "empty", "zeros", "other arrays", "reversed ids", "one byte", "pipe"],
 )
 def test_a_damaged_cache_is_made_anew(
     damage: Callable[[Path], object], tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -267,6 +271,32 @@ def test_a_damaged_cache_is_made_anew(
     caplog.clear()
     tokenize_cached(texts, WIDE, fingerprint="x", cache_dir=tmp_path)
     assert not caplog.text
+
+
+def test_a_folder_in_place_of_the_cache_is_said_at_every_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = sentences(["a film", "so it is"], [0, 1])
+    (made,) = tokenize_cached(texts, WIDE, fingerprint="x", cache_dir=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    file.mkdir()
+    for _ in range(2):
+        (again,) = tokenize_cached(texts, WIDE, fingerprint="x", cache_dir=tmp_path)
+        assert same(made, again)
+        assert f"token cache {file} is damaged (it is no file)" in caplog.text
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def _reversed_ids(file: Path) -> None:
+    """With the metadata of the right ones."""
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    with safe_open(file, "numpy") as stored:
+        metadata = stored.metadata()
+    arrays = load_file(file)
+    save_file({**arrays, "ids": arrays["ids"][::-1].copy()}, file, metadata=metadata)
 
 
 def _other_arrays(file: Path) -> None:

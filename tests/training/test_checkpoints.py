@@ -101,6 +101,40 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
             continue
 
 
+def assert_flips_are_noticed(file: Path, cases: int) -> None:
+    stream, random = io.BytesIO(), Random(cases)
+    torch.save(WHOLE, stream)
+    whole, refused = stream.getvalue(), 0
+    for _ in range(cases):
+        spoilt = bytearray(whole)
+        spoilt[random.randrange(len(whole))] ^= 1 << random.randrange(8)
+        file.write_bytes(spoilt)
+        try:
+            found = read_checkpoint(file)
+        except TrainingError:
+            refused += 1
+            continue
+        # What is between the parts has no meaning, such as the padding.
+        assert found["steps_done"] == WHOLE["steps_done"]
+        assert found["weights"].equal(WHOLE["weights"])
+    assert refused > cases / 2
+
+
+def test_a_flipped_bit_is_noticed_or_means_nothing(tmp_path: Path) -> None:
+    assert_flips_are_noticed(tmp_path / "x.ckpt", 300)
+
+
+@pytest.mark.slow
+def test_many_flipped_bits_are_noticed_or_mean_nothing(tmp_path: Path) -> None:
+    assert_flips_are_noticed(tmp_path / "x.ckpt", 5000)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.ckpt")
+    with pytest.raises(TrainingError, match="it is no file"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
 def test_another_file_is_no_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "x.ckpt"
     torch.save([1], file)

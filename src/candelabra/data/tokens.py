@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from candelabra.data.token_cache import read_arrays, write_arrays
 from candelabra.records import Examples
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Part of every cache key: raised when the stored arrays change their meaning."""
 CHUNK = 1000
 WordSpans = Sequence[tuple[int, int]]
@@ -266,31 +266,17 @@ def tokenize_cached(
 
 def _load_or_make(make: Callable[[], TokenizedTexts], path: Path | None) -> TokenizedTexts:
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
     if path is not None and path.exists():
         try:
-            return TokenizedTexts(**load_file(path))
-        except (SafetensorError, TypeError) as error:
+            return TokenizedTexts(**read_arrays(path))
+        except (OSError, TypeError, ValueError) as error:
             log.warning("token cache %s is damaged (%s); made anew", path, error)
     tokenized = make()
     if path is not None:
+        arrays = {name: array for name, array in vars(tokenized).items() if array is not None}
         try:
-            _save(tokenized, path)
+            write_arrays(path, arrays)
         except (OSError, SafetensorError) as error:
             log.warning("token cache %s cannot be written (%s); going on without", path, error)
     return tokenized
-
-
-def _save(tokenized: TokenizedTexts, path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename is atomic; by process, so that runs do not collide.
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    arrays = {name: array for name, array in vars(tokenized).items() if array is not None}
-    try:
-        save_file(arrays, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pickle
 import signal
 import threading
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -31,8 +33,10 @@ DAMAGES = (
     RuntimeError,
     TypeError,
     ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
-"""What torch.load raises, by where the damage is."""
+"""What reading one raises, by where the damage is."""
 
 
 def read_checkpoint(path: Path, *, map_location: Any = None) -> dict[str, Any]:
@@ -42,6 +46,7 @@ def read_checkpoint(path: Path, *, map_location: Any = None) -> dict[str, Any]:
         TrainingError: The file is missing, damaged or holds anything else.
     """
     try:
+        _check_content(path)
         found = torch.load(path, map_location=map_location, weights_only=True)
     except DAMAGES as error:
         reason = str(error).strip().partition("\n")[0]
@@ -49,6 +54,19 @@ def read_checkpoint(path: Path, *, map_location: Any = None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TrainingError(f"the checkpoint {path} cannot be read: it holds no dict")
     return found
+
+
+def _check_content(path: Path) -> None:
+    """Raise where a part is not as it was written, which torch does not look at.
+
+    Each part of a checkpoint has a CRC-32, which notices any one or two flipped bits.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")  # opening a pipe would wait for ever
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"damaged: the checksum of {damaged} differs")
 
 
 @contextmanager
