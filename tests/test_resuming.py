@@ -80,6 +80,19 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "changed data": (spoil_data, "the data of intent.train were changed"),
     "finished": (finish, "this run is finished"),
     "link out": (link_out, "resume.ckpt is a link out of the folder"),
+    "a loop of links": (
+        lambda run: (run / "loop").symlink_to("loop"),
+        "loop is a link out of the folder",
+    ),
+    "deep record": (
+        lambda run: (run / "run.json").write_text("[" * 200_000),
+        "run.json or config.yaml is damaged",
+    ),
+    "a number of 5,000 digits": (
+        lambda run: (run / "run.json").write_text("1" * 5000),
+        "run.json or config.yaml is damaged",
+    ),
+    "no precision": (lambda run: edit(run / "run.json", lambda r: r.pop("precision")), "precision"),
     "no record": (lambda run: (run / "run.json").unlink(), "it has no file run.json"),
     "no configuration": (lambda run: (run / "config.yaml").unlink(), "no file config.yaml"),
     "no checkpoint": (

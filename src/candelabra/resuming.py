@@ -140,7 +140,7 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
         config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
         words = [*record["overrides"], *record["config_dirs"], record["cwd"], record["run_id"]]
         before = Path(config["paths"]["run_dir"])
-    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"resume={folder}: run.json or config.yaml is damaged ({reason})"
@@ -164,9 +164,18 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
     links = {path / "wandb", *(draft for draft, _ in drafts(path, ["wandb"]))}
     for file in path.rglob("*"):
         ours = file in links
-        if file.is_symlink() and not ours and not file.resolve().is_relative_to(path.resolve()):
+        if file.is_symlink() and not ours and not _is_inside(file, path):
             raise ConfigError(f"resume={folder}: {file} is a link out of the folder")
+    if not isinstance(record.get("precision"), str):
+        raise ConfigError(f"resume={folder}: run.json is damaged (it has no precision)")
     return found
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links; a RuntimeError before Python 3.13
+        return False
 
 
 def go_back(run: StoredRun, typed: str | None = None) -> None:

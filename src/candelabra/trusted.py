@@ -168,11 +168,15 @@ def _check_kind(path: Path, folder: Path) -> None:
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
-    """A bundle's `config.json`; raises BundleError unless it holds tasks."""
+    """Return a bundle's `config.json`; raise BundleError unless it holds tasks with heads."""
     file = folder / "config.json"
     stored = read_json(file)
     if not isinstance(stored.get("tasks"), dict):
         raise BundleError(f"{file}: tasks must be an object, found {stored.get('tasks')!r}")
+    for name, task in stored["tasks"].items():
+        if not isinstance(task, dict) or not isinstance(task.get("head"), dict):
+            found = reprlib.repr(task)
+            raise BundleError(f"{file}: tasks.{name} must be an object with a head, found {found}")
     return stored
 
 

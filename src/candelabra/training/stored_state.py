@@ -16,6 +16,18 @@ OF_THE_MODULE = ("steps_done", "examples_seen", "losses", "main_scores", "scores
 """What is in every such checkpoint."""
 NAMING_FILES = ("best_model_path", "kth_best_model_path", "last_model_path")
 """What Lightning's checkpoint callbacks keep of files that they have written."""
+KINDS = {
+    "state_dict": dict,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "steps_done": int,
+    "examples_seen": dict,
+    "losses": dict,
+    "main_scores": dict,
+    "scores": dict,
+}
 
 
 def check_stored(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], *, path: Any) -> None:
@@ -32,6 +44,18 @@ def check_stored(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], *, p
     missing = [key for key in (*OF_LIGHTNING, *OF_THE_MODULE) if key not in checkpoint]
     if missing:
         raise TrainingError(f"the checkpoint {path} lacks {missing}")
+    for key, kind in KINDS.items():
+        if not isinstance(checkpoint[key], kind):
+            found = type(checkpoint[key]).__name__
+            raise TrainingError(
+                f"the checkpoint {path}: {key} must be a {kind.__name__}, is {found}"
+            )
+    scores = checkpoint["main_scores"]
+    if not all(isinstance(scores.get(key), dict) for key in ("last", "epoch", "start")):
+        raise TrainingError(f"the checkpoint {path}: main_scores must hold last, epoch and start")
+    for key, tensor in checkpoint["state_dict"].items():
+        if not isinstance(tensor, Tensor):
+            raise TrainingError(f"the checkpoint {path}: {key} must be a tensor")
     states = (ours, checkpoint["state_dict"])
     shapes = [{key: list(tensor.shape) for key, tensor in state.items()} for state in states]
     for key in sorted(shapes[0].keys() | shapes[1].keys()):
