@@ -4,25 +4,30 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 
 import candelabra
 from bundles import LABELS, MOOD, WHO, made
-from candelabra.bundle import Bundle, load
+from candelabra.bundle import Bundle, load, make
 from candelabra.checksums import write_checksums
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import BundleError
+from candelabra.model.backbones import Pretrained
 from candelabra.model.heads import MlpHead
+from candelabra.model.multitask import assemble
 from candelabra.model.tagging import TaggingHead
-from candelabra.trusted import conf_dir, trusted_targets
+from candelabra.trusted import check_targets, conf_dir, trusted_targets
 from command_line import python
 from foreign_heads import OwnHead
+from random_encoders import CONFIGS, folder_of
 
 POOLINGS = sorted(file.stem for file in (conf_dir() / "pooling").glob("*.yaml"))
 
@@ -82,6 +87,23 @@ def test_round_trip_of_every_pooling(pooling: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("own", ["attention", "cls_pooler", "cls"])
 def test_round_trip_of_a_tasks_own_pooling(own: str, tmp_path: Path) -> None:
     assert_same(made("max", own), tmp_path)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_round_trip_of_every_kind_of_encoder(kind: str, tmp_path: Path) -> None:
+    bundle = made()
+    backbone = Pretrained(name=str(folder_of(kind, tmp_path / "before")), max_length=16)
+    bundle.tokenizer = backbone.tokenizer()
+    bundle.model = assemble(
+        backbone.load(),
+        pooling=bundle.config["pooling"],
+        tasks=bundle.config["tasks"],
+        labels=LABELS,
+        make=partial(make, allow=()),
+    ).eval()
+    bundle.save(tmp_path / "bundle")
+    after = load(tmp_path / "bundle").model.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in bundle.model.state_dict().items())
 
 
 def assert_same(before: Bundle, folder: Path) -> None:
@@ -230,6 +252,13 @@ def test_every_shipped_target_is_trusted() -> None:
     assert {node["_target_"] for node in (MOOD, WHO)} < trusted_targets()
     assert f"{MlpHead.__module__}.{MlpHead.__name__}" in trusted_targets()
     assert all(name.startswith(("candelabra.", "pytorch_lightning.")) for name in trusted_targets())
+
+
+@pytest.mark.parametrize("file", sorted(conf_dir().rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_node_is_trusted_in_its_place(file: Path) -> None:
+    group = file.relative_to(conf_dir()).parts[0]
+    text = "\n".join(line for line in file.read_text().splitlines() if "${" not in line)
+    check_targets(yaml.safe_load(text), keys=(group,))
 
 
 def test_tokenizer_is_kept(saved: Path, bundle: Bundle) -> None:

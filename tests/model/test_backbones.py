@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from transformers import AutoModel
 
 from candelabra.errors import ConfigError
-from candelabra.model.backbones import Pretrained, Tiny, package_folder
+from candelabra.model.backbones import MINILM, MINILM_SHA256, Pretrained, Tiny, package_folder
 from random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
 from toys import BUNDLED, tiny
 
@@ -119,3 +120,18 @@ def test_a_local_name_is_never_sought_on_the_hub(tmp_path: Path) -> None:
     missing = Pretrained(name=str(tmp_path / "nope"), max_length=20, local=True)
     with pytest.raises(ConfigError, match="no such folder"):
         missing.tokenizer()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json"])
+def test_the_bundled_tokenizer_is_verified(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = package_folder(MINILM.removeprefix("package:"))
+    for file in MINILM_SHA256:
+        shutil.copy(package / file, tmp_path / file)
+    monkeypatch.setattr("candelabra.model.backbones.package_folder", lambda _: tmp_path)
+    assert Tiny().tokenizer().fingerprint()
+    with (tmp_path / name).open("a") as stream:
+        stream.write(" ")
+    with pytest.raises(ConfigError, match=rf"{name}: sha256 must be "):
+        Tiny().tokenizer()
