@@ -171,6 +171,7 @@ def _train_of(
     """The train split as the source has it, without the rows that were carved to judge by."""
     source = instantiate(task["source"])
     rules = {key: task[key] for key in ("on_bad_row", "missing_labels") if key in task}
+    rules["named"] = task.get("inferred", False) or task.get("labels") is None
     examples, _ = to_examples(source.read("train"), task["columns"], labels, **rules)
     if split != "validation" or source.read("validation") is not None:
         return examples

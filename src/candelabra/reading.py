@@ -20,6 +20,7 @@ def tasks_data(
             name,
             source=instantiate(task["source"]),
             only=only,
+            inferred=task.get("inferred", False),
             **{key: task[key] for key in DATA_KEYS if key in task},
         )
         for name, task in tasks.items()

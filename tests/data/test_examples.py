@@ -36,8 +36,12 @@ def check(table: Table, on_bad_row: OnBadRow = "error") -> tuple[Examples, dict[
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("unknown label", {"text": "a", "label": "poz"}, "'poz' is none of the 2 labels; .*'pos'"),
-    ("label out of range", {"text": "a", "label": 2}, "2; the 2 labels are numbered 0 to 1"),
-    ("label out of range", {"text": "a", "label": -1}, "-1;"),
+    (
+        "unknown label",
+        {"text": "a", "label": 2},
+        "2 is none of the 2 labels; numbers are positions",
+    ),
+    ("unknown label", {"text": "a", "label": "0"}, "'0' is none of the 2 labels"),
     ("wrong type", {"text": "a", "label": None}, "None where a name or a number of a label"),
     ("wrong type", {"text": "a", "label": 0.5}, "0.5"),
     ("wrong type", {"text": None, "label": 0}, "text expected, found None"),
@@ -55,12 +59,17 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"tokens": ["a", "max"], "tags": ["O", "PER"]},
         r"'PER' \(word 1, 'max'\); a BIO tag is 'O', or 'B-' or 'I-' and an entity type",
     ),
-    ("tag out of range", {"tokens": ["a"], "tags": [5]}, r"5; .* 0 to 4 \(word 0, 'a'\)"),
+    ("unknown tag", {"tokens": ["a"], "tags": [5]}, r"5 is none of the 5 .* \(word 0, 'a'\)"),
+    ("no BIO tag", {"tokens": ["a"], "tags": ["0"]}, r"'0' \(word 0, 'a'\)"),
     ("wrong type", {"tokens": ["a"], "tags": [None]}, r"None .* \(word 0, 'a'\)"),
     ("stray I- tag", {"tokens": ["a"], "tags": ["I-Year"]}, "'I-Year' of word 0 follows nothing"),
     ("stray I- tag", {"tokens": ["a", "b"], "tags": ["O", "I-Year"]}, "word 1 follows 'O'"),
     ("stray I- tag", {"tokens": ["a", "b"], "tags": ["B-Actor", "I-Year"]}, "follows 'B-Actor'"),
-    ("stray I- tag", {"tokens": ["a", "b", "c"], "tags": [1, 2, 4]}, "follows 'I-Actor'"),
+    (
+        "stray I- tag",
+        {"tokens": ["a", "b", "c"], "tags": ["B-Actor", "I-Actor", "I-Year"]},
+        "follows 'I-Actor'",
+    ),
     ("unequal lengths", {"tokens": ["a", "b"], "tags": ["O"]}, "2 words, 1 tags"),
     ("no words", {"tokens": [], "tags": []}, "an empty list"),
     ("blank word", {"tokens": ["a", " "], "tags": ["O", "O"]}, "word 1 is ' '"),
@@ -73,7 +82,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 SEVERAL: list[tuple[object, list[int]]] = [
     (["joy", "fear"], [1, 1, 0]),
     ([], [0, 0, 0]),
-    ([2, "joy"], [0, 1, 1]),
+    ([2, 1], [0, 1, 1]),
     ({"joy": True, "fear": False, "love": None}, [0, 1, IGNORED]),
     ({"love": 1, "fear": 0}, [0, IGNORED, 1]),
     ({}, [IGNORED] * 3),
@@ -276,7 +285,7 @@ def test_scores_of_pairs_become_zero_to_one() -> None:
 
 
 def test_pairs_and_triplets() -> None:
-    table = Table({**PAIRS, "c": ["x", "y", "z"], "l": ["no", "yes", 0]}, "here")
+    table = Table({**PAIRS, "c": ["x", "y", "z"], "l": ["no", "yes", "no"]}, "here")
     columns = {"sentence1": "a", "sentence2": "b", "label": "l"}
     labelled, _ = to_examples(table, columns, ("no", "yes"))
     assert (labelled.texts, labelled.labels) == ((PAIRS["a"], PAIRS["b"]), [0, 1, 0])
@@ -294,3 +303,36 @@ def test_every_text_of_a_row_is_checked() -> None:
         to_examples(table, roles, ())
     kept, counts = to_examples(table, roles, (), "skip")
     assert (len(kept), counts) == (1, {"empty text": 1, "wrong type": 1})
+
+
+def labels_of(cells: list[Any], labels: list[str], **rules: Any) -> list[Any]:
+    table = Table({"x": ["fine"] * len(cells), "y": cells}, "f")
+    return to_examples(table, {"text": "x", "label": "y"}, labels, **rules)[0].labels
+
+
+def test_numbers_are_read_by_name_or_for_the_whole_column_by_position() -> None:
+    assert labels_of([1, 0, 1], ["neg", "pos"]) == [1, 0, 1]
+    assert labels_of(["1", "0"], ["neg", "pos"]) == [1, 0]
+    assert labels_of([-1, 0, 1], ["-1", "0", "1"]) == [0, 1, 2]
+    assert labels_of([1, 5, 2], ["1", "2", "3", "4", "5", "n/a"]) == [0, 4, 1]
+    assert labels_of(["1", "4.0"], ["1.0", "2.0", "3.0", "4.0", "5.0"]) == [0, 3]
+    for cells in (["pos", 1], ["pos", "1"]):
+        with pytest.raises(DataError, match=r"row 1 .*unknown label: '?1'? is none of the 2"):
+            labels_of(cells, ["neg", "pos"])
+    with pytest.raises(DataError, match=r"row 0 .*unknown label: 1 is none of the 2"):
+        labels_of([1, 0], ["neg", "pos"], named=True)
+
+
+def test_a_gap_that_made_floats_of_integers_is_a_missing_label() -> None:
+    cells = [0.0, math.nan, 1.0]
+    for labels in (["0", "1"], ["neg", "pos"]):
+        assert labels_of(cells, labels, missing_labels="skip") == [0, 1]
+        assert labels_of(cells, labels, on_bad_row="skip") == [0, 1]
+
+
+@pytest.mark.parametrize("tag", ["0", "1", 0])
+def test_a_tag_that_looks_like_a_number_is_no_tag(tag: object) -> None:
+    table = Table({"tokens": [["Ana", "lives"]], "tags": [["B-Actor", tag]]}, "f")
+    with pytest.raises(DataError, match=r"(no BIO|unknown) tag: .*\(word 1, 'lives'\)"):
+        to_examples(table, WORDS, ["B-Actor", "I-Actor", "O"])
+    assert to_examples(table, WORDS, TAGS, "skip")[0].labels == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from candelabra.data.labels import MAX_INFERRED, LabelIds, infer_labels, read_labels
+from candelabra.data.labels import MAX_INFERRED, LabelIds, are_positions, infer_labels, read_labels
 from candelabra.data.table import BadRowError, Table
 from candelabra.errors import DataError
 
@@ -29,6 +30,7 @@ def test_labels_from_a_list_or_a_file(tmp_path: Path) -> None:
         ([], "empty"),
         (["a", "b", "a"], "'a' stands twice"),
         ([False, True], "position 0 must be a name, found False"),
+        (["1", "1.0"], "'1.0' stands twice, for '1' is the same label"),
         (["a", 1], "position 1 must be a name, found 1"),
         (["a", " "], "position 1 must be a name"),
         ({"a": 0}, "a list of names expected"),
@@ -81,7 +83,8 @@ def test_what_is_no_tag_is_not_inferred() -> None:
     ("values", "role", "message"),
     [
         (["a", 1], "label", "names and numbers mixed"),
-        ([None, 0.5, True], "label", "neither names nor numbers"),
+        ([1, True], "label", "numbers and booleans mixed"),
+        ([None, 0.5], "label", "neither names nor numbers"),
         ([[0, 1]], "tags", "tags are numbers"),
         ([str(n) for n in range(MAX_INFERRED + 1)], "label", "more than 1000"),
         ([10**12], "label", "more than 1000"),
@@ -97,39 +100,59 @@ def test_columns_without_labels_give_none_to_infer() -> None:
         infer_labels(Table({"x": ["a"]}, "f"), {"text": "x"})
 
 
-def test_text_is_a_name_and_a_number_a_position() -> None:
+def test_a_cell_is_read_by_its_name() -> None:
     label_id = LabelIds(["NEGATIVE", "POSITIVE"])
-    assert [label_id(cell) for cell in ("POSITIVE", 1, np.int64(0), "NEGATIVE")] == [1, 1, 0, 0]
-    for cell in ("one", "positive"):
+    assert [label_id(cell) for cell in ("POSITIVE", "NEGATIVE")] == [1, 0]
+    for cell in ("one", "positive", "0", "1", 0, 1, np.int64(1), 1.0, True, -1):
         with pytest.raises(BadRowError, match=r"unknown label: .* none of the 2 labels"):
             label_id(cell)
 
 
-def test_where_all_names_are_numerals_a_number_is_a_name() -> None:
-    stars = LabelIds(["1", "2", "3"])
-    assert [stars(cell) for cell in (1, 3, "3", np.int32(2))] == [0, 2, 2, 1]
-    for cell in (0, 4):
-        with pytest.raises(BadRowError, match=f"label out of range: {cell}.*numbered 1 to 3"):
+def test_a_number_is_the_name_that_it_spells() -> None:
+    stars = LabelIds(["1", "2", "3", "n/a"])
+    cells = (1, 3, "3", np.int32(2), 2.0, "1.0", "3.00", np.float32(1))
+    assert [stars(cell) for cell in cells] == [0, 2, 2, 1, 1, 0, 2, 0]
+    for cell in (0, 4, "0", 4.0, "1_0", "\u0663", "01", "+1", "1."):
+        with pytest.raises(BadRowError, match="unknown label"):
             stars(cell)
-    assert LabelIds(["0"])(0) == 0
+    assert [LabelIds(["-1", "0", "1"])(cell) for cell in (-1, 0, 1, -0.0)] == [0, 1, 2, 1]
+    assert [LabelIds(["1.0", "2.0"])(cell) for cell in (1, "1", "2.0", 2.0)] == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("cell", [None, 1.0, True, [1], b"a"])
+def test_booleans_are_two_labels() -> None:
+    assert column([True, None, True], "label") == ["False", "True"]
+    for names in (["False", "True"], ["false", "true"]):
+        label_id = LabelIds(names)
+        assert [label_id(cell) for cell in (True, False, names[0])] == [1, 0, 0]
+        for cell in (0, 1, 1.0):
+            with pytest.raises(BadRowError, match="unknown label"):
+                label_id(cell)
+
+
+@pytest.mark.parametrize("cell", [None, 0.5, math.inf, math.nan, [1], b"a"])
 def test_other_types_are_no_labels(cell: object) -> None:
     with pytest.raises(BadRowError, match="wrong type"):
         LabelIds(["a", "b"])(cell)
 
 
-@pytest.mark.parametrize("cell", [-1, 2])
-def test_out_of_range(cell: int) -> None:
+@pytest.mark.parametrize("cell", [-1, 2, "2", "9" * 9999, 2.0])
+def test_out_of_range(cell: object) -> None:
     with pytest.raises(
-        BadRowError, match=f"label out of range: {cell}; the 2 labels are numbered 0 to"
+        BadRowError, match=r"label out of range: .*; the 2 labels are numbered 0 to"
     ):
-        LabelIds(["a", "b"])(cell)
+        LabelIds(["a", "b"], positions=True)(cell)
 
 
-def test_a_numeral_in_a_text_file_is_a_position() -> None:
-    ids = LabelIds(["NEGATIVE", "POSITIVE"])
-    assert [ids("0"), ids("1"), ids("POSITIVE")] == [0, 1, 1]
-    with pytest.raises(BadRowError, match="out of range"):
-        ids("2")
+def test_positions_are_those_of_a_whole_column() -> None:
+    names = ["NEGATIVE", "POSITIVE"]
+    for cells in ([0, 1], ["0", "1"], [1.0, None, 0.0, math.nan], ["1", "", "0"], [5, -1]):
+        assert are_positions(cells, names)
+        assert not are_positions([*cells, "POSITIVE"], names)
+        assert not are_positions(cells, [*names, "1"])
+    for cells in ([], [None, ""], [True, False], [0.5, 1], ["1_0"], ["\u0663"]):
+        assert not are_positions(cells, names)
+
+
+def test_whole_floats_are_inferred_as_their_integers() -> None:
+    assert column([0.0, 1.0, math.nan, None], "label") == ["0", "1"]
+    assert column(["1.0", "2", "5.0"], "label") == ["1", "2", "5"]

@@ -230,7 +230,10 @@ def test_banking77_labels_by_name_and_by_id() -> None:
 def test_counts_are_of_the_train_split_as_it_is_used() -> None:
     data = load({"train": reviews(100), "test": reviews(20)}, limit={"train": 30})
     assert data.counts == [15, 15]
-    tags = {"tokens": [["a", "b"]] * 4, "tags": [["B-X", "I-X"], ["B-X", "O"], ["O", "O"], [0, 0]]}
+    tags = {
+        "tokens": [["a", "b"]] * 4,
+        "tags": [["B-X", "I-X"], ["B-X", "O"], ["O", "O"], ["O", "O"]],
+    }
     columns = {"words": "tokens", "tags": "tags"}
     tagged = load({"train": tags, "validation": tags}, columns=columns, labels=["O", "B-X", "I-X"])
     assert tagged.counts == [5, 2, 1]
@@ -253,3 +256,25 @@ def test_several_labels_and_numbers() -> None:
         DataError, match=r"text, number have no labels, found labels \['neg', 'pos'\]"
     ):
         load({"train": rows, "validation": rows}, columns=columns)
+
+
+def test_stars_that_pandas_wrote_as_floats_are_those_of_a_test_file_with_integers() -> None:
+    """Once they were read as positions, and every row of test was of another class."""
+    stars = {
+        "text": [f"film {i}" for i in range(10)],
+        "label": ["1.0", "2.0", "3.0", "4.0", "5.0"] * 2,
+    }
+    test = {"text": ["a", "b", "c", "d"], "label": ["1", "2", "3", "4"]}
+    data = load({"train": stars, "validation": stars, "test": test}, labels=None)
+    assert data.labels == ["1", "2", "3", "4", "5"]
+    assert data.splits["test"].labels == [0, 1, 2, 3]
+
+
+def test_where_names_were_inferred_no_number_is_a_position() -> None:
+    train = {"text": ["a", "b"], "label": ["neg", "pos"]}
+    test = {"text": ["c", "d"], "label": [0, 1]}
+    splits = {"train": train, "validation": train, "test": test}
+    for rules in ({"labels": None}, {"labels": ["neg", "pos"], "inferred": True}):
+        with pytest.raises(DataError, match="row 0 .*unknown label: 0 is none of the 2 labels"):
+            load(splits, **rules)
+    assert load(splits, labels=["neg", "pos"]).splits["test"].labels == [0, 1]

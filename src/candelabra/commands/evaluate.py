@@ -200,6 +200,10 @@ def tasks_of(
             if cfg.data_dir is not None and key in source:
                 source[key] = cfg.data_dir
         # None: there are none, as of numbers.
-        settings = {"labels": labels[name] or None, "on_bad_row": cfg.on_bad_row}
+        settings = {
+            "labels": labels[name] or None,
+            "inferred": task.get("labels") is None,
+            "on_bad_row": cfg.on_bad_row,
+        }
         tasks[name] = {**task, **changed, **settings, "source": source}
     return tasks

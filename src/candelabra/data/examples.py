@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from candelabra.data.labels import LABELLED, are_positions, single_cells
 from candelabra.data.shapes import LEARNT, SHAPES, Parser, Row, Rules, no_tag, shape_of
 from candelabra.data.table import BadRowError, Table
 from candelabra.errors import DataError
@@ -26,6 +27,7 @@ def to_examples(
     missing_labels: OnMissing = "error",
     *,
     score_range: Sequence[float] = (0.0, 1.0),
+    named: bool = False,
 ) -> tuple[Examples, dict[str, int]]:
     """Checks every row of a split.
 
@@ -42,6 +44,8 @@ def to_examples(
             it as `NO_LABEL`, whatever `on_bad_row` says, and makes a single word's missing tag
             (null, or `_` where that is no tag) `IGNORED`.
         score_range: The lowest and the highest `score`; they become 0 and 1.
+        named: Whether the labels were inferred from names that a column holds; then none of
+            `label`, `labels` and `tags` is read as a position.
 
     Returns:
         The good rows, and the number of skipped rows for each rule.
@@ -56,8 +60,9 @@ def to_examples(
         raise DataError(f"missing_labels must be error or skip, found {missing_labels!r}")
     roles = shape_of(columns)
     partial = missing_labels == "skip" and roles[-1] in LEARNT
-    parse = SHAPES[roles](Rules(labels, partial, _checked_range(score_range)))
     cells = [table.column(columns[role], role=role) for role in roles]
+    positions = roles[-1] in LABELLED and not named and _positions(cells[-1], roles[-1], labels)
+    parse = SHAPES[roles](Rules(labels, partial, _checked_range(score_range), positions))
     absent = {row for row, cell in enumerate(cells[-1]) if partial and _missing(cell, labels)}
     absent -= set(table.faults)
     good, faults = _parsed(table, parse, cells, leave_out=absent)
@@ -74,6 +79,12 @@ def _checked_range(given: Sequence[float]) -> tuple[float, float]:
     if not numbers or len(given) != 2 or not given[0] < given[1]:
         raise DataError(f"score_range must be the lowest and the highest score, found {given}")
     return given[0], given[1]
+
+
+def _positions(cells: Sequence[object], role: str, labels: Sequence[str]) -> bool:
+    held = single_cells(cells, listed=role != "label")
+    # A word without a tag does not tell how the others are written.
+    return are_positions((cell for cell in held if not no_tag(cell, labels)), labels)
 
 
 def _parsed(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,12 @@ from candelabra.data.bio import is_tag, parse_tag, tag_names
 from candelabra.data.table import BadRowError, Table, shown
 from candelabra.errors import DataError
 from candelabra.records import IGNORED
+
+LABELLED = ("label", "labels", "tags")
+"""Roles of columns that hold labels."""
+
+NUMERAL = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
+"""A whole number as text. No `01`, `1_000` or digits of other scripts: those are names."""
 
 MAX_INFERRED = 1000
 """More different values than this are no labels, but most likely another column."""
@@ -39,8 +47,9 @@ def read_labels(labels: Sequence[str] | str | Path) -> list[str]:
                 f"{where}: position {position} must be a name, found {shown(name)}; "
                 "in yaml, numbers and words like yes and no are names only in quotes"
             )
-        if name in checked:
-            raise DataError(f"{where}: {name!r} stands twice")
+        if spelled(name) in map(spelled, checked):
+            alike = "" if name in checked else f", for {spelled(name)!r} is the same label"
+            raise DataError(f"{where}: {name!r} stands twice{alike}")
         checked.append(name)
     if not checked:
         raise DataError(f"{where}: the list is empty")
@@ -65,77 +74,146 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
 
     Returns:
         Names in alphabetical order; for tags O first, then B- and I- of each type, both even if
-        only one was seen, and none of what is no BIO tag; for integers, "0" up to the largest.
+        only one was seen, and none of what is no BIO tag; for integers, "0" up to the largest;
+        for booleans "False" and "True".
 
     Raises:
         DataError: The column is missing, or does not look like labels.
     """
-    role = next((role for role in ("label", "labels", "tags") if role in columns), None)
+    role = next((role for role in LABELLED if role in columns), None)
     if role is None:
         raise DataError(f"no labels to infer: columns name no label and no tags, only {columns}")
-    values = table.column(columns[role], role=role)
-    if role != "label":
-        # Of a mapping, that is of its keys.
-        values = [name for names in values if isinstance(names, (list, dict)) for name in names]
+    cells = list(single_cells(table.column(columns[role], role=role), listed=role != "label"))
     where = f"{table.where}: labels cannot be inferred from column {columns[role]!r}"
-    names = {value for value in values if isinstance(value, str) and value.strip()}
-    ids = {value for value in values if isinstance(value, int) and not isinstance(value, bool)}
-    if bool(names) == bool(ids):
-        found = "names and numbers mixed" if names else "neither names nor numbers"
-        raise DataError(f"{where}: found {found}; give labels")
-    if role == "tags" and ids:
-        raise DataError(f"{where}: tags are numbers; give labels, so that B- and I- are known")
-    if len(names) > MAX_INFERRED or max(ids, default=0) >= MAX_INFERRED:
+    names = {spelled(cell) for cell in cells if isinstance(cell, str) and cell.strip()}
+    numbers = [int(spelled(cell)) for cell in cells if _is_number(cell)]
+    answers = [cell for cell in cells if _is_bool(cell)]
+    kinds = {"names": names, "numbers": numbers, "booleans": answers}
+    found = [kind for kind, held in kinds.items() if held]
+    if len(found) != 1:
+        said = f"{' and '.join(found)} mixed" if found else "neither names nor numbers"
+        raise DataError(f"{where}: found {said}; give labels")
+    if role == "tags" and not names:
+        raise DataError(f"{where}: tags are {found[0]}; give labels, so that B- and I- are known")
+    if len(names) > MAX_INFERRED or max(numbers, default=0) >= MAX_INFERRED:
         raise DataError(f"{where}: more than {MAX_INFERRED} of them; give labels")
-    if ids:
-        return [str(number) for number in range(max(0, *ids) + 1)]
+    if answers:
+        return [str(False), str(True)]
+    if numbers:
+        return [str(number) for number in range(max(0, *numbers) + 1)]
     if role == "tags":
         return tag_names({parse_tag(name)[1] for name in names if is_tag(name)} - {""})
     return sorted(names)
 
 
+def single_cells(values: Iterable[object], *, listed: bool = True) -> Iterator[object]:
+    """The labels of a column one by one: those inside of its lists, and the keys of mappings."""
+    for value in values:
+        if listed and isinstance(value, (list, Mapping)):
+            yield from value
+        else:
+            yield value
+
+
+def spelled(value: object) -> str:
+    """The name that a label cell spells; a whole number is its integer, however it is written.
+
+    pandas writes the integers of a column with a gap as floats: 1, 1.0 and "1.0" are label "1".
+
+    Raises:
+        ValueError: The cell is neither text nor a whole number nor a boolean.
+    """
+    if _is_number(value):
+        return str(int(value))  # type: ignore[call-overload]
+    if _is_bool(value):
+        return str(bool(value))
+    if not isinstance(value, str):
+        raise ValueError("no label")
+    numeral = NUMERAL.fullmatch(value)
+    name = value if numeral is None else numeral[1]
+    return "0" if name == "-0" else name
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a cell is a whole number of any type, booleans aside."""
+    if _is_bool(value):
+        return False
+    return isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+
+
+def are_positions(cells: Iterable[object], labels: Sequence[str]) -> bool:
+    """Whether a column's cells are positions in the list of names that a person gave.
+
+    They are if every cell that is not empty is a whole number, and no name is one: a column that
+    spells a single name, or names that are numerals, are read by name throughout.
+    """
+    if any(NUMERAL.fullmatch(name) for name in labels):
+        return False
+    held = [cell for cell in cells if not _is_empty(cell)]
+    return bool(held) and all(
+        _is_number(cell) or (isinstance(cell, str) and NUMERAL.fullmatch(cell)) for cell in held
+    )
+
+
+def _is_empty(cell: object) -> bool:
+    blank = isinstance(cell, str) and not cell.strip()
+    return cell is None or blank or (isinstance(cell, float) and math.isnan(cell))
+
+
 class LabelIds:
     """Turns a cell into a label id.
 
-    Text is a name. An integer is a position in `labels`, unless all names are numerals: then it
-    is a name too, so that ratings 1 to 5 are not read as positions 1 to 5. A numeral that is no
-    name is an integer: csv and CoNLL files hold nothing but text.
+    A cell is read by its name, as `spelled` says, or refused. It is a position in `labels` only
+    where `positions` says so of its whole column: a numeral alone never makes it one.
 
     Args:
         labels: The names, in the order of their ids.
         kind: `label` or `tag`, for messages.
+        positions: Whether the cells are positions, see `are_positions`.
     """
 
-    def __init__(self, labels: Sequence[str], *, kind: str = "label") -> None:
+    def __init__(
+        self, labels: Sequence[str], *, kind: str = "label", positions: bool = False
+    ) -> None:
         self.kind = kind
+        self.positions = positions
         self.ids = {name: position for position, name in enumerate(labels)}
-        self.by_number = all(name.isdecimal() for name in labels)
+        self.spelled = {spelled(name): position for position, name in enumerate(labels)}
 
     def __call__(self, value: object) -> int:
         """The id of a cell; raises BadRowError for one that is no label."""
-        is_bool = isinstance(value, bool)
-        if isinstance(value, Integral) and not is_bool:
-            return self._numbered(int(value))
-        if not isinstance(value, str):
+        if isinstance(value, str) and value in self.ids:
+            return self.ids[value]
+        try:
+            name = spelled(value)
+        except ValueError as error:
             found = f"{shown(value)} where a name or a number of a {self.kind} is expected"
             if value is None and self.kind == "label":
                 found += "; missing_labels=skip leaves rows without one out"
-            raise BadRowError("wrong type", found)
-        if value not in self.ids and value.isdecimal():
-            return self._numbered(int(value))
-        if value not in self.ids:
-            found = f"{shown(value)} is none of the {len(self.ids)} {self.kind}s"
-            raise BadRowError(f"unknown {self.kind}", found, name=value, options=self.ids)
-        return self.ids[value]
+            raise BadRowError("wrong type", found) from error
+        if self.positions and NUMERAL.fullmatch(name):
+            return self._numbered(name)
+        for known in (name, name.lower()) if _is_bool(value) else (name,):
+            if known in self.spelled:
+                return self.spelled[known]
+        found = f"{shown(value)} is none of the {len(self.ids)} {self.kind}s"
+        if NUMERAL.fullmatch(name):
+            found += "; numbers are positions only where all of the column are, and labels names"
+        raise BadRowError(f"unknown {self.kind}", found, name=name, options=self.ids)
 
-    def _numbered(self, value: int) -> int:
-        if self.by_number and str(value) in self.ids:
-            return self.ids[str(value)]
-        if self.by_number or not 0 <= value < len(self.ids):
-            first, *_, last = self.ids if self.by_number else (0, len(self.ids) - 1)
-            found = f"{value}; the {len(self.ids)} {self.kind}s are numbered {first} to {last}"
+    def _numbered(self, name: str) -> int:
+        # By length first: int() refuses numerals of thousands of digits.
+        if len(name) > len(str(len(self.ids))) or not 0 <= int(name) < len(self.ids):
+            found = (
+                f"{shown(name, quoted=False)}; the {len(self.ids)} {self.kind}s are numbered "
+                f"0 to {len(self.ids) - 1}"
+            )
             raise BadRowError(f"{self.kind} out of range", found)
-        return value
+        return int(name)
 
 
 def label_set(value: object, label_id: LabelIds) -> list[int]:

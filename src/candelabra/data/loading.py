@@ -12,16 +12,13 @@ from itertools import chain
 from pathlib import Path
 
 from candelabra.data.examples import NO_LABEL, OnBadRow, OnMissing, to_examples
-from candelabra.data.labels import infer_labels, read_labels
+from candelabra.data.labels import LABELLED, infer_labels, read_labels
 from candelabra.data.shapes import LEARNT
 from candelabra.data.sources import SPLITS, Source
 from candelabra.data.splits import carve, strata_of
 from candelabra.data.table import Table
 from candelabra.errors import DataError, MissingSplitError
 from candelabra.records import Examples
-
-LABELLED = {"label", "labels", "tags"}
-"""Roles of columns that hold labels; without any of them there are no names."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,7 @@ def load_task(
     missing_labels: OnMissing = "error",
     score_range: Sequence[float] = (0.0, 1.0),
     only: str | None = None,
+    inferred: bool = False,
 ) -> TaskData:
     """Reads, checks and splits the data of a task.
 
@@ -85,6 +83,8 @@ def load_task(
         missing_labels: `error`, or `skip`: rows without a label are other tasks' rows.
         score_range: The lowest and the highest score of pairs; they become 0 and 1.
         only: The one split that is wanted; the others are not read where that changes nothing.
+        inferred: Whether the given labels are a bundle's, that its run inferred: no cell is then
+            a position in them.
 
     Raises:
         DataError: A file, a row, or a setting is wrong, or a split is empty.
@@ -92,8 +92,8 @@ def load_task(
     try:
         if not set(columns) & set(LEARNT):
             raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
-        inferred = labels is None and bool(LABELLED & set(columns))
-        tables = _read(source, only, inferred=inferred)
+        unnamed = labels is None and bool(set(LABELLED) & set(columns))
+        tables = _read(source, only, inferred=unnamed)
         names = _names(labels, columns, tables)
         check = partial(
             to_examples,
@@ -102,6 +102,7 @@ def load_task(
             on_bad_row=on_bad_row,
             missing_labels=missing_labels,
             score_range=score_range,
+            named=inferred or unnamed,
         )
         splits, skipped = _checked(tables, check)
         if "validation" not in splits and only != "test":
@@ -142,7 +143,7 @@ def _names(
     columns: Mapping[str, str],
     tables: Mapping[str, Table],
 ) -> list[str]:
-    if not LABELLED & set(columns):
+    if not set(LABELLED) & set(columns):
         if labels:
             raise DataError(f"{', '.join(columns)} have no labels, found labels {labels}")
         return []

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from candelabra.data.labels import LabelIds
+from candelabra.data.labels import LabelIds, are_positions
 from candelabra.data.readers import check_path, read_table
 from candelabra.data.sources import Hub
 from candelabra.data.table import BadRowError, Table
@@ -106,14 +106,8 @@ class Nli:
 
     def _seen(self, rows: Sequence[Any], random: Random, *, where: str) -> Table:
         """The view of the rows that have a label; the others are faults at its end."""
-        label_id, good, bad = LabelIds(LABELS), [], []
-        for (premise, hypothesis, label), place, fault in rows:
-            try:
-                if fault is not None:
-                    raise fault
-                good.append(((premise, hypothesis, LABELS[label_id(label)]), place))
-            except BadRowError as error:
-                bad.append((error, place))
+        good = [(cells, place) for cells, place, fault in rows if fault is None]
+        bad = [(fault, place) for _, place, fault in rows if fault is not None]
         rows_seen, places = [], []
         for cells, place in VIEWS[self.view](good, random):
             rows_seen.append(cells)
@@ -128,10 +122,16 @@ class Nli:
 
 def _rows(table: Table) -> list[tuple[tuple[Any, ...], str, BadRowError | None]]:
     cells = zip(*(table.column(name, role=name) for name in COLUMNS), strict=True)
-    return [
-        (pair, f"{table.where}, {table.locate(row)}", table.faults.get(row))
-        for row, pair in enumerate(cells)
-    ]
+    positions = are_positions(table.column(COLUMNS[-1], role=COLUMNS[-1]), LABELS)
+    label_id, rows = LabelIds(LABELS, positions=positions), []
+    for row, (premise, hypothesis, label) in enumerate(cells):
+        name, fault = label, table.faults.get(row)
+        try:
+            name = label if fault else LABELS[label_id(label)]
+        except BadRowError as error:
+            fault = error
+        rows.append(((premise, hypothesis, name), f"{table.where}, {table.locate(row)}", fault))
+    return rows
 
 
 def _labelled(rows: list[Found], _: Random) -> Iterator[Seen]:

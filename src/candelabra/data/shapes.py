@@ -37,20 +37,22 @@ class Rules:
         labels: The names of the labels or tags.
         partial: Whether single labels may miss.
         score_range: The lowest and the highest score; they become 0 and 1.
+        positions: Whether the column holds positions of labels instead of their names.
     """
 
     labels: Sequence[str]
     partial: bool = False
     score_range: tuple[float, float] = (0.0, 1.0)
+    positions: bool = False
 
 
 def _single_text(rules: Rules) -> Parser:
-    label_id = LabelIds(rules.labels)
+    label_id = LabelIds(rules.labels, positions=rules.positions)
     return lambda text, label: Row((checked_text(text),), label_id(label))
 
 
 def _several_labels(rules: Rules) -> Parser:
-    label_id = LabelIds(rules.labels)
+    label_id = LabelIds(rules.labels, positions=rules.positions)
     return lambda text, names: Row((checked_text(text),), label_set(names, label_id))
 
 
@@ -64,7 +66,7 @@ def _unlabelled_text(_: Rules) -> Parser:
 
 def _tagged_words(rules: Rules) -> Parser:
     labels, partial = rules.labels, rules.partial
-    tag_id = LabelIds(labels, kind="tag")
+    tag_id = LabelIds(labels, kind="tag", positions=rules.positions)
     stray = _stray_steps(labels)
 
     def parse(words: object, tags: object) -> Row:
@@ -149,7 +151,7 @@ def _scored_pair(rules: Rules) -> Parser:
 
 
 def _labelled_pair(rules: Rules) -> Parser:
-    label_id = LabelIds(rules.labels)
+    label_id = LabelIds(rules.labels, positions=rules.positions)
     return lambda first, second, label: Row(
         (checked_text(first), checked_text(second)), label_id(label)
     )

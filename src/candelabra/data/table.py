@@ -85,7 +85,7 @@ def at_lines(lines: Sequence[int]) -> Callable[[int], str]:
     return lambda row: row_place(row, f"line {lines[row]}")
 
 
-def shown(value: object) -> str:
+def shown(value: object, *, quoted: bool = True) -> str:
     """A found value for a message: short, on one line, printable."""
-    text = repr(value)
+    text = repr(value) if quoted else str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
