@@ -9,7 +9,7 @@ import sys
 from types import FrameType
 
 from candelabra import __version__
-from candelabra.errors import UserError, nearest
+from candelabra.errors import UserError, message_of, nearest
 
 COMMANDS = {
     "train": "train one encoder with the heads of all tasks (-m: a sweep)",
@@ -89,7 +89,7 @@ def _run(command: str, overrides: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"candelabra: error: {message}", file=sys.stderr)
+    print(f"candelabra: error: {message_of(message)}", file=sys.stderr)
     return WRONG_INPUT
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from candelabra.errors import UNPRINTABLE, printable
 from candelabra.launching import rank
 
 if TYPE_CHECKING:
@@ -199,7 +201,22 @@ def show(*tables: Table | str) -> None:
     if not console.is_terminal:
         console = Console(markup=False, emoji=False, width=140)
     for table in tables:
-        console.print(table, soft_wrap=isinstance(table, str), highlight=False)
+        if isinstance(table, str):
+            console.print(printable(table), soft_wrap=True, highlight=False)
+        else:
+            console.print(_Printable(table), highlight=False)
+
+
+@dataclass(frozen=True)
+class _Printable:
+    """A table whose texts cannot steer the terminal; its own styles stay."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.table, options):
+            # One character for one: the columns were already measured.
+            yield segment._replace(text=UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", segment.text))
 
 
 def _rows(metrics: Mapping[str, float], splits: Sequence[str]) -> list[tuple[str, str]]:

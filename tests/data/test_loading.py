@@ -275,6 +275,6 @@ def test_where_names_were_inferred_no_number_is_a_position() -> None:
     test = {"text": ["c", "d"], "label": [0, 1]}
     splits = {"train": train, "validation": train, "test": test}
     for rules in ({"labels": None}, {"labels": ["neg", "pos"], "inferred": True}):
-        with pytest.raises(DataError, match="row 0 .*unknown label: 0 is none of the 2 labels"):
+        with pytest.raises(DataError, match=r"row 0 .*unknown label: 0 is none of the 2 labels"):
             load(splits, **rules)
     assert load(splits, labels=["neg", "pos"]).splits["test"].labels == [0, 1]

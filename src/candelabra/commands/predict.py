@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from candelabra.commands.texts import read_texts
 from candelabra.commands.verbatim import asked
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, printable
 from candelabra.output import check_output, writing
 from candelabra.rules import at_least, either, not_the_input
 from candelabra.trusted import checked_folder
@@ -49,7 +49,7 @@ def main(overrides: list[str]) -> int:
     bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
     if "text" in given:
         (answer,) = bundle.predict(texts, precision=precision)
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print(printable(json.dumps(answer, indent=2, ensure_ascii=False)))
         return 0
     answers = _answers(bundle, texts, batch_size=cfg.batch_size, precision=precision)
     _write(Path(given["output"]), answers)

@@ -16,7 +16,7 @@ from candelabra.commands.verbatim import asked
 from candelabra.embedding import approximate
 from candelabra.embedding.index_folder import check_graph, check_new, read_about
 from candelabra.embedding.scoring_task import scoring_task
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, printable
 from candelabra.output import check_output, writing
 from candelabra.rules import at_least, either, not_the_input, one_of
 from candelabra.trusted import checked_folder, read_json, stored_config
@@ -246,7 +246,7 @@ def _write(path: Path, queries: Sequence[str], found: Iterable[list[Hit]]) -> No
 
 def _show(query: str, hits: Sequence[Hit], form: str) -> None:
     if form == "json":
-        print(json.dumps(_answer(query, hits), indent=2, ensure_ascii=False))
+        print(printable(json.dumps(_answer(query, hits), indent=2, ensure_ascii=False)))
         return
     from rich.table import Table
     from rich.text import Text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from candelabra.errors import DataError, nearest
+from candelabra.errors import DataError, nearest, printable
 
 SHOWN = 60
 """Characters of a found value that a message repeats."""
@@ -87,5 +87,7 @@ def at_lines(lines: Sequence[int]) -> Callable[[int], str]:
 
 def shown(value: object, *, quoted: bool = True) -> str:
     """A found value for a message: short, on one line, printable."""
-    text = repr(value) if quoted else str(value)
+    if isinstance(value, (str, bytes)):
+        value = value[: SHOWN + 1]  # a cell may hold millions of characters
+    text = repr(value) if quoted else printable(str(value))
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

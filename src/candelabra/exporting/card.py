@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -10,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from candelabra import __version__
 from candelabra.bundle import Bundle
+from candelabra.errors import printable
 from candelabra.exporting.formats import Written
 
 UNKNOWN = (
@@ -40,19 +42,24 @@ def card(
         "Settings": _settings(bundle),
         "Limits": "\n".join(f"- {line}" for line in (*written.limits, *UNKNOWN)),
     }
-    text = f"# {name}\n\nTrained by candelabra {__version__} on: {', '.join(_learnt(bundle))}.\n"
+    learnt = ", ".join(_learnt(bundle))
+    text = f"# {_plain(name)}\n\nTrained by candelabra {__version__} on: {learnt}.\n"
     for title, body in sections.items():
         text += f"\n## {title}\n\n{body}\n"
     return f"---\n{_metadata(bundle, written, name, kinds).to_yaml()}\n---\n\n{text}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A table in Markdown; whatever its cells hold is text, neither HTML nor a link."""
     lines = [header, ["---"] * len(header), *rows]
-    cells = (
-        ("".join(c if c not in "|\n" else " " for c in cell) for cell in line) for line in lines
-    )
+    cells = (map(_plain, line) for line in lines)
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def _plain(text: str) -> str:
+    """Return a text as Markdown shows it, on one line of a table."""
+    one_line = " ".join(text.replace("|", " ").split("\n"))
+    return html.escape(printable(one_line), quote=False).replace("](", "]\\(")
 
 
 def _metadata(
