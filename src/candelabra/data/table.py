@@ -46,14 +46,18 @@ class Table:
         locate: Says where a row stands, such as `row 7 (counted from 0; line 9)`. Rows count
             from 0, as those of a Hugging Face data set; lines from 1, as in an editor.
         faults: Rows that could not be read; their cells are None.
+        num_rows: How many rows there are, where columns are read on demand.
     """
 
-    columns: dict[str, list[Any]]
+    columns: Mapping[str, list[Any]]
     where: str
     locate: Callable[[int], str] = lambda row: row_place(row)
     faults: Mapping[int, BadRowError] = field(default_factory=dict)
+    num_rows: int | None = None
 
     def __len__(self) -> int:
+        if self.num_rows is not None:
+            return self.num_rows
         return len(next(iter(self.columns.values()), ()))
 
     def column(self, name: str, *, role: str) -> list[Any]:

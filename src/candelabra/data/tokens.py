@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 CACHE_FORMAT = 2
 """Part of every cache key: raised when the stored arrays change their meaning."""
 CHUNK = 1000
+CHARACTERS_PER_TOKEN = 64
+"""Characters of a text for each token that fits; of a longer text the rest is not tokenised."""
 WordSpans = Sequence[tuple[int, int]]
 
 
@@ -179,18 +181,38 @@ class TextTokenizer:
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Each text's token ids without special tokens and, on demand, (start, end) characters."""
         for begin in range(0, len(texts), CHUNK):
-            encoded = self.tokenizer(
-                list(texts[begin : begin + CHUNK]),
-                add_special_tokens=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                return_offsets_mapping=offsets,
-                verbose=False,
-            )
-            spans = encoded.get("offset_mapping", [None] * len(encoded["input_ids"]))
-            for ids, span in zip(encoded["input_ids"], spans, strict=True):
-                ends = None if span is None else np.asarray(span, dtype=np.int64).reshape(-1, 2)
-                yield np.asarray(ids, dtype=np.int64), ends
+            whole = texts[begin : begin + CHUNK]
+            short = [self._beginning(text) for text in whole]
+            found = self._encoded(short, offsets=offsets)
+            for text, part, pieces in zip(whole, short, found, strict=True):
+                # White space, or what is no word, may fill a beginning: then all of it is needed.
+                enough = len(part) == len(text) or len(pieces[0]) >= self.max_length
+                yield pieces if enough else next(self._encoded([text], offsets=offsets))
+
+    def _beginning(self, text: str) -> str:
+        """A text's beginning, up to a space, where nothing behind it can be kept."""
+        most = CHARACTERS_PER_TOKEN * self.max_length
+        if self.truncation != "head" or len(text) <= most:
+            return text
+        end = text.rfind(" ", 0, most)
+        # Without a space the tokens at the cut may be others, and more than fit stand before it.
+        return text[: end if end > 0 else most]
+
+    def _encoded(
+        self, texts: list[str], *, offsets: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            return_offsets_mapping=offsets,
+            verbose=False,
+        )
+        spans = encoded.get("offset_mapping", [None] * len(encoded["input_ids"]))
+        for ids, span in zip(encoded["input_ids"], spans, strict=True):
+            ends = None if span is None else np.asarray(span, dtype=np.int64).reshape(-1, 2)
+            yield np.asarray(ids, dtype=np.int64), ends
 
     def fingerprint(self) -> str:
         """Changes whenever the same text could get other ids."""
