@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from candelabra.data.cells import joined_words
 
-WORD = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
+WORD = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(str.strip)
 
 
 @given(st.lists(WORD, min_size=1))

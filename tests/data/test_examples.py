@@ -48,6 +48,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("wrong type", {"text": 1995, "label": 0}, "text expected, found 1995"),
     ("empty text", {"text": "", "label": 0}, "''"),
     ("empty text", {"text": " \n", "label": 0}, r"' \\n'"),
+    ("NUL byte", {"text": "a\0b", "label": "pos"}, "at character 1"),
     ("broken UTF-8", {"text": "a\ud800", "label": 0}, r"U\+D800 at character 1"),
     (
         "unknown tag",
@@ -120,7 +121,9 @@ def test_numbers(cell: object, expected: float) -> None:
     assert (found, type(found)) == (expected, float)
 
 
-@pytest.mark.parametrize("cell", ["", "3,5", None, True, [1], math.nan, math.inf, "nan", 10**400])
+@pytest.mark.parametrize(
+    "cell", ["", "3,5", "1_000", "\u0663", None, True, [1], math.nan, math.inf, "nan", 10**400]
+)
 def test_what_is_no_number(cell: object) -> None:
     table = Table({"x": ["fine"], "y": [cell]}, "f")
     with pytest.raises(

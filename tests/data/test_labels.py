@@ -156,3 +156,20 @@ def test_positions_are_those_of_a_whole_column() -> None:
 def test_whole_floats_are_inferred_as_their_integers() -> None:
     assert column([0.0, 1.0, math.nan, None], "label") == ["0", "1"]
     assert column(["1.0", "2", "5.0"], "label") == ["1", "2", "5"]
+
+
+@pytest.mark.parametrize("other", ["Pos", "pos ", "\tpos", "p\x07os", "pos\u200b", "\ufeffpos"])
+def test_a_class_that_looks_like_another_is_named_with_its_row(other: str) -> None:
+    with pytest.raises(DataError, match=r"row 2 .* differs from 'pos' of row 0 .* give labels"):
+        column(["pos", "neg", other, other], "label")
+    with pytest.raises(DataError, match=r"row 1 .* differs from 'pos' of row 0 "):
+        column([["pos"], ["neg", other]], "labels")
+
+
+def test_a_nul_byte_is_in_no_class() -> None:
+    with pytest.raises(DataError, match=r"row 1 .*has a NUL byte: 'neg\\x00'"):
+        column(["pos", "neg\0"], "label")
+
+
+def test_numerals_of_other_scripts_are_names() -> None:
+    assert column(["1_000", "\u0663", "3"], "label") == ["1_000", "3", "\u0663"]

@@ -18,12 +18,14 @@ def checked_text(value: object, *, empty: str = "empty text") -> str:
         empty: The rule that a text of nothing but white space breaks.
 
     Raises:
-        BadRowError: It is no text, is empty, or was not UTF-8.
+        BadRowError: It is no text, is empty, holds a NUL byte, or was not UTF-8.
     """
     if not isinstance(value, str):
         raise BadRowError("wrong type", f"text expected, found {shown(value)}")
     if not value.strip():
         raise BadRowError(empty, shown(value))
+    if "\0" in value:
+        raise BadRowError("NUL byte", f"at character {value.index(chr(0))}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -45,6 +47,9 @@ def checked_number(value: object) -> float:
     Raises:
         BadRowError: It is no number, or not finite.
     """
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        # Python would read 1_000, and the digits of all scripts.
+        raise BadRowError("no number", f"a finite number expected, found {shown(value)}")
     try:
         number = float(value) if isinstance(value, (int, float, str)) else math.nan
     except (ValueError, OverflowError):

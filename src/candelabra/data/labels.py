@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from candelabra.data.bio import is_tag, parse_tag, tag_names
+from candelabra.data.cells import without_case
 from candelabra.data.table import BadRowError, Table, shown
 from candelabra.errors import DataError
 from candelabra.records import IGNORED
@@ -83,7 +85,8 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
     role = next((role for role in LABELLED if role in columns), None)
     if role is None:
         raise DataError(f"no labels to infer: columns name no label and no tags, only {columns}")
-    cells = list(single_cells(table.column(columns[role], role=role), listed=role != "label"))
+    values = table.column(columns[role], role=role)
+    cells = list(single_cells(values, listed=role != "label"))
     where = f"{table.where}: labels cannot be inferred from column {columns[role]!r}"
     names = {spelled(cell) for cell in cells if isinstance(cell, str) and cell.strip()}
     numbers = [int(spelled(cell)) for cell in cells if _is_number(cell)]
@@ -97,6 +100,7 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
         raise DataError(f"{where}: tags are {found[0]}; give labels, so that B- and I- are known")
     if len(names) > MAX_INFERRED or max(numbers, default=0) >= MAX_INFERRED:
         raise DataError(f"{where}: more than {MAX_INFERRED} of them; give labels")
+    _check_spelling(table, values, listed=role != "label", where=where)
     if answers:
         return [str(False), str(True)]
     if numbers:
@@ -104,6 +108,32 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
     if role == "tags":
         return tag_names({parse_tag(name)[1] for name in names if is_tag(name)} - {""})
     return sorted(names)
+
+
+def _check_spelling(table: Table, values: Sequence[object], *, listed: bool, where: str) -> None:
+    """Raise DataError where two names look the same, or one holds a NUL byte."""
+    first: dict[str, tuple[str, int]] = {}
+    seen: set[str] = set()
+    for row, value in enumerate(values):
+        for name in single_cells([value], listed=listed):
+            if not isinstance(name, str) or name in seen or not name.strip():
+                continue
+            seen.add(name)
+            if "\0" in name:
+                raise DataError(f"{where}: {table.locate(row)} has a NUL byte: {shown(name)}")
+            other, before = first.setdefault(_looks(name), (spelled(name), row))
+            if other != spelled(name):
+                raise DataError(
+                    f"{where}: {shown(name)} of {table.locate(row)} differs from {shown(other)} of "
+                    f"{table.locate(before)} by case, white space or control characters alone; "
+                    "mend it, or give labels"
+                )
+
+
+def _looks(name: str) -> str:
+    """What is seen of a name, whatever its case."""
+    kept = (char for char in without_case(name) if unicodedata.category(char) not in ("Cc", "Cf"))
+    return "".join(kept).strip()
 
 
 def single_cells(values: Iterable[object], *, listed: bool = True) -> Iterator[object]:
