@@ -58,6 +58,16 @@ def test_what_decodes_to_too_much_is_refused(
         read_table(tmp_path / "x.parquet").column("text", role="text")
 
 
+def test_one_value_of_very_many_bytes_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MOST_DECODED", 2**20)
+    pq.write_table(pa.table({"text": ["a" * 2**24]}), tmp_path / "x.parquet", compression="zstd")
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
+    with pytest.raises(DataError, match="column 'text' has more than"):
+        read_table(tmp_path / "x.parquet").column("text", role="text")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -13,6 +13,7 @@ from candelabra.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 ROWS_PER_BYTE = 1000
@@ -22,6 +23,8 @@ PIECE = 4096
 MOST_DECODED = 2**28
 """Bytes that any file may decode to; a larger one, up to `GROWTH` times its size."""
 GROWTH = 1000
+MOST_IN_PIECE = 2**31
+"""Bytes that the rows decoded at a time may take, in the worst case."""
 
 
 class Columns(Mapping[str, list[Any]]):
@@ -86,7 +89,12 @@ def _column(path: Path, name: str) -> list[Any]:
     try:
         # Not read_table: that would read `lr=0.1/` in a path as one more column.
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=PIECE, columns=[name], use_threads=False):
+            largest = _largest_chunk(file, name)
+            if largest > most:
+                raise DataError(f"{path}: column {name!r} has more than {most:,} bytes")
+            # No value is larger than its chunk, but a dictionary repeats it in every row.
+            piece = max(1, min(PIECE, MOST_IN_PIECE // max(1, largest)))
+            for batch in file.iter_batches(batch_size=piece, columns=[name], use_threads=False):
                 decoded += batch.nbytes
                 if decoded > most:
                     raise DataError(f"{path}: column {name!r} has more than {most:,} bytes")
@@ -98,6 +106,15 @@ def _column(path: Path, name: str) -> list[Any]:
             raise
         raise DataError(f"{path}: column {name!r} cannot be read: {error}") from error
     return cells
+
+
+def _largest_chunk(file: pq.ParquetFile, name: str) -> int:
+    """The most bytes that a row group of a column takes once decompressed."""
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    return max(
+        (c.total_uncompressed_size for c in chunks if c.path_in_schema.startswith(name)), default=0
+    )
 
 
 def _cells(column: pa.Array) -> list[Any]:
