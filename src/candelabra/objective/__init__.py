@@ -1,1 +1,1 @@
-"""From logits to one loss."""
+"""Task losses, and the weightings that combine them into one loss."""

@@ -1,8 +1,8 @@
-"""Losses of embeddings, by sentence-transformers.
+"""Embedding losses, computed by sentence-transformers.
 
-A loss is a function `(embeddings_BKD, labels_B) -> sum over the examples`: B examples of K texts
-each, D wide. Its rule says which data it fits, whether it compares the examples of a batch with
-each other, and how such batches have to be drawn.
+A loss is a function `(embeddings_BKD, labels_B)` that returns the sum over the batch's examples.
+Shapes: B examples, K texts per example, D embedding width. The `Rule` of a loss states which
+columns it needs, whether it compares examples within a batch, and how batches must be sampled.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ Shape = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Rule:
-    """What a loss of embeddings asks for.
+    """Requirements of an embedding loss.
 
     Attributes:
-        shapes: The data that it fits; none: it is not known.
-        in_batch: Whether examples are compared with each other: it then needs all of a step's.
-        num_labels: How many labels there must be; None: any number.
-        arrange: How examples are put into steps; None: as drawn.
+        shapes: Column roles that the loss accepts. Empty if unknown; any columns are then allowed.
+        in_batch: Whether the loss compares examples with each other. It is then computed over all
+            examples of an optimizer step at once.
+        num_labels: Required number of labels, or `None` for any number.
+        arrange: Function that orders examples into batches, or `None` for the sampled order.
     """
 
     shapes: tuple[Shape, ...] = ()
@@ -44,7 +45,15 @@ class Rule:
     arrange: Arrange | None = None
 
     def check(self, shape: Shape, labels: Sequence[str]) -> None:
-        """Raises ValueError where data of this shape, with these labels, do not fit."""
+        """Raise an error if the columns or the labels do not suit this loss.
+
+        Args:
+            shape: Column roles of the data.
+            labels: Label names of the task.
+
+        Raises:
+            ValueError: The loss does not accept `shape`, or the number of labels is wrong.
+        """
         if self.shapes and shape not in self.shapes:
             wanted = " or ".join(", ".join(roles) for roles in self.shapes)
             raise ValueError(f"this loss learns from {wanted}; the columns are {', '.join(shape)}")
@@ -56,9 +65,10 @@ class Rule:
 
 
 def rule_of(function: Loss) -> Rule:
-    """The rule of a loss; one that has none fits anything, example by example.
+    """Return the rule of a loss.
 
-    A loss that compares the examples of a step has to say so: `@rule(..., in_batch=True)`.
+    A loss without a rule accepts any columns and is assumed to treat examples independently. A
+    loss that compares examples must be decorated with `@rule(..., in_batch=True)`.
     """
     while isinstance(function, partial):
         function = function.func
@@ -66,19 +76,24 @@ def rule_of(function: Loss) -> Rule:
 
 
 def fitting(shape: Shape) -> tuple[str, ...]:
-    """The options of the loss group that fit data of a shape."""
+    """Return the names of the `loss` options that accept the given column roles.
+
+    Example:
+        >>> fitting(("anchor", "positive", "negative"))
+        ('ranking', 'triplet')
+    """
     return tuple(name for name, rule in RULES.items() if shape in rule.shapes)
 
 
 RULES: dict[str, Rule] = {}
-"""Of the losses below, by the names of their options; for messages."""
+"""Rules of the decorated losses by function name, used in error messages."""
 
 
 def rule(*shapes: Shape, **settings: Any) -> Callable[[Loss], Loss]:
-    """Gives a loss its `Rule`, yours in a module of your own as well.
+    """Create a decorator that attaches a `Rule` to a loss, also to losses in your own modules.
 
     Args:
-        shapes: The data that it fits.
+        shapes: Column roles that the loss accepts.
         settings: The other attributes of `Rule`.
     """
 
@@ -91,33 +106,38 @@ def rule(*shapes: Shape, **settings: Any) -> Callable[[Loss], Loss]:
 
 @cache
 def _made(name: str, **settings: Any) -> Any:
-    """A loss of sentence-transformers."""
+    """Construct a loss of sentence-transformers by its class name."""
     from sentence_transformers.sentence_transformer import losses
 
-    # They use the model to embed, and here the texts are embedded already.
+    # The model would only compute embeddings, and callers pass them in.
     return getattr(losses, name)(None, **settings)
 
 
 def _sum(name: str, embeddings_BKD: Tensor, labels_B: Tensor, **settings: Any) -> Tensor:
-    """What the library gives of a batch, be it a mean or not, counts for each of its examples."""
+    """Compute a sentence-transformers loss as a sum over the examples of the batch."""
     loss = _made(name, **settings)
+    # sentence-transformers returns one value per batch. Multiply by the batch size: losses here
+    # are sums over examples.
     of_batch = loss.compute_loss_from_embeddings(list(embeddings_BKD.unbind(1)), labels_B)
     return of_batch * len(embeddings_BKD)
 
 
 @rule(PAIR_WITH_SCORE)
 def cosine(embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
-    """Squared difference of cosine and score (Reimers & Gurevych 2019)."""
+    """Compute the squared error between cosine similarity and score (Reimers & Gurevych 2019)."""
     return _sum("CosineSimilarityLoss", embeddings_BKD, labels_B)
 
 
 @rule(PAIR_WITH_SCORE, in_batch=True)
 def cosent(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> Tensor:
-    """`log(1 + sum exp(scale (cos_i - cos_j)))` over pairs with score i below score j (Su 2022).
+    """Compute the CoSENT loss, which ranks pairs by cosine similarity (Su 2022).
+
+    The loss is `log(1 + sum exp(scale * (cos_i - cos_j)))` over all pairs of examples i, j where
+    the score of i is below the score of j.
 
     Args:
-        embeddings_BKD: Two texts an example.
-        labels_B: Scores; only their order counts.
+        embeddings_BKD: Embeddings of K = 2 texts per example.
+        labels_B: Similarity scores. Only their order matters.
         scale: Inverse temperature.
     """
     return _sum("CoSENTLoss", embeddings_BKD, labels_B, scale=scale)
@@ -125,25 +145,34 @@ def cosent(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> 
 
 @rule(PAIR_WITH_SCORE, in_batch=True)
 def angle(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> Tensor:
-    """CoSENT of angles in complex space, which do not saturate as cosines do (Li & Li 2023)."""
+    """Compute the AnglE loss: `cosent` with angle differences for cosines (Li & Li 2023).
+
+    The angle in complex space keeps a useful gradient where the cosine saturates.
+    """
     return _sum("AnglELoss", embeddings_BKD, labels_B, scale=scale)
 
 
 @rule(PAIR_WITH_LABEL, num_labels=2)
 def contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 0.5) -> Tensor:
-    """Pulls pairs of label 1 together, pushes others `margin` apart (Hadsell et al. 2006).
+    """Compute the contrastive loss (Hadsell et al. 2006).
+
+    It pulls similar pairs together and pushes dissimilar pairs at least `margin` apart.
 
     Args:
-        embeddings_BKD: Two texts an example.
-        labels_B: 1 for pairs that belong together, 0 for those that do not.
-        margin: In cosine distance, 0 to 2.
+        embeddings_BKD: Embeddings of K = 2 texts per example.
+        labels_B: 1 for similar pairs, 0 for dissimilar pairs.
+        margin: Minimum cosine distance of dissimilar pairs, from 0 to 2.
     """
     return _sum("ContrastiveLoss", embeddings_BKD, labels_B, margin=margin)
 
 
 @rule(PAIR_WITH_LABEL, in_batch=True, num_labels=2)
 def online_contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 0.5) -> Tensor:
-    """`contrastive` of the batch's hard pairs: those that lie on the wrong side of another."""
+    """Compute the contrastive loss on the hard pairs of the batch only.
+
+    A similar pair is hard if it is farther apart than the closest dissimilar pair; a dissimilar
+    pair is hard if it is closer than the farthest similar pair.
+    """
     return _sum("OnlineContrastiveLoss", embeddings_BKD, labels_B, margin=margin)
 
 
@@ -151,16 +180,17 @@ def online_contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: floa
 def ranking(
     embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0, symmetric: bool = False
 ) -> Tensor:
-    """Multiple negatives ranking: cross-entropy of `scale cos` over the batch's other positives.
+    """Compute the multiple negatives ranking loss (Henderson et al. 2017).
 
-    Henderson et al. 2017; negatives of triplets are candidates as well. The larger the batch, the
-    harder the task.
+    For each anchor, this is the cross-entropy of its own positive among all positives (and
+    negatives, if there are any) of the batch, with `scale * cosine` as logits. Larger batches
+    contain more candidates and make the task harder.
 
     Args:
-        embeddings_BKD: Anchor and positive, and perhaps a negative.
-        labels_B: Not looked at.
+        embeddings_BKD: Embeddings of anchor, positive and, optionally, negative.
+        labels_B: Ignored.
         scale: Inverse temperature.
-        symmetric: The anchors are ranked for each positive, too.
+        symmetric: Whether to also rank the anchors of the batch for each positive.
     """
     both = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
     settings: dict[str, Any] = both if symmetric else {}
@@ -175,15 +205,16 @@ def mega_batch_margin(
     positive_margin: float = 0.8,
     negative_margin: float = 0.3,
 ) -> Tensor:
-    """Margins on the cosines of each anchor's positive and its hardest other positive.
+    """Compute the mega-batch margin loss (Wieting & Gimpel 2018).
 
-    Wieting & Gimpel 2018; made for batches of hundreds.
+    For each anchor, the hardest negative is the most similar positive of another anchor. The loss
+    is meant for batches of several hundred examples.
 
     Args:
-        embeddings_BKD: Anchor and positive.
-        labels_B: Not looked at.
-        positive_margin: Positives are pulled to this cosine at least.
-        negative_margin: The hardest negatives are pushed to this one at most.
+        embeddings_BKD: Embeddings of anchor and positive.
+        labels_B: Ignored.
+        positive_margin: Cosine below which a positive pair is penalized.
+        negative_margin: Cosine above which a hardest negative is penalized.
     """
     settings = {"positive_margin": positive_margin, "negative_margin": negative_margin}
     whole = _made("MegaBatchMarginLoss", use_mini_batched_version=False, **settings)
@@ -193,41 +224,47 @@ def mega_batch_margin(
 
 @rule(TRIPLET)
 def triplet(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
-    """`relu(|a - p| - |a - n| + margin)` (Schroff et al. 2015).
+    """Compute the triplet loss `relu(|a - p| - |a - n| + margin)` (Schroff et al. 2015).
 
     Args:
-        embeddings_BKD: Anchor, positive, negative.
-        labels_B: Not looked at.
-        margin: In Euclidean distance; unit vectors are at most 2 apart.
+        embeddings_BKD: Embeddings of anchor a, positive p and negative n.
+        labels_B: Ignored.
+        margin: Margin in Euclidean distance. Unit vectors are at most 2 apart.
     """
     return _sum("TripletLoss", embeddings_BKD, labels_B, triplet_margin=margin)
 
 
 @rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_hard(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
-    """`triplet` of each text with its farthest own and its nearest other (Hermans et al. 2017).
+    """Compute the triplet loss with the hardest triplet of each text (Hermans et al. 2017).
+
+    Each text is an anchor. Its positive is the farthest text of the same class, its negative the
+    nearest text of another class.
 
     Args:
-        embeddings_BKD: One text an example.
+        embeddings_BKD: Embeddings of K = 1 text per example.
         labels_B: Class ids.
-        margin: In Euclidean distance; unit vectors are at most 2 apart.
+        margin: Margin in Euclidean distance. Unit vectors are at most 2 apart.
     """
     return _sum("BatchHardTripletLoss", embeddings_BKD, labels_B, margin=margin)
 
 
 @rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_hard_soft_margin(embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
-    """`batch_hard` with `log(1 + exp(x))` in place of a margin (Hermans et al. 2017)."""
+    """Compute `batch_hard` with the soft margin `log(1 + exp(x))` (Hermans et al. 2017)."""
     return _sum("BatchHardSoftMarginTripletLoss", embeddings_BKD, labels_B)
 
 
 @rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_semi_hard(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
-    """`triplet` with the nearest others that lie beyond the own text (Schroff et al. 2015)."""
+    """Compute the triplet loss with semi-hard negatives (Schroff et al. 2015).
+
+    The negative is the nearest text of another class that is still farther away than the positive.
+    """
     return _sum("BatchSemiHardTripletLoss", embeddings_BKD, labels_B, margin=margin)
 
 
 @rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_all(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
-    """`triplet` of all triplets of the batch that are not yet right (Hermans et al. 2017)."""
+    """Compute the mean triplet loss over all triplets whose loss is not 0 (Hermans et al. 2017)."""
     return _sum("BatchAllTripletLoss", embeddings_BKD, labels_B, margin=margin)

@@ -1,6 +1,7 @@
-"""Embeddings of all processes, for losses that compare examples with each other.
+"""Gathering of embeddings across processes, for losses that compare examples with each other.
 
-Shapes: B examples of this process, N of all, K texts of each, D width of an embedding.
+Shapes: B examples on this process, N examples on all processes, K texts per example, D embedding
+width.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ from torch import Tensor, distributed
 def gathered(
     embeddings_BKD: Tensor, labels_B: Tensor, num_examples: int
 ) -> tuple[Tensor, Tensor, int]:
-    """The examples of a step from all processes, with the gradient of this process' own.
+    """Gather the examples of an optimizer step from all processes.
 
-    Every process then computes the same loss of them all. The gradient of its own embeddings is
-    multiplied by the number of processes: DistributedDataParallel takes the mean over processes
-    that have each a part of it, where the sum is wanted.
+    Every process then computes the same loss over all examples, but only the embeddings of its own
+    examples carry gradients. DistributedDataParallel averages gradients over processes, where the
+    sum of these parts is needed; hence the gradient of the local embeddings is multiplied by the
+    number of processes.
 
     Args:
-        embeddings_BKD: Of this process.
-        labels_B: Of this process.
-        num_examples: N, the examples of the step; process r of W has every W-th, from the r-th on,
-            or a single one that does not count where that is none.
+        embeddings_BKD: Embeddings of this process.
+        labels_B: Labels of this process.
+        num_examples: N, the number of examples in the step. Process r of W holds the examples r,
+            r + W, r + 2W, ...; if there are none, it holds one placeholder that is dropped.
 
     Returns:
-        embeddings_NKD, labels_N, and the number of processes.
+        `embeddings_NKD`, `labels_N`, and the number of processes. Without an initialized process
+        group, the inputs and 1.
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return embeddings_BKD, labels_B, 1
@@ -42,7 +45,7 @@ def gathered(
 
 
 def _all(tensor: Tensor, size: int) -> list[Tensor]:
-    """What each process has, filled up to `size` rows."""
+    """Gather a tensor from every process, each padded with zeros to `size` rows."""
     filled = tensor.new_zeros((size, *tensor.shape[1:]))
     filled[: len(tensor)] = tensor[:size]
     found = [torch.empty_like(filled) for _ in range(distributed.get_world_size())]

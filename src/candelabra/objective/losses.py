@@ -1,9 +1,9 @@
-"""Losses of heads that predict classes, several labels, or a number.
+"""Losses for heads that predict classes, multiple labels, or a number.
 
-A loss is a function `(logits, targets) -> sum over the counted units` (examples, words, or the
-labels of each example). The caller divides by the number of units of the whole optimizer step,
-over all processes and micro-batches: a mean of means would be off. A loss that takes `counts` is
-given, when a run is built, how often each class stands in the task's train split.
+A loss is a function `(logits, targets)` that returns the sum over all units (examples, words, or
+the labels of each example). The caller divides by the number of units in the whole optimizer step,
+over all processes and micro-batches, because a mean of unequal batches' means would be biased. A
+loss with a `counts` parameter receives the number of units per class in the task's train split.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from candelabra.records import IGNORED
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Summed cross-entropy, in float32.
+    """Compute the summed cross-entropy in float32.
 
     Args:
-        logits: (..., C), for example (B, C) or (B, W, C).
-        targets: Class ids (...); `IGNORED` (-100) does not count.
-        label_smoothing: The part of the probability, 0 to 1, that is spread evenly over all
+        logits: Logits (..., C), for example (B, C) or (B, W, C).
+        targets: Class ids (...). `IGNORED` (-100) is skipped.
+        label_smoothing: Share of the probability mass, from 0 to 1, that is spread evenly over all
             classes (Szegedy et al. 2016).
 
     Returns:
-        A scalar; 0, still with gradients (zeros), where nothing counts.
+        A scalar. If all targets are ignored, 0 with zero gradients.
 
     Raises:
-        ValueError: The shapes do not fit, or `label_smoothing` is no such part.
+        ValueError: The shapes do not match, or `label_smoothing` is out of range.
+
+    Example:
+        >>> cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, -100]))  # 2 log 2
+        tensor(1.3863)
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must lie between 0 and 1, found {label_smoothing}")
@@ -51,21 +55,26 @@ def focal(
     gamma: float = 2.0,
     alpha: float | Sequence[float] | None = None,
 ) -> Tensor:
-    """Summed focal loss `-alpha (1 - p)^gamma log p`, in float32 (Lin et al. 2017).
+    """Compute the summed focal loss `-alpha (1 - p)^gamma log p` in float32 (Lin et al. 2017).
 
-    What is right with confidence counts less: at gamma 2 and p = .9 a hundredth. At gamma 0 it is
-    the cross-entropy.
+    Here p is the probability of the correct class. Confident correct predictions are
+    down-weighted: with gamma = 2 and p = 0.9 by a factor of 100. With gamma = 0 the loss is the
+    cross-entropy.
 
     Args:
-        logits: (..., C).
-        targets: Class ids (...); `IGNORED` (-100) does not count.
-        gamma: How fast easy units lose their say.
-        alpha: A factor for each class in the order of the labels; a single number is that of the
-            second of two classes, the first gets 1 - alpha; None: 1 for all.
+        logits: Logits (..., C).
+        targets: Class ids (...). `IGNORED` (-100) is skipped.
+        gamma: Focusing parameter, 0 or more. Larger values reduce the loss of easy units further.
+        alpha: One factor per class, in label order. A single number is the factor of the second of
+            two classes, and the first gets 1 - alpha. `None` means 1 for all classes.
 
     Raises:
-        ValueError: The shapes do not fit, `gamma` is negative, or `alpha` is not one factor for
-            each class.
+        ValueError: The shapes do not match, `gamma` is negative, or `alpha` does not have one
+            factor per class.
+
+    Example:
+        >>> focal(torch.zeros(1, 2), torch.tensor([0]))  # 0.5^2 log 2
+        tensor(0.1733)
     """
     if not gamma >= 0:
         raise ValueError(f"gamma of the focal loss must be at least 0; found {gamma}")
@@ -73,7 +82,7 @@ def focal(
     counted_N = targets_N != IGNORED
     ids_N = targets_N.where(counted_N, 0)
     log_p_N = logits_NC.log_softmax(-1).gather(1, ids_N[:, None])[:, 0]
-    # Above 0, where a root would have no slope.
+    # A power below 1 has an infinite derivative at 0.
     miss_N = (-log_p_N.expm1()).clamp(min=torch.finfo(log_p_N.dtype).eps)
     loss_N = -miss_N.pow(gamma) * log_p_N
     if alpha is not None:
@@ -90,19 +99,23 @@ def focal(
 def class_balanced(
     logits: Tensor, targets: Tensor, *, counts: Sequence[int], beta: float = 0.999
 ) -> Tensor:
-    """Summed cross-entropy in which rare classes count more, in float32 (Cui et al. 2019).
+    """Compute the summed class-balanced cross-entropy in float32 (Cui et al. 2019).
 
-    A class of n units counts `(1 - beta) / (1 - beta^n)` times, normalised to a mean of 1 over
-    the classes that occur.
+    A class with n train units is weighted by `(1 - beta) / (1 - beta^n)`. The weights are
+    normalized to a mean of 1 over the classes that occur in the train split.
 
     Args:
-        logits: (..., C).
-        targets: Class ids (...); `IGNORED` (-100) does not count.
-        counts: Units of each class in the train split; a class without any counts once.
-        beta: From 0 (all classes alike) to below 1 (the inverse of n).
+        logits: Logits (..., C).
+        targets: Class ids (...). `IGNORED` (-100) is skipped.
+        counts: Number of units per class in the train split. A class with none has weight 1.
+        beta: From 0 (equal weights) to below 1 (weights approach the inverse frequency 1 / n).
 
     Raises:
-        ValueError: The shapes do not fit, or `beta` is out of its range.
+        ValueError: The shapes do not match, or `beta` is out of range.
+
+    Example:
+        >>> class_balanced(torch.zeros(1, 2), torch.tensor([1]), counts=[300, 100], beta=0.99)
+        tensor(0.8318)
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta of the class-balanced loss must be from 0 to below 1; found {beta}")
@@ -119,19 +132,24 @@ def class_balanced(
 def logit_adjustment(
     logits: Tensor, targets: Tensor, *, counts: Sequence[int], tau: float = 1.0
 ) -> Tensor:
-    """Summed cross-entropy of `logits + tau log prior`, in float32 (Menon et al. 2021).
+    """Compute the summed cross-entropy of `logits + tau log prior` in float32.
 
-    The plain logits, which answer at inference, then favour no class for being frequent: at tau 1
-    they minimise the mean error over classes instead of that over units.
+    Training with the class prior added, and predicting from the plain logits, removes the
+    preference for frequent classes. With tau = 1 the predictions minimize the error averaged over
+    classes instead of over units (Menon et al. 2021).
 
     Args:
-        logits: (..., C).
-        targets: Class ids (...); `IGNORED` (-100) does not count.
-        counts: Units of each class in the train split; a class without any is taken as seen once.
-        tau: How much of the prior is taken out; 0 is the cross-entropy.
+        logits: Logits (..., C).
+        targets: Class ids (...). `IGNORED` (-100) is skipped.
+        counts: Number of units per class in the train split. 0 is treated as 1.
+        tau: Strength of the adjustment. 0 gives the cross-entropy.
 
     Raises:
-        ValueError: The shapes do not fit.
+        ValueError: The shapes do not match.
+
+    Example:
+        >>> logit_adjustment(torch.zeros(1, 2), torch.tensor([1]), counts=[3, 1])  # log 4
+        tensor(1.3863)
     """
     logits_NC, targets_N = _flat(logits, targets)
     counts_C = _near(_checked(counts, logits_NC), logits_NC).clamp(min=1.0)
@@ -140,14 +158,18 @@ def logit_adjustment(
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross-entropy of labels that hold or not, each by itself, in float32.
+    """Compute the summed binary cross-entropy of independent labels in float32.
 
     Args:
-        logits: (B, C).
-        targets: 1 or 0 for each label (B, C); `IGNORED` (-100) does not count.
+        logits: Logits (B, C).
+        targets: 1 or 0 for each label (B, C). `IGNORED` (-100) is skipped.
 
     Raises:
-        ValueError: The shapes differ, or targets are no whole numbers.
+        ValueError: The shapes differ, or the targets are not integers.
+
+    Example:
+        >>> binary_cross_entropy(torch.zeros(1, 3), torch.tensor([[1, 0, -100]]))  # 2 log 2
+        tensor(1.3863)
     """
     if logits.shape != targets.shape or targets.is_floating_point():
         raise ValueError(
@@ -161,14 +183,18 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed squared error, in float32.
+    """Compute the summed squared error in float32.
 
     Args:
         logits: Predicted numbers (B).
-        targets: Right numbers (B); NaN does not count.
+        targets: Target numbers (B). NaN is skipped.
 
     Raises:
-        ValueError: The shapes differ, or targets are whole numbers, as class ids are.
+        ValueError: The shapes differ, or the targets are integers, as class ids are.
+
+    Example:
+        >>> squared_error(torch.tensor([1.0, 2.0]), torch.tensor([3.0, float("nan")]))
+        tensor(4.)
     """
     if logits.shape != targets.shape or not targets.is_floating_point():
         raise ValueError(
@@ -180,7 +206,7 @@ def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _flat(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Units along one axis: float32 logits (N, C) and ids (N)."""
+    """Flatten all units into one axis: float32 logits (N, C) and class ids (N)."""
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
             "targets must have the shape of logits without its last axis; found targets "
@@ -200,5 +226,5 @@ def _checked(counts: Sequence[int], logits_NC: Tensor) -> list[int]:
 
 
 def _near(values: Sequence[float], logits: Tensor) -> Tensor:
-    """A few numbers beside the logits; not waited for."""
+    """Copy a few numbers to the device of the logits without waiting for the transfer."""
     return torch.tensor(values, dtype=logits.dtype).to(logits.device, non_blocking=True)

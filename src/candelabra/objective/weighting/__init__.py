@@ -1,1 +1,1 @@
-"""Several task losses become one: a file for each family of schemes."""
+"""Weightings that combine the task losses into one, with one file per family of schemes."""

@@ -1,4 +1,7 @@
-"""What every weighting is."""
+"""Base classes of all weightings.
+
+Shapes: K tasks.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,23 @@ from torch import Tensor, nn
 
 
 class Weighting(nn.Module, ABC):
-    """Makes one loss out of the losses of a step's tasks.
+    """Base class of weightings, which combine the losses of several tasks into one.
 
-    Each loss comes already multiplied by its task's `loss_weight`. A step may hold some of the
-    tasks only: the others then take no part, and their parameters get no gradient.
+    Each loss is already multiplied by the `loss_weight` of its task. If a step contains only some
+    of the tasks, the others do not contribute, and their parameters receive no gradient.
 
-    A loss is what one process and one micro-batch contribute to the step's: `forward` has to be
-    linear in each of them. What is not belongs into `observe`, or into a `StepWeighting`.
+    `forward` receives the part of the step's losses that comes from one process and one
+    micro-batch, so it must be linear in each loss. Use `observe` or a `StepWeighting` for schemes
+    that need the losses of the whole step.
 
     Args:
-        tasks: The names of all tasks; a run gives {task: number of labels}.
+        tasks: Names of all tasks. Training passes a mapping from task to number of labels.
 
     Attributes:
-        lr: Learning rate of its own optimizer group, which has no weight decay; None where the
-            scheme has no parameters.
-        moves: Whether the weights change in the course of a run, so that they are logged.
-        observes: Whether `observe` is to be called.
+        lr: Learning rate of the weighting's own parameters, which form an optimizer group without
+            weight decay, or `None` if there are no parameters.
+        moves: Whether the weights change during training and should be logged.
+        observes: Whether `observe` should be called after each optimizer step.
 
     Raises:
         ValueError: `tasks` is empty or names a task twice.
@@ -42,25 +46,40 @@ class Weighting(nn.Module, ABC):
         self.tasks = tuple(tasks)
 
     def begin(self, step: int) -> None:
-        """Is called before the first micro-batch of optimizer step `step`, counted from 0."""
-
-    def observe(self, losses: Mapping[str, Tensor]) -> None:
-        """Is given the losses of a whole optimizer step, over all processes and micro-batches.
+        """Prepare for an optimizer step, before its first micro-batch.
 
         Args:
-            losses: Of the tasks of that step, detached scalars, the same in every process.
+            step: Index of the optimizer step, from 0.
+        """
+
+    def observe(self, losses: Mapping[str, Tensor]) -> None:
+        """Process the losses of a whole optimizer step, over all processes and micro-batches.
+
+        Args:
+            losses: Detached scalar loss of each task in the step, identical on every process.
         """
 
     @abstractmethod
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The one loss, a scalar, of the present tasks' losses by name."""
+        """Combine the losses of the tasks that are present into one.
+
+        Args:
+            losses: Scalar loss of each task that is present.
+
+        Returns:
+            The combined loss, a scalar.
+        """
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
-        """What each task's loss is multiplied by at present; detached, for the log."""
+        """Return the current weight of each task's loss, detached, for logging."""
 
     def check(self, losses: Mapping[str, Tensor]) -> None:
-        """Raises ValueError where `losses` is empty or holds a task that was not announced."""
+        """Raise an error if there are no losses, or losses of unknown tasks.
+
+        Raises:
+            ValueError: `losses` is empty or contains a task that is not in `tasks`.
+        """
         unknown = sorted(set(losses) - set(self.tasks))
         if unknown or not losses:
             raise ValueError(
@@ -70,13 +89,13 @@ class Weighting(nn.Module, ABC):
 
 
 class Linear(Weighting):
-    """`sum w_i L_i` with weights that are known before the step.
+    """Weighted sum `sum w_i L_i` with weights that are fixed before the step starts.
 
     Args:
-        tasks: The names of all tasks.
+        tasks: Names of all tasks.
 
     Attributes:
-        weights_K: The weights in the order of `tasks`; 1 at the start.
+        weights_K: Weights in the order of `tasks`, initially 1.
     """
 
     weights_K: Tensor
@@ -86,11 +105,11 @@ class Linear(Weighting):
         self.register_buffer("weights_K", torch.ones(len(self.tasks)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the present tasks, a scalar."""
+        """Return the weighted sum of the losses that are present, a scalar."""
         self.check(losses)
         weights = self.weights()
         return torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights at present."""
+        """Return the current weights."""
         return dict(zip(self.tasks, self.weights_K.clone().unbind(), strict=True))

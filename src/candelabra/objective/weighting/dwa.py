@@ -1,4 +1,4 @@
-"""Loss weights by how fast each loss falls."""
+"""Loss weights that depend on how fast each loss decreases."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from candelabra.objective.weighting.base import Linear
 class Dwa(Linear):
     """Dynamic weight average: `w = K softmax(r / T)` (Liu, Johns & Davison 2019).
 
-    `r_i` is a task's mean loss in the last window of steps, divided by that in the window before;
-    the paper's window is an epoch. Weights are 1 in the first two windows; `r_i` counts as 1 where
-    a task was not in the last two. What is no finite number is left out of the means.
+    `r_i` is the mean loss of task i in the last window of steps, divided by its mean loss in the
+    window before. The paper uses an epoch as window. Weights are 1 during the first two windows,
+    and `r_i` is 1 if the task was missing from one of the last two. Losses that are not finite are
+    left out of the means.
 
     Args:
-        tasks: The names of all tasks.
-        window: Optimizer steps of a window.
-        temperature: `T`; a large one makes the weights equal.
+        tasks: Names of all tasks.
+        window: Length of a window in optimizer steps.
+        temperature: T. Larger values make the weights more equal.
 
     Raises:
         ValueError: `window` is below 1, or `temperature` is not positive.
@@ -47,18 +48,18 @@ class Dwa(Linear):
         self.register_buffer("last_K", torch.full((len(self.tasks),), torch.nan))
 
     def begin(self, step: int) -> None:
-        """Windows are counted from the first step of the run."""
+        """Store the step index, from which the end of a window is computed."""
         self._step = step
 
     def observe(self, losses: Mapping[str, Tensor]) -> None:
-        """Takes the losses into the window's means; at its end the weights change."""
+        """Add the losses to the window's means, and update the weights at the end of a window."""
         for place, task in enumerate(self.tasks):
             if task in losses:
                 loss = losses[task].to(self.sums_K)
                 self.sums_K[place] += loss.nan_to_num(0.0, 0.0, 0.0)
                 self.counts_K[place] += loss.isfinite()
         if (self._step + 1) % self.window == 0:
-            means_K = self.sums_K / self.counts_K  # nan of a task that was not there
+            means_K = self.sums_K / self.counts_K  # NaN for a task without losses
             ratios_K = (means_K / self.last_K).nan_to_num(1.0, 1.0, 1.0)
             self.weights_K.copy_(len(self.tasks) * (ratios_K / self.temperature).softmax(dim=0))
             self.last_K.copy_(means_K)

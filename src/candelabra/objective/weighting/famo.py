@@ -1,4 +1,4 @@
-"""Fast adaptive multitask optimization: equal relative progress, from losses alone."""
+"""Fast adaptive multitask optimization (FAMO): equal relative progress, using only the losses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ LEAST = 1e-8
 
 
 class Famo(StepWeighting):
-    """`c sum z_i log D_i`, `D_i = L_i - b_i + 1e-8`, `z = softmax(w)` (Liu et al. 2023).
+    """FAMO: `c sum z_i log D_i`, `D_i = L_i - b + 1e-8`, `z = softmax(w)` (Liu et al. 2023).
 
-    `c = 1 / sum(z_i / D_i)` is a constant, so the weights `c z_i / D_i` sum to 1, for heads too: as
-    published. After each step the same batch's losses are computed once more, with the same
-    dropout; `w` descends along `J^T (log D_before - log D_after)`, `J` the derivative of the
-    softmax, by Adam. So a task that gained more than the others weighs less. That costs a forward
-    pass a step, and the step's batches stay in memory until then.
+    `c = 1 / sum(z_i / D_i)` is treated as a constant, so the weights `c z_i / D_i` sum to 1. As in
+    the paper, they apply to the heads as well. After each optimizer step, the losses of the same
+    batches are computed again with the same dropout masks. Adam then updates `w` with the gradient
+    `J^T (log D_before - log D_after)`, where `J` is the Jacobian of the softmax: a task that
+    improved more than the others receives less weight. This costs an additional forward pass per
+    step and keeps the step's batches in memory until then.
 
     Args:
-        tasks: The names of all tasks.
+        tasks: Names of all tasks.
         lr_w: Learning rate of `w`.
-        decay: L2 decay of `w`.
-        bound: `b`, a number below all losses.
+        decay: L2 penalty on `w`.
+        bound: b, a lower bound of all losses.
+
+    Raises:
+        ValueError: `lr_w` is not positive.
     """
 
     looks_again = True
@@ -49,13 +53,13 @@ class Famo(StepWeighting):
         self._before_K: Tensor | None = None
 
     def weigh(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """`c z_i / D_i`; keeps the losses until `look_again`."""
+        """Return the weights `c z_i / D_i`, and store the losses for `look_again`."""
         self._before_K = losses_K
         shares_K = self._z().to(losses_K) / self._above(losses_K)
         return shares_K / shares_K.sum()
 
     def look_again(self, losses_K: Tensor) -> None:
-        """Moves `w`; where a loss is not finite, before or after, it stays."""
+        """Update `w` from the losses before and after the step, if all are finite."""
         before_K, self._before_K = self._before_K, None
         if before_K is None or not losses_K.isfinite().all():
             return

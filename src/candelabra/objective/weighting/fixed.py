@@ -1,4 +1,4 @@
-"""The plain sum: the baseline that every other weighting has to beat."""
+"""The unweighted sum, which is the baseline for all other weightings."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from candelabra.objective.weighting.base import Weighting
 
 
 class Fixed(Weighting):
-    """`sum L_i`, where each loss already carries its task's `loss_weight`.
+    """Plain sum `sum L_i`, where each loss is already multiplied by its task's `loss_weight`.
 
-    With ordinary regularisation this matches the special schemes (Kurin et al. 2022).
+    With standard regularization, this performs as well as specialized schemes (Kurin et al. 2022).
 
     Args:
-        tasks: The names of all tasks.
+        tasks: Names of all tasks.
     """
 
     moves = False
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The sum of the losses, a scalar."""
+        """Return the sum of the losses, a scalar."""
         self.check(losses)
         return torch.stack(list(losses.values())).sum()
 
     def weights(self) -> dict[str, Tensor]:
-        """1 for each task."""
+        """Return 1 for each task."""
         return {task: torch.ones(()) for task in self.tasks}

@@ -7,20 +7,21 @@ from torch import Tensor
 from candelabra.objective.weighting.step import Grams, StepWeighting
 
 LEAST = 1e-8
-"""Losses below count as this much: the mean wants positive ones."""
+"""Smaller losses are raised to this value, because the geometric mean needs positive numbers."""
 
 
 class Geometric(StepWeighting):
-    """`(prod L_i)^(1/K)` (Chennupati et al. 2019, MultiNet++): the scale of a loss has no effect.
+    """Geometric mean `(prod L_i)^(1/K)` (Chennupati et al. 2019, MultiNet++).
 
-    Its gradient is the plain sum's with the weights `(prod L)^(1/K) / (K L_i)`, for heads too. As
-    published: the weights do not sum to K, and are small where losses are small.
+    Scaling a loss by a constant does not change its relative influence. The gradient is that of a
+    sum with weights `(prod L)^(1/K) / (K L_i)`, also for the heads. As in the paper, the weights
+    are not normalized to sum to K.
 
     Args:
-        tasks: The names of all tasks.
+        tasks: Names of all tasks.
     """
 
     def weigh(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The derivative of the geometric mean by each loss."""
+        """Return the derivative of the geometric mean with respect to each loss."""
         positive_K = losses_K.clamp(min=LEAST)
         return positive_K.log().mean().exp() / (len(positive_K) * positive_K)

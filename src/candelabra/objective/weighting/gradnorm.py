@@ -1,4 +1,4 @@
-"""Loss weights that make the tasks' gradients equally long, more so where a task lags behind."""
+"""Loss weights that balance the gradient norms and training rates of the tasks."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from torch import Tensor
 from candelabra.objective.weighting.step import ALL, Adam, Grams, Rescaled
 
 LEAST = 1e-3
-"""Weights stay above: a task must be able to come back."""
+"""Lower bound of the weights, so that a task with a small weight can recover."""
 
 
 class GradNorm(Rescaled):
-    """Learnt loss weights (Chen et al. 2018), on the gradients of the last shared layer.
+    """Weights learned from the gradients of the last shared layer (Chen et al. 2018, GradNorm).
 
-    `w` descends on `sum |G_i - mean(G) r_i^alpha|` with `G_i = w_i |g_i|` and the inverse training
-    rate `r_i = (L_i / L_i(0)) / mean`; the target is a constant. Then `w` is scaled to sum K. A
-    step uses the weights that the steps before it gave. Heads take their plain gradients here.
+    `w` minimizes `sum |G_i - mean(G) r_i^alpha|`, where `G_i = w_i |g_i|` is the weighted gradient
+    norm and `r_i = (L_i / L_i(0)) / mean` the inverse training rate. The target
+    `mean(G) r_i^alpha` is treated as a constant. After each update, `w` is normalized to sum to K.
+    The update takes effect in the next step. Heads use their unweighted gradients.
 
     Args:
-        tasks: For each task the number of its labels.
-        alpha: How strongly tasks that learn slowly are pulled; 0 wants equal lengths.
+        tasks: Number of labels of each task.
+        alpha: Strength with which slowly learning tasks are favored. 0 aims at equal norms.
         lr_w: Learning rate of `w` (Adam).
-        first_steps: `L_i(0)` is the mean of as many steps, in which the weights are 1; 0 takes
-            `log C`, the loss of a classifier that knows nothing.
+        first_steps: Number of initial steps whose mean loss is `L_i(0)` and whose weights are 1.
+            With 0, `L_i(0)` is `log C`, the loss of a uniform prediction over C labels.
         rescale: As in `Rescaled`.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range, or `first_steps` is 0 and a task has fewer than two
+            labels.
     """
 
     w_K: Tensor
@@ -60,7 +62,7 @@ class GradNorm(Rescaled):
         self.adam = Adam(len(self.tasks), lr=lr_w)
 
     def raw(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The weights so far; then they move."""
+        """Return the current weights, then update them for the next step."""
         weights_K = self.w_K.cpu().double()
         if self.step < self.first_steps:
             self.start_K += losses_K.to(self.start_K) / self.first_steps

@@ -1,9 +1,10 @@
-"""Gram matrices of the tasks' gradients -> one weight a task: the published schemes.
+"""Published schemes that compute task weights from the Gram matrix of the task gradients.
 
-A scheme is a function `(gram_KK, step) -> weights_K`: `gram_KK[i, j] = g_i . g_j`, float64 on the
-CPU, and the step's combined gradient is `sum weights_i g_i`. `GradientWeighting` leaves out tasks
-whose gradient is zero, so a scheme meets positive diagonals only; whatever the angles, its weights
-are finite. Two tasks have closed forms here, more tasks the solvers of `gram_many`.
+A scheme is a function `(gram_KK, step) -> weights_K`. `gram_KK[i, j] = g_i . g_j` is the inner
+product of the gradients of tasks i and j, in float64 on the CPU. The combined gradient of the step
+is `sum weights_i g_i`. `GradientWeighting` removes tasks whose gradient is zero, so the diagonal
+is positive. The weights are finite for all angles between gradients. Two tasks have closed-form
+solutions here; `gram_many` solves the general case.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from torch import Tensor
 from candelabra.objective.weighting import gram_many
 
 SINGULAR = 1e-6
-"""Gram matrices are summed in float32: relative eigenvalues below this are rounding."""
+"""Relative eigenvalues below this are rounding errors, since gradients are float32."""
 
 
 def _pair(gram_KK: Tensor) -> tuple[float, float, float] | None:
-    """`(|g_1|^2, |g_2|^2, g_1.g_2)` of two tasks; the last kept within Cauchy and Schwarz."""
+    """Return `(|g_1|^2, |g_2|^2, g_1.g_2)` for two tasks, or `None` for any other number.
+
+    Rounding may violate the Cauchy-Schwarz inequality; the inner product is clipped to it.
+    """
     if len(gram_KK) != 2:
         return None
     (a, c), (_, b) = gram_KK.tolist()
@@ -29,14 +33,20 @@ def _pair(gram_KK: Tensor) -> tuple[float, float, float] | None:
 
 
 def pcgrad(gram_KK: Tensor, step: int, *, seed: int = 0) -> Tensor:
-    """Each gradient is projected off those it conflicts with (Yu et al. 2020), then all are summed.
+    """Compute the weights of PCGrad (Yu et al. 2020).
 
-    Weights are 1 or more; opposite gradients give `1 + |g_j| / |g_i|`, whose sum is zero.
+    Each gradient is projected onto the normal plane of every gradient that it conflicts with, and
+    the results are summed. For two tasks the weights are at least 1. Opposite gradients get the
+    weights `1 + |g_j| / |g_i|`, for which the combined gradient is zero.
 
     Args:
-        gram_KK: Gram matrix.
-        step: The optimizer step.
-        seed: With `step`, gives the order of the projections; of no influence for two tasks.
+        gram_KK: Gram matrix of the gradients.
+        step: Index of the optimizer step.
+        seed: Seed that, with `step`, determines the order of projections of three or more tasks.
+
+    Example:
+        >>> pcgrad(torch.tensor([[1.0, -0.5], [-0.5, 1.0]]), step=0)
+        tensor([1.5000, 1.5000])
     """
     pair = _pair(gram_KK)
     if pair is None:
@@ -46,26 +56,35 @@ def pcgrad(gram_KK: Tensor, step: int, *, seed: int = 0) -> Tensor:
 
 
 def upgrad(gram_KK: Tensor, step: int) -> Tensor:
-    """The mean of the gradients, each projected onto the dual cone (Quinton & Rey 2024).
+    """Compute the weights of UPGrad (Quinton & Rey 2024).
 
-    For two tasks half of PCGrad's weights, also where the gradients are opposite.
+    Each gradient is projected onto the dual cone of all gradients, and the results are averaged.
+    For two tasks, the weights are half of PCGrad's.
 
     Args:
-        gram_KK: Gram matrix.
-        step: Of no influence.
+        gram_KK: Gram matrix of the gradients.
+        step: Ignored.
+
+    Example:
+        >>> upgrad(torch.tensor([[1.0, -0.5], [-0.5, 1.0]]), step=0)
+        tensor([0.7500, 0.7500])
     """
     return gram_many.upgrad(gram_KK) if len(gram_KK) != 2 else pcgrad(gram_KK, step) / 2
 
 
 def mgda(gram_KK: Tensor, step: int) -> Tensor:
-    """The shortest vector in the gradients' convex hull (Sener & Koltun 2018).
+    """Compute the weights of MGDA: the shortest vector in the convex hull (Sener & Koltun 2018).
 
-    Weights sum to 1. Equal gradients get 1/2 each; opposite ones sum to zero; the shorter of two
-    parallel ones gets all.
+    The weights sum to 1. Two equal gradients get 1/2 each, the combined gradient of two opposite
+    gradients is zero, and of two parallel gradients the shorter one gets all the weight.
 
     Args:
-        gram_KK: Gram matrix.
-        step: Of no influence.
+        gram_KK: Gram matrix of the gradients.
+        step: Ignored.
+
+    Example:
+        >>> mgda(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), step=0)
+        tensor([0.2500, 0.7500])
     """
     pair = _pair(gram_KK)
     if pair is None:
@@ -77,14 +96,18 @@ def mgda(gram_KK: Tensor, step: int) -> Tensor:
 
 
 def imtl_g(gram_KK: Tensor, step: int) -> Tensor:
-    """The direction with equal projections on all gradients (Liu et al. 2021, IMTL-G).
+    """Compute the weights of IMTL-G: equal projections onto all gradients (Liu et al. 2021).
 
-    Weights sum to 1 and, for two tasks, do not depend on the angle. Of more than two tasks whose
-    gradients have no such direction all get 1/K.
+    The weights sum to 1. For two tasks, they do not depend on the angle. If three or more
+    gradients have no such direction, all weights are 1/K.
 
     Args:
-        gram_KK: Gram matrix.
-        step: Of no influence.
+        gram_KK: Gram matrix of the gradients.
+        step: Ignored.
+
+    Example:
+        >>> imtl_g(torch.tensor([[9.0, 0.0], [0.0, 1.0]]), step=0)
+        tensor([0.2500, 0.7500])
     """
     pair = _pair(gram_KK)
     if pair is None:
@@ -94,16 +117,16 @@ def imtl_g(gram_KK: Tensor, step: int) -> Tensor:
 
 
 def nash(gram_KK: Tensor, step: int, *, max_norm: float = math.inf) -> Tensor:
-    """The Nash bargaining solution `G w = 1 / w` (Navon et al. 2022).
+    """Compute the weights of Nash-MTL: the bargaining solution `G w = 1 / w` (Navon et al. 2022).
 
-    For two tasks it points where IMTL-G does. The combined gradient has the length `sqrt(K)`,
-    however long the gradients are. Weights grow without end as gradients become opposite: cosines
-    count as -1 + 1e-6 or more.
+    For two tasks, the combined gradient has the direction of IMTL-G. Its norm is `sqrt(K)` for
+    gradients of any length. The weights diverge as gradients become opposite; two tasks' cosine is
+    therefore limited to at least -1 + 1e-6.
 
     Args:
-        gram_KK: Gram matrix.
-        step: Of no influence.
-        max_norm: The combined gradient is cut to this length; the authors' code takes 1.
+        gram_KK: Gram matrix of the gradients.
+        step: Ignored.
+        max_norm: Maximum norm of the combined gradient. The authors' code uses 1.
 
     Raises:
         ValueError: `max_norm` is not above 0.
@@ -122,14 +145,15 @@ def nash(gram_KK: Tensor, step: int, *, max_norm: float = math.inf) -> Tensor:
 
 
 def aligned(gram_KK: Tensor, step: int) -> Tensor:
-    """Gradients made orthogonal and of equal length (Senushkin et al. 2023, Aligned-MTL).
+    """Compute the weights of Aligned-MTL (Senushkin et al. 2023).
 
-    `sqrt(lam) G^(-1/2) 1 / K` with the smallest eigenvalue `lam`. Of parallel or opposite
-    gradients the eigenvalues that are zero are left out: both weights are then finite and small.
+    The gradients are made orthogonal and equally long, and then averaged. The weights are
+    `sqrt(lam) G^(-1/2) 1 / K`, where `lam` is the smallest eigenvalue of the Gram matrix G. Zero
+    eigenvalues, as of parallel or opposite gradients, are dropped, which keeps the weights finite.
 
     Args:
-        gram_KK: Gram matrix.
-        step: Of no influence.
+        gram_KK: Gram matrix of the gradients.
+        step: Ignored.
     """
     eigenvalues_K, vectors_KK = torch.linalg.eigh(gram_KK)
     kept_K = eigenvalues_K > SINGULAR * eigenvalues_K.max()
@@ -139,15 +163,18 @@ def aligned(gram_KK: Tensor, step: int) -> Tensor:
 
 
 def cagrad(gram_KK: Tensor, step: int, *, radius: float = 0.5) -> Tensor:
-    """The best worst improvement within a ball around the mean gradient (Liu et al. 2021).
+    """Compute the weights of CAGrad (Liu et al. 2021).
 
-    `1/K + radius |g_0| / |g_x| x` with the mean gradient `g_0` and `x` on the simplex minimising
-    `g_x.g_0 + radius |g_0| |g_x|`. Where `g_x` vanishes (opposite gradients) all get 1/K.
+    CAGrad maximizes the smallest improvement over tasks within a ball around the mean gradient
+    `g_0`. The weights are `1/K + radius |g_0| / |g_x| x`, where x lies on the simplex and
+    minimizes `g_x.g_0 + radius |g_0| |g_x|` with `g_x = sum x_i g_i`. If `g_x` is zero, as for
+    opposite gradients, all weights are 1/K.
 
     Args:
-        gram_KK: Gram matrix.
-        step: Of no influence.
-        radius: The paper's c, relative to `|g_0|`: 0 gives the mean, a large one MGDA's direction.
+        gram_KK: Gram matrix of the gradients.
+        step: Ignored.
+        radius: Radius of the ball relative to `|g_0|`, the paper's c. 0 gives the mean gradient, a
+            large value the direction of MGDA.
 
     Raises:
         ValueError: `radius` is negative.
@@ -167,13 +194,16 @@ def cagrad(gram_KK: Tensor, step: int, *, radius: float = 0.5) -> Tensor:
 
 
 def _cagrad_pair(a: float, b: float, c: float, ball: float) -> tuple[float, float]:
-    """The minimum over x in [0, 1] of `slope x + ball sqrt(curve (x - vertex)^2 + least)`."""
+    """Return `(x, 1 - x)` for the minimizer x of CAGrad's objective for two tasks.
+
+    The objective is `slope x + ball sqrt(curve (x - vertex)^2 + least)` over x in [0, 1].
+    """
     slope, curve = (a - b) / 2, a + b - 2 * c
     if curve <= 0:
         return 0.5, 0.5
     vertex, least = (b - c) / curve, max((a * b - c * c) / curve, 0.0)
     steep = ball * ball * curve - slope * slope
-    if steep <= 0:  # the line is steeper than the cone: an end of [0, 1]
+    if steep <= 0:  # The linear term dominates, so the minimum is an end of [0, 1].
         x = 0.0 if slope > 0 else 1.0
     else:
         x = vertex - math.copysign(abs(slope) * math.sqrt(least / (curve * steep)), slope)

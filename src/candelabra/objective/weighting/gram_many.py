@@ -1,8 +1,8 @@
-"""The schemes of `gram` for more than two tasks.
+"""Solvers of the schemes in `gram` for more than two tasks.
 
-Where torchjd needs no solver beside torch, its classes weigh our Gram matrix (optional extra
-`gradients`). UPGrad, Nash-MTL and CAGrad would want quadprog, ecos and clarabel there; with a few
-tasks these convex problems are solved here in a few lines.
+PCGrad, MGDA and IMTL-G use torchjd (optional extra `gradients`). Its UPGrad, Nash-MTL and CAGrad
+depend on the solvers quadprog, ecos and clarabel. To avoid these dependencies, the small convex
+problems are solved here.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 from candelabra.errors import ConfigError
 
 SWEEPS = 2000
-"""Enough for a handful of tasks; a sweep takes microseconds."""
+"""Maximum number of iterations, ample for a handful of tasks."""
 
 
 def torchjd(name: str) -> Any:
-    """A class of torchjd's aggregations.
+    """Return a class of `torchjd.aggregation` by name.
 
     Raises:
-        ConfigError: The package is not installed.
+        ConfigError: torchjd is not installed.
     """
     try:
         from torchjd import aggregation
@@ -36,7 +36,7 @@ def torchjd(name: str) -> Any:
 
 
 def pcgrad(gram_KK: Tensor, step: int, *, seed: int) -> Tensor:
-    """torchjd's, with an order of projections from `(seed, step)` and no other random state."""
+    """Compute PCGrad weights with torchjd; `(seed, step)` determines the order of projections."""
     weighting = torchjd("PCGradWeighting")()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed * 1_000_003 + step)
@@ -44,12 +44,12 @@ def pcgrad(gram_KK: Tensor, step: int, *, seed: int) -> Tensor:
 
 
 def mgda(gram_KK: Tensor) -> Tensor:
-    """torchjd's, by Frank and Wolfe's steps."""
+    """Compute MGDA weights with torchjd, by the Frank-Wolfe algorithm."""
     return torchjd("MGDAWeighting")(epsilon=1e-6, max_iters=1000)(gram_KK)
 
 
 def imtl_g(gram_KK: Tensor) -> Tensor:
-    """torchjd's; 1/K where it finds no direction or one that points everywhere."""
+    """Compute IMTL-G weights with torchjd, or 1/K if it returns non-finite or zero weights."""
     weights_K = torchjd("IMTLGWeighting")()(gram_KK)
     if not weights_K.isfinite().all() or not weights_K.any():
         return torch.full_like(weights_K, 1 / len(weights_K))
@@ -57,7 +57,10 @@ def imtl_g(gram_KK: Tensor) -> Tensor:
 
 
 def upgrad(gram_KK: Tensor) -> Tensor:
-    """The sum over i of the `v` minimising `v G v` over `v >= e_i / K`, by coordinate descent."""
+    """Compute UPGrad weights by coordinate descent.
+
+    For each task i, minimize `v G v` over `v >= e_i / K`; the weights are the sum of the solutions.
+    """
     gram, num = gram_KK.tolist(), len(gram_KK)
     total = [0.0] * num
     for task in range(num):
@@ -76,11 +79,14 @@ def upgrad(gram_KK: Tensor) -> Tensor:
 
 
 def nash(gram_KK: Tensor, *, ridge: float) -> Tensor:
-    """`G w = 1 / w` by damped Newton steps on `w G w / 2 - sum log w`, of unit gradients.
+    """Solve `G w = 1 / w` by damped Newton steps on `w G w / 2 - sum log w`.
+
+    The gradients are scaled to unit length first, which improves the conditioning.
 
     Args:
-        gram_KK: Gram matrix.
-        ridge: Added to the diagonal of the cosines, or opposite gradients had no solution.
+        gram_KK: Gram matrix of the gradients.
+        ridge: Number added to the diagonal of the cosines, because opposite gradients have no
+            solution otherwise.
     """
     norms_K = gram_KK.diagonal().sqrt()
     cosines_KK = gram_KK / norms_K.outer(norms_K) + ridge * torch.eye(len(gram_KK)).to(gram_KK)
@@ -96,7 +102,7 @@ def nash(gram_KK: Tensor, *, ridge: float) -> Tensor:
 
 
 def cagrad(gram_KK: Tensor, ball: float) -> Tensor:
-    """`x` on the simplex minimising `x G 1/K + ball sqrt(x G x)`, by projected gradients."""
+    """Minimize `x G 1/K + ball sqrt(x G x)` over the simplex by projected gradient descent."""
     mean_K = gram_KK.mean(dim=1)
     tiny = 1e-16 * float(gram_KK.trace())
 
@@ -121,7 +127,12 @@ def cagrad(gram_KK: Tensor, ball: float) -> Tensor:
 
 
 def onto_simplex(x_K: Tensor) -> Tensor:
-    """The nearest point with parts of 0 or more that sum to 1."""
+    """Project a vector onto the probability simplex: entries of 0 or more that sum to 1.
+
+    Example:
+        >>> onto_simplex(torch.tensor([0.5, 1.5, -1.0]))
+        tensor([0., 1., 0.])
+    """
     sorted_K = x_K.sort(descending=True).values
     excess_K = (sorted_K.cumsum(0) - 1) / torch.arange(1, len(x_K) + 1).to(x_K)
     last = int((sorted_K > excess_K).sum()) - 1

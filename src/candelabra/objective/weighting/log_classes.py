@@ -1,4 +1,4 @@
-"""Loss weights that even out how many labels the tasks have."""
+"""Loss weights that compensate for different numbers of labels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from candelabra.objective.weighting.base import Linear
 
 
 class LogClasses(Linear):
-    """`w_i ~ 1 / log C_i` with `C_i` labels, scaled to sum K.
+    """Weights proportional to `1 / log C_i` for `C_i` labels, normalized to sum to K.
 
-    A classifier that knows nothing has the cross-entropy `log C`: .69 for 2 labels, 3.2 for 25. So
-    all tasks start with the same weighted loss.
+    A uniform prediction has the cross-entropy `log C`: 0.69 for 2 labels, 3.2 for 25. With these
+    weights, all tasks start with about the same weighted loss.
 
     Args:
-        tasks: For each task the number of its labels.
+        tasks: Number of labels of each task.
 
     Raises:
-        ValueError: A task has less than two labels.
+        ValueError: A task has fewer than two labels.
+
+    Example:
+        >>> LogClasses({"coarse": 2, "fine": 4}).weights()
+        {'coarse': tensor(1.3333), 'fine': tensor(0.6667)}
     """
 
     moves = False

@@ -1,4 +1,4 @@
-"""Loss weights by chance: what a scheme has to beat."""
+"""Random loss weights, a baseline for the other schemes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from candelabra.objective.weighting.base import Linear
 
 
 class Random(Linear):
-    """`w = K softmax(z)` with new `z ~ N(0, 1)` in each step (Lin et al. 2022, RLW).
+    """Random weights `w = K softmax(z)` with a new `z ~ N(0, 1)` in each step (Lin et al. 2022).
 
-    They come from `(seed, step)` alone: the same in every process and micro-batch, and after a
-    resume.
+    The weights are a function of `(seed, step)`, so they are identical in every process and
+    micro-batch, and after resuming from a checkpoint.
 
     Args:
-        tasks: The names of all tasks.
-        seed: Where the weights come from.
+        tasks: Names of all tasks.
+        seed: Seed of the random generator.
     """
 
     def __init__(self, tasks: Collection[str], *, seed: int = 0) -> None:
@@ -25,7 +25,7 @@ class Random(Linear):
         self.seed = seed
 
     def begin(self, step: int) -> None:
-        """Draws the step's weights."""
+        """Draw the weights of the step."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         z_K = torch.randn(len(self.tasks), generator=generator)
         self.weights_K.copy_(len(self.tasks) * z_K.softmax(dim=0))

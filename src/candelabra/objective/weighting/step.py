@@ -1,4 +1,7 @@
-"""Weightings whose weights are known at a step's end only: from its losses or its gradients."""
+"""Weightings that need the losses or gradients of a whole optimizer step.
+
+Shapes: K tasks.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,31 @@ from candelabra.objective.weighting.base import Weighting
 from candelabra.objective.weighting.gram import SINGULAR
 
 ALL = "all"
-"""The Gram matrix over everything that is shared, among those of single layers."""
+"""Key of the Gram matrix over all shared parameters. The other keys name single layers."""
 
 Grams = Mapping[str, Tensor]
-"""Part of the model, lowest first, and `ALL` -> gram_KK of the tasks' gradients there."""
+"""Gram matrix gram_KK of the task gradients for each part of the model, lowest first, and `ALL`."""
 
 Scheme = Callable[[Tensor, int], Tensor]
-"""`(gram_KK, step) -> weights_K`, as in `gram`."""
+"""Function `(gram_KK, step) -> weights_K`, as in `gram`."""
 
 
 class StepWeighting(Weighting):
-    """Weights from a whole optimizer step: every task has to be in every step.
+    """Base class of weightings computed from a whole optimizer step with all tasks present.
 
-    Losses and gradients come summed over micro-batches and averaged over processes, in float64 on
-    the CPU, so the weights are the same in every process.
+    Losses and gradients are summed over micro-batches and averaged over processes, in float64 on
+    the CPU, so the weights are identical on every process.
 
     Args:
-        tasks: The names of all tasks.
+        tasks: Names of all tasks.
 
     Attributes:
-        heads: Whether a head's gradient is multiplied with its task's weight, as the shared one.
-        uses_gradients: Whether it reads the Gram matrices; then there has to be something shared.
-        looks_again: Whether `look_again` is to be called.
-        used_K: The weights of the last step.
+        heads: Whether the weights also multiply the gradients of the heads, or only those of the
+            shared parameters.
+        uses_gradients: Whether `weigh` reads the Gram matrices. The model must then have shared
+            trainable parameters.
+        looks_again: Whether `look_again` should be called.
+        used_K: Weights of the last step.
     """
 
     heads: bool = True
@@ -50,45 +55,59 @@ class StepWeighting(Weighting):
 
     @abstractmethod
     def weigh(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """weights_K of a step, from finite numbers.
+        """Compute the weights of a step.
 
         Args:
-            losses_K: The losses in the order of `tasks`.
-            grams: Of the unweighted losses' gradients.
+            losses_K: Finite losses in the order of `tasks`.
+            grams: Finite Gram matrices of the gradients of the unweighted losses.
+
+        Returns:
+            weights_K.
         """
 
     def look_again(self, losses_K: Tensor) -> None:
-        """Is given the same batch's losses, with the same dropout, after the optimizer's step."""
+        """Process the losses of the same batches after the optimizer step.
+
+        Args:
+            losses_K: Losses in the order of `tasks`, computed with the same dropout masks.
+        """
 
     def begin(self, step: int) -> None:
-        """Keeps the step's number."""
+        """Store the index of the step."""
         self.step = step
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The plain sum, a scalar: what is logged. The step's gradient is made of `settle`."""
+        """Return the plain sum of the losses, a scalar for logging.
+
+        The gradients of the step are combined with the weights from `settle`.
+        """
         self.check(losses)
         return torch.stack(list(losses.values())).sum()
 
     def settle(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The step's weights_K; 1 each, and no change of state, where a number is not finite."""
+        """Return weights_K of the step.
+
+        If a loss or Gram matrix is not finite, all weights are 1 and the scheme's state does not
+        change.
+        """
         finite = all(bool(found.isfinite().all()) for found in (losses_K, *grams.values()))
         weights_K = self.weigh(losses_K, grams) if finite else torch.ones_like(losses_K)
         self.used_K.copy_(weights_K)
         return weights_K
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights of the last step that is over."""
+        """Return the weights of the last completed step."""
         return dict(zip(self.tasks, self.used_K.clone().unbind(), strict=True))
 
 
 class Rescaled(StepWeighting):
-    """Weights of the shared gradients; heads take the plain gradients of their own losses.
+    """Base class of weightings of the shared gradients; heads use their unweighted gradients.
 
     Args:
-        tasks: The names of all tasks.
-        rescale: Whether the combined gradient gets the length of the plain sum. Without, the
-            scheme changes the learning rate too: PCGrad's weights exceed 1, MGDA's sum to 1. Where
-            the weighted sum vanishes it has no direction, and stays as it is.
+        tasks: Names of all tasks.
+        rescale: Whether to scale the combined gradient to the norm of the plain sum. Otherwise the
+            scheme also changes the effective learning rate: PCGrad's weights are at least 1, MGDA's
+            sum to 1. A combined gradient of zero is not rescaled.
     """
 
     heads = False
@@ -100,23 +119,23 @@ class Rescaled(StepWeighting):
 
     @abstractmethod
     def raw(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The weights_K as published; arguments as of `weigh`."""
+        """Return weights_K as published. The arguments are those of `weigh`."""
 
     def weigh(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The published weights, rescaled if asked."""
+        """Return the published weights, rescaled if `rescale` is set."""
         weights_K = self.raw(losses_K, grams)
         return rescaled(weights_K, grams[ALL]) if self.rescale else weights_K
 
 
 class GradientWeighting(Rescaled):
-    """Weights by a scheme that sees nothing but the Gram matrix.
+    """Weights from a scheme that depends only on the Gram matrix.
 
-    A task whose shared gradient is zero takes no part: it weighs 1, which is of no effect, and the
-    others are weighed among themselves.
+    Tasks whose shared gradient is zero are not passed to the scheme. Their weight is 1, which has
+    no effect on a zero gradient.
 
     Args:
-        tasks: The names of all tasks.
-        scheme: (gram_KK, step) -> weights_K.
+        tasks: Names of all tasks.
+        scheme: Function `(gram_KK, step) -> weights_K`, see `gram`.
         rescale: As in `Rescaled`.
     """
 
@@ -125,7 +144,7 @@ class GradientWeighting(Rescaled):
         self.scheme = scheme
 
     def raw(self, losses_K: Tensor, grams: Grams) -> Tensor:
-        """The scheme's weights of the tasks whose gradient is not zero."""
+        """Return the scheme's weights, and 1 for tasks whose gradient is zero."""
         gram_KK = grams[ALL]
         weights_K = torch.ones_like(losses_K)
         present_K = gram_KK.diagonal() > 0
@@ -135,14 +154,18 @@ class GradientWeighting(Rescaled):
 
 
 def rescaled(weights_K: Tensor, gram_KK: Tensor) -> Tensor:
-    """Weights whose combined gradient is as long as the plain sum of the gradients.
+    """Scale the weights so that the combined gradient has the norm of the plain sum.
 
     Args:
-        weights_K: Any weights.
+        weights_K: Weights of the tasks.
         gram_KK: Gram matrix of the gradients.
 
     Returns:
-        The same weights times a factor; 1 where the combined gradient is zero to rounding.
+        The scaled weights, or `weights_K` if the combined gradient is zero up to rounding.
+
+    Example:
+        >>> rescaled(torch.tensor([0.5, 0.5]), torch.eye(2))
+        tensor([1., 1.])
     """
     square = float(weights_K @ gram_KK @ weights_K)
     if square <= SINGULAR * float(weights_K.square() @ gram_KK.diagonal()):
@@ -152,12 +175,14 @@ def rescaled(weights_K: Tensor, gram_KK: Tensor) -> Tensor:
 
 
 class Adam(torch.nn.Module):
-    """Adam (Kingma & Ba 2015) on one vector, with its state in buffers: a resume goes on exactly.
+    """Adam (Kingma & Ba 2015) for one vector.
+
+    The state is kept in buffers, so a run resumed from a checkpoint continues exactly.
 
     Args:
         size: Length of the vector.
         lr: Learning rate.
-        decay: Added to the gradient, times the vector.
+        decay: Coefficient of the L2 penalty: `decay * vector` is added to the gradient.
     """
 
     mean_K: Tensor
@@ -172,7 +197,7 @@ class Adam(torch.nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     def step(self, vector_K: Tensor, gradient_K: Tensor) -> None:
-        """Moves `vector_K` in place."""
+        """Update `vector_K` in place."""
         gradient_K = gradient_K.float().to(vector_K) + self.decay * vector_K
         self.count += 1
         self.mean_K.lerp_(gradient_K, 0.1)
