@@ -1,1 +1,1 @@
-"""Scores: torchmetrics objects whose sums add up over batches and processes."""
+"""Metrics, as torchmetrics objects that accumulate over batches and processes."""

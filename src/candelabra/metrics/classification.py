@@ -1,4 +1,7 @@
-"""Scores of single-label classification."""
+"""Metrics of single-label classification.
+
+Shapes: B units of a batch.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,30 @@ from candelabra.records import IGNORED
 
 
 class ClassificationMetrics(MetricCollection):
-    """`accuracy`, and `f1_macro`: the mean F1 of the classes that occur or were predicted.
+    """Accuracy and macro F1 of single-label classification.
 
-    `update(predictions_B, labels_B)` takes class ids; a label of `IGNORED` (-100) does not count.
-    `compute()` gives a dict of scalars from 0 to 1.
+    `accuracy` is the share of correct predictions. `f1_macro` is the mean F1 over the classes that
+    occur or were predicted. `update(predictions_B, labels_B)` takes class ids; examples with the
+    label `IGNORED` (-100) are skipped. `compute()` returns a dict of scalars from 0 to 1.
 
     Args:
-        labels: The names of the classes in the order of their ids.
+        labels: Class names in the order of their ids.
 
     Raises:
         ValueError: There are fewer than two classes.
+
+    Example:
+        >>> import torch
+        >>> metrics = ClassificationMetrics(["negative", "positive"])
+        >>> metrics.update(torch.tensor([1, 0, 1]), torch.tensor([1, 0, 0]))
+        >>> metrics.compute()["accuracy"]
+        tensor(0.6667)
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
         if len(labels) < 2:
             raise ValueError(f"classification needs two or more labels; found {list(labels)}")
-        # validate_args looks at every value, and so waits for the device in every step.
+        # Argument validation reads every value, which would synchronize with the GPU in each step.
         settings: dict[str, Any] = {
             "num_classes": len(labels),
             "ignore_index": IGNORED,

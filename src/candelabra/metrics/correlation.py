@@ -1,4 +1,4 @@
-"""How two rows of numbers go together.
+"""Correlation coefficients.
 
 Shapes: N pairs of numbers.
 """
@@ -11,9 +11,19 @@ from torchmetrics.functional import pearson_corrcoef
 
 
 def correlations(found_N: Tensor, right_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Spearman's and Pearson's correlation, scalars from -1 to 1 in double precision.
+    """Compute the Spearman and the Pearson correlation of two sequences.
 
-    Either is 0 where one of the rows does not vary, or is empty.
+    Args:
+        found_N: Predicted numbers.
+        right_N: Target numbers.
+
+    Returns:
+        Spearman and Pearson correlation, float64 scalars from -1 to 1. Both are 0 if a sequence is
+        constant or empty.
+
+    Example:
+        >>> correlations(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 4.0, 9.0]))
+        (tensor(1., dtype=torch.float64), tensor(0.9897, dtype=torch.float64))
     """
     pairs_2N = torch.stack([found_N, right_N]).cpu().double()
     if not pairs_2N.numel():
@@ -22,16 +32,20 @@ def correlations(found_N: Tensor, right_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ranks(values_N: Tensor) -> Tensor:
-    """Places from 1 on in double precision; equal values share the mean of their places.
+    """Compute the rank of each value, from 1, in float64. Equal values share their mean rank.
 
-    torchmetrics sums places in 32 bits, which some 65,000 equal values overflow.
+    torchmetrics sums ranks in 32 bits, which overflows for about 65,000 equal values.
+
+    Example:
+        >>> ranks(torch.tensor([0.3, 0.1, 0.3]))
+        tensor([2.5000, 1.0000, 2.5000], dtype=torch.float64)
     """
     _, group_N, sizes = values_N.unique(return_inverse=True, return_counts=True)
     return (sizes.cumsum(0) - (sizes - 1) / 2).double()[group_N]
 
 
 def _pearson(pairs_2N: Tensor) -> Tensor:
-    # A correlation does not change by it, and torchmetrics warns of what varies little.
+    # torchmetrics warns about small variances. Standardizing does not change a correlation.
     centred_2N = pairs_2N - pairs_2N.mean(1, keepdim=True)
     spread_2 = centred_2N.abs().amax(1, keepdim=True)
     if not bool((spread_2 > 0).all()):

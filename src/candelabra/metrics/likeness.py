@@ -1,6 +1,6 @@
-"""How alike two embeddings are.
+"""Similarity measures of two embeddings.
 
-Shapes: B pairs, D width of an embedding.
+Shapes: B pairs, D embedding width.
 """
 
 from __future__ import annotations
@@ -10,11 +10,24 @@ from torch.linalg import vector_norm
 from torch.nn.functional import cosine_similarity
 
 MEASURES = ("cosine", "dot", "euclidean", "manhattan")
-"""The cosine is the headline; distances are negated, so that more is more alike."""
+"""Names of the similarity measures. The first one is the default; distances are negated."""
 
 
 def likeness(left_BD: Tensor, right_BD: Tensor) -> list[Tensor]:
-    """How alike each pair is, by each of `MEASURES`, (B) each in float32."""
+    """Compute the similarity of each pair by each of `MEASURES`.
+
+    Args:
+        left_BD: First embedding of each pair.
+        right_BD: Second embedding of each pair.
+
+    Returns:
+        A float32 tensor (B) for each measure. Distances are negated, so larger is more similar.
+
+    Example:
+        >>> import torch
+        >>> likeness(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
+        [tensor([0.]), tensor([0.]), tensor([-2.2361]), tensor([-3.])]
+    """
     left_BD, right_BD = left_BD.float(), right_BD.float()
     apart_BD = left_BD - right_BD
     return [
@@ -26,21 +39,26 @@ def likeness(left_BD: Tensor, right_BD: Tensor) -> list[Tensor]:
 
 
 def named(metric: str, measure: str) -> str:
-    """`metric` for the headline's measure, `metric_measure` for the others."""
+    """Return the key of a metric: `metric` for the cosine, `metric_measure` for other measures.
+
+    Example:
+        >>> named("spearman", "dot")
+        'spearman_dot'
+    """
     return metric if measure == MEASURES[0] else f"{metric}_{measure}"
 
 
 def check_texts(embeddings_BKD: Tensor, what: str, *, least: int, most: int | None = None) -> None:
-    """Refuses embeddings of another shape than `what` need.
+    """Raise an error if the number of texts per example is wrong.
 
     Args:
-        embeddings_BKD: The embeddings of B examples.
-        what: Who needs them, for the message.
-        least: The texts of an example, K, are at least so many.
-        most: And at most so many; None: any number.
+        embeddings_BKD: Embeddings of B examples of K texts.
+        what: Name of the metrics, in the plural, for the error message.
+        least: Smallest allowed K.
+        most: Largest allowed K, or `None` for no limit.
 
     Raises:
-        ValueError: They have not three axes, or K is out of these bounds.
+        ValueError: The tensor does not have three axes, or K is out of bounds.
     """
     shape = tuple(embeddings_BKD.shape)
     if len(shape) != 3 or shape[1] < least or (most is not None and shape[1] > most):

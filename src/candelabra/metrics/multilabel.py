@@ -1,4 +1,7 @@
-"""Scores where several labels, or none, may hold."""
+"""Metrics of multi-label classification, where an example has any number of labels.
+
+Shapes: B examples of a batch, C labels.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,15 @@ from candelabra.records import IGNORED
 
 
 class MultiLabelMetrics(MetricCollection):
-    """`f1_micro`, of all decisions together, and `f1_macro`, the mean of the labels' F1.
+    """Micro and macro F1 of multi-label classification.
 
-    `update(predictions_BC, labels_BC)` takes 1 or 0 for each label; a label of `IGNORED` (-100)
-    does not count. The F1 of a label that neither holds nor was predicted is 0. `compute()` gives
-    a dict of scalars from 0 to 1.
+    `f1_micro` is the F1 over all decisions together, `f1_macro` the mean F1 over labels. The F1 of
+    a label that neither occurs nor was predicted is 0. `update(predictions_BC, labels_BC)` takes 1
+    or 0 for each label; entries with the label `IGNORED` (-100) are skipped. `compute()` returns a
+    dict of scalars from 0 to 1.
 
     Args:
-        labels: The names of the labels in the order of their ids.
+        labels: Label names in the order of their ids.
 
     Raises:
         ValueError: There are fewer than two labels.
@@ -28,7 +32,7 @@ class MultiLabelMetrics(MetricCollection):
     def __init__(self, labels: Sequence[str]) -> None:
         if len(labels) < 2:
             raise ValueError(f"several labels need two or more of them; found {list(labels)}")
-        # validate_args looks at every value, and so waits for the device in every step.
+        # Argument validation reads every value, which would synchronize with the GPU in each step.
         settings: dict[str, Any] = {
             "num_labels": len(labels),
             "ignore_index": IGNORED,

@@ -1,6 +1,6 @@
-"""Scores of labelled texts: does the nearest other text have the same label?
+"""Nearest-neighbour metrics of labelled texts.
 
-Shapes: B texts of a batch, N of all batches, D width of an embedding.
+Shapes: B texts of a batch, N texts of all batches, D embedding width.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from candelabra.metrics.searching import blocks
 
 
 class NeighbourMetrics(KeptRows):
-    """`accuracy`: the share of texts whose nearest other text, by cosine, has the same label.
+    """Leave-one-out accuracy of the nearest neighbour.
 
-    The neighbours are of the judged split itself, each text left out for its own. Of fewer than
-    two texts it is 0.
+    `accuracy` is the share of texts whose nearest other text of the evaluated split, by cosine, has
+    the same label. With fewer than two texts it is 0.
 
     Args:
-        labels: The names of the classes in the order of their ids; only ids are compared.
+        labels: Ignored: only class ids are compared.
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:
         super().__init__()
 
     def update(self, embeddings_BKD: Tensor, labels_B: Tensor) -> None:
-        """Keep the embeddings of a batch.
+        """Store the embeddings of a batch.
 
         Args:
-            embeddings_BKD: K = 1 text an example.
-            labels_B: Class ids; `IGNORED` (-100) does not count, and is nobody's neighbour.
+            embeddings_BKD: Embeddings of K = 1 text per example.
+            labels_B: Class ids. Texts with `IGNORED` (-100) are left out, also as neighbours.
 
         Raises:
-            ValueError: The embeddings are not of single texts.
+            ValueError: K is not 1.
         """
         check_texts(embeddings_BKD, "neighbour metrics", least=1, most=1)
         self.keep(embeddings_BKD.flatten(1), labels_B)
 
     def compute(self) -> dict[str, Tensor]:
-        """The score, a scalar from 0 to 1."""
+        """Compute the accuracy, a scalar from 0 to 1."""
         vectors_ND, labels_N = self.counted()
         if len(labels_N) < 2:
             return {"accuracy": torch.zeros((), device=labels_N.device)}
@@ -53,7 +53,18 @@ class NeighbourMetrics(KeptRows):
 
 
 def nearest_others(vectors_ND: Tensor) -> Tensor:
-    """The place of each vector's nearest other one by cosine, (N); needs two vectors or more."""
+    """Find the nearest other vector of each vector by cosine.
+
+    Args:
+        vectors_ND: Two or more vectors.
+
+    Returns:
+        Indices (N) of the nearest other vectors.
+
+    Example:
+        >>> nearest_others(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.5]]))
+        tensor([2, 2, 0])
+    """
     unit_ND = normalize(vectors_ND.float())
     found = []
     for rows in blocks(len(unit_ND), len(unit_ND)):

@@ -1,6 +1,6 @@
-"""Scores of predicted numbers.
+"""Metrics of regression.
 
-Shapes: B examples of a batch, N of all batches.
+Shapes: B examples of a batch, N examples of all batches.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from candelabra.metrics.kept import KeptRows
 
 
 class RegressionMetrics(KeptRows):
-    """`spearman` and `pearson`, correlations from -1 to 1, and `mse`, the mean squared error.
+    """Correlations and mean squared error of predicted numbers.
 
-    A correlation with what does not vary is 0, as are all scores of nothing.
+    `spearman` and `pearson` are correlations from -1 to 1, and 0 if the predictions or the targets
+    are constant. `mse` is the mean squared error. Without examples, all scores are 0.
 
     Args:
-        labels: None: numbers have no names.
+        labels: Ignored.
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:
         super().__init__()
 
     def update(self, numbers_B: Tensor, labels_B: Tensor) -> None:
-        """Keep the numbers of a batch.
+        """Store the numbers of a batch.
 
         Args:
             numbers_B: Predicted numbers.
-            labels_B: Right numbers; NaN does not count.
+            labels_B: Target numbers. NaN is skipped.
         """
         self.keep(numbers_B[:, None], labels_B)
 
     def compute(self) -> dict[str, Tensor]:
-        """All scores, scalars."""
+        """Compute all scores, scalars."""
         found_N1, right_N = self.counted()
         found_N = found_N1.flatten()
         spearman, pearson = correlations(found_N, right_N)

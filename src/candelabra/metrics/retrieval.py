@@ -1,8 +1,8 @@
-"""Scores of search: does an anchor find its positive among those of the whole split?
+"""Retrieval metrics, where each anchor searches all other texts of a split.
 
-Shapes: B rows of a batch, N of all batches, K texts of a row, D width of an embedding,
-Q distinct anchors, C distinct answers, R right (anchor, answer) pairs, T answers that are looked
-at.
+Shapes: B rows of a batch, N rows of all batches, K texts per row, D embedding width, Q distinct
+anchors, C distinct documents (positives and negatives), R relevant (anchor, document) pairs, T
+top-ranked documents.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from candelabra.metrics.likeness import check_texts
 from candelabra.metrics.searching import blocks, first_same
 
 TOP = 10
-"""How many answers `mrr` and `ndcg` look at."""
+"""Number of top-ranked documents that `mrr` and `ndcg` use."""
 RECALL_AT = (1, 5, 10)
 KEYS = ("mrr", "ndcg", *(f"recall_at_{k}" for k in RECALL_AT))
 
 
 class RetrievalMetrics(KeptRows):
-    """How well anchors find their positives, by cosine, among all texts of the split.
+    """MRR, nDCG and recall of a search by cosine among all texts of the split.
 
-    Every distinct anchor searches all distinct positives and negatives of all rows. Right are
-    the positives of its rows, so that a positive which stands in several rows, or an anchor that
-    has several positives, counts for what it is. Which texts are equal is seen by their vectors
-    (`candelabra.metrics.searching.first_same`).
+    Every distinct anchor is a query. The documents are all distinct positives and negatives. The
+    documents relevant to an anchor are the positives of all rows with this anchor. Texts are
+    considered equal if their embeddings are (`candelabra.metrics.searching.first_same`).
 
-    `mrr`: 1 / place of the first right answer, 0 beyond the tenth; `ndcg`: normalised discounted
-    cumulative gain of the first ten (Jarvelin & Kekalainen 2002); `recall_at_1`, `_5`, `_10`: the
-    share of the right answers among the first so many. Each is a mean over the anchors; all are
-    0 of nothing.
+    `mrr` is the reciprocal rank of the first relevant document, 0 if its rank is above 10. `ndcg`
+    is the normalized discounted cumulative gain at 10 (Jarvelin & Kekalainen 2002). `recall_at_1`,
+    `recall_at_5` and `recall_at_10` are the shares of the relevant documents that are among the
+    first 1, 5 and 10. All are means over anchors, and 0 if there are no rows.
 
     Args:
-        labels: None: the right answers are in the rows.
+        labels: Ignored: the rows define the relevant documents.
     """
 
     num_texts: Tensor
@@ -47,21 +46,21 @@ class RetrievalMetrics(KeptRows):
         self.add_state("num_texts", torch.zeros((), dtype=torch.long), dist_reduce_fx="max")
 
     def update(self, embeddings_BKD: Tensor, labels_B: Tensor) -> None:
-        """Keep the embeddings of a batch.
+        """Store the embeddings of a batch.
 
         Args:
-            embeddings_BKD: Anchor, positive, and any number of negatives, the same in all rows.
-            labels_B: NaN, or `IGNORED` (-100) as a class id, leaves a row out; all else counts.
+            embeddings_BKD: Embeddings of the anchor, the positive, and K - 2 negatives of each row.
+            labels_B: Rows with NaN or `IGNORED` (-100) are skipped. Other values have no effect.
 
         Raises:
-            ValueError: The embeddings are not of two or more texts a row.
+            ValueError: K is less than 2.
         """
         check_texts(embeddings_BKD, "retrieval metrics", least=2)
         self.keep(embeddings_BKD.flatten(1), labels_B)
         self.num_texts = torch.full_like(self.num_texts, embeddings_BKD.shape[1])
 
     def compute(self) -> dict[str, Tensor]:
-        """All scores, scalars from 0 to 1."""
+        """Compute all scores, scalars from 0 to 1."""
         rows, labels_N = self.counted()
         if not len(labels_N):
             return {key: torch.zeros((), device=labels_N.device) for key in KEYS}
@@ -72,7 +71,22 @@ class RetrievalMetrics(KeptRows):
 def retrieval_scores(
     anchors_ND: Tensor, positives_ND: Tensor, negatives_NKD: Tensor
 ) -> dict[str, Tensor]:
-    """The scores of `RetrievalMetrics`, from one or more rows; there may be no negatives."""
+    """Compute the scores of `RetrievalMetrics` from one or more rows.
+
+    Args:
+        anchors_ND: Embeddings of the anchors.
+        positives_ND: Embeddings of the positives.
+        negatives_NKD: Embeddings of K negatives per row; K may be 0.
+
+    Returns:
+        A scalar from 0 to 1 for each of `KEYS`.
+
+    Example:
+        >>> vectors_ND = torch.eye(2)
+        >>> scores = retrieval_scores(vectors_ND, vectors_ND, vectors_ND.new_empty(2, 0, 2))
+        >>> scores["mrr"]
+        tensor(1., dtype=torch.float64)
+    """
     anchor_N = first_same(anchors_ND)
     answers = torch.cat([positives_ND, negatives_NKD.flatten(0, 1)])
     answer = first_same(answers)
@@ -88,7 +102,7 @@ def retrieval_scores(
 
 
 def _scores(top: Tensor, right_R2: Tensor, part: slice, num_answers: int) -> dict[str, Tensor]:
-    """Of the queries in `part`, the score of each."""
+    """Compute each score for each query in `part`."""
     query_R, answer_R = right_R2[(right_R2[:, 0] >= part.start) & (right_R2[:, 0] < part.stop)].T
     right = torch.zeros(len(top), num_answers, dtype=torch.bool, device=top.device)
     right[query_R - part.start, answer_R] = True

@@ -1,6 +1,6 @@
 """Search among many vectors in bounded memory.
 
-Shapes: N vectors, Q queries, D width of a vector.
+Shapes: N vectors, D width of a vector.
 """
 
 from __future__ import annotations
@@ -11,29 +11,50 @@ import torch
 from torch import Tensor
 
 SCORES_AT_A_TIME = 1 << 24
-"""Numbers of a block: 64 MiB in float32."""
+"""Maximum number of similarities computed at a time: 64 MiB in float32."""
 SAME = 1e-4
-"""Squared distance below which two vectors are of one text, in parts of what is usual.
+"""Relative squared distance below which two vectors are considered embeddings of the same text.
 
-MiniLM on STS-B's test texts: the same text in other batches is at most 1e-12 apart in float32 and
-5e-5 in bfloat16; the nearest two texts that differ by a letter, 3e-4.
+The distance is relative to the mean squared distance of the vectors from their mean. For MiniLM
+and the test texts of STS-B, embeddings of the same text in different batches differ by at most
+1e-12 in float32 and 5e-5 in bfloat16. The nearest two texts that differ by one letter are 3e-4
+apart.
 """
 
 
 def blocks(num_queries: int, num_vectors: int) -> Iterator[slice]:
-    """Rows of queries whose scores with all vectors fit into a block."""
+    """Yield slices of queries whose similarities to all vectors fit into the memory limit.
+
+    Args:
+        num_queries: Number of queries.
+        num_vectors: Number of vectors that each query is compared with.
+
+    Yields:
+        Consecutive slices that cover all queries. Each has at least one query.
+    """
     step = max(1, SCORES_AT_A_TIME // max(1, num_vectors))
     for begin in range(0, num_queries, step):
         yield slice(begin, min(begin + step, num_queries))
 
 
 def first_same(vectors_ND: Tensor) -> Tensor:
-    """The place of the first vector that is the same, (N); its own where there is none before it.
+    """Find, for each vector, the first vector that embeds the same text.
 
-    The same text gets vectors that differ by rounding, as the padding beside it differs. So two
-    are the same whose squared distance is below `SAME` of the vectors' mean squared distance from
-    their mean. Measured so, what an encoder gives that says nearly the same of every text is not
-    taken for one text; if all vectors are equal, each counts as another.
+    Embeddings of the same text differ by rounding, because the padding differs between batches.
+    Two vectors are therefore considered the same if their squared distance is below `SAME` times
+    the mean squared distance of all vectors from their mean. Because this threshold is relative,
+    the texts of an encoder with nearly constant embeddings remain distinct. If all vectors are
+    exactly equal, all are considered different.
+
+    Args:
+        vectors_ND: Embeddings.
+
+    Returns:
+        Indices (N). A vector with no equal vector before it gets its own index.
+
+    Example:
+        >>> first_same(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]))
+        tensor([0, 1, 0])
     """
     centred_ND = vectors_ND.float() - vectors_ND.float().mean(0)
     squares_N = centred_ND.square().sum(1)
@@ -42,9 +63,10 @@ def first_same(vectors_ND: Tensor) -> Tensor:
     for rows in blocks(len(vectors_ND), len(vectors_ND)):
         apart = centred_ND[rows] @ centred_ND[: rows.stop].T
         apart.mul_(-2).add_(squares_N[: rows.stop]).add_(squares_N[rows, None])
-        same = (apart < limit).tril_(rows.start - 1)  # only what stands before a vector
+        same = (apart < limit).tril_(rows.start - 1)  # Compare only with earlier vectors.
         found = same.any(1).nonzero()[:, 0]
         first_N[rows.start + found] = same[found].int().argmax(1)
-    while bool((first_N[first_N] != first_N).any()):  # the first may itself be like an earlier one
+    # Follow chains: the first equal vector may itself be equal to an earlier one.
+    while bool((first_N[first_N] != first_N).any()):
         first_N = first_N[first_N]
     return first_N

@@ -1,6 +1,6 @@
-"""Scores of pairs with a similarity that people gave.
+"""Metrics of pairs with similarity scores from annotators.
 
-Shapes: B pairs of a batch, D width of an embedding.
+Shapes: B pairs of a batch, N pairs of all batches, M measures, D embedding width.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from candelabra.metrics.likeness import MEASURES, check_texts, likeness, named
 
 
 class SimilarityMetrics(KeptRows):
-    """`spearman` and `pearson` of the cosine with the right scores, from -1 to 1.
+    """Correlations between the similarity of two embeddings and the target scores.
 
-    `spearman_dot`, `pearson_dot`, `..._euclidean` and `..._manhattan` take another measure in
-    place of the cosine; distances are negated. A correlation with what does not vary is 0, as
-    are all of nothing.
+    `spearman` and `pearson` use cosine similarity. `spearman_dot`, `pearson_dot`, `..._euclidean`
+    and `..._manhattan` use the dot product and negated distances. All are from -1 to 1, and 0 if
+    the similarities or the targets are constant, or if there are no pairs.
 
     Args:
-        labels: None: scores have no names.
+        labels: Ignored.
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:
         super().__init__()
 
     def update(self, embeddings_BKD: Tensor, labels_B: Tensor) -> None:
-        """Keep how alike the pairs of a batch are; the embeddings are not kept.
+        """Store the similarities of the pairs of a batch.
 
         Args:
-            embeddings_BKD: K = 2 texts an example.
-            labels_B: Right scores; NaN does not count.
+            embeddings_BKD: Embeddings of K = 2 texts per example.
+            labels_B: Target scores. NaN is skipped.
 
         Raises:
-            ValueError: The embeddings are not of pairs.
+            ValueError: K is not 2.
         """
         check_texts(embeddings_BKD, "similarity metrics", least=2, most=2)
         self.keep(torch.stack(likeness(*embeddings_BKD.unbind(1)), 1), labels_B)
 
     def compute(self) -> dict[str, Tensor]:
-        """All scores, scalars."""
+        """Compute all correlations, scalars from -1 to 1."""
         values_NM, right_N = self.counted()
         values_NM = values_NM if len(right_N) else values_NM.new_empty(0, len(MEASURES))
         scores = {}

@@ -1,4 +1,6 @@
-"""Entity scores: seqeval finds the spans, we count them, and counts add up over processes.
+"""Precision, recall and F1 of entities.
+
+seqeval extracts the spans. They are counted here, because counts can be summed over processes.
 
 Shapes: B examples, W words, T entity types.
 """
@@ -17,35 +19,51 @@ from candelabra.data.bio import OUTSIDE, parse_tag
 from candelabra.records import IGNORED
 
 Span = tuple[str, int, int]
-"""Entity type, and where it starts and ends in the row of tags."""
+"""Entity type, index of the first tag, and index of the last tag."""
 
 
 def default_spans(tags: list[str]) -> set[Span]:
-    """The spans of seqeval's default mode (conlleval): an I-X without a B-X opens one too."""
+    """Return the spans of seqeval's default mode (conlleval).
+
+    In this mode, an I-X tag without a preceding B-X also starts a span.
+
+    Example:
+        >>> default_spans(["I-PER", "I-PER", "O"])
+        {('PER', 0, 1)}
+    """
     return set(get_entities(tags))
 
 
 def strict_spans(spans: set[Span], tags: list[str]) -> set[Span]:
-    """Those of the default mode's spans that seqeval's strict mode with IOB2 finds too.
+    """Select the spans of seqeval's strict mode with the IOB2 scheme.
 
-    They are the ones that start with B-X; seqeval's own classes for it take 15 times as long.
+    These are the default mode's spans that start with a B-X tag. Selecting them is 15 times as fast
+    as seqeval's own implementation.
+
+    Args:
+        spans: Spans of the default mode.
+        tags: The tags that `spans` were extracted from.
+
+    Example:
+        >>> strict_spans({("PER", 0, 1)}, ["I-PER", "I-PER", "O"])
+        set()
     """
     return {span for span in spans if parse_tag(tags[span[1]])[0] == "B"}
 
 
 class SpanMetrics(Metric):
-    """Precision, recall and F1 of whole entities.
+    """Precision, recall and F1 of entities, which are correct only if span and type are.
 
-    Default mode is the headline: `f1`, `precision`, `recall` (micro), `f1_macro` (mean over the
-    types that occur or were predicted), and for each type X `f1/X`, `precision/X`, `recall/X` and
-    `support/X`, the number of gold spans. Strict IOB2 mode stands beside it: `f1_strict`,
-    `precision_strict`, `recall_strict`. A ratio of nothing to nothing is 0.
+    In seqeval's default mode: `f1`, `precision` and `recall` (micro averages), `f1_macro` (mean
+    over the types that occur or were predicted), and for each type X `f1/X`, `precision/X`,
+    `recall/X` and `support/X`, the number of gold spans. In the strict mode with IOB2: `f1_strict`,
+    `precision_strict` and `recall_strict`. A score with denominator 0 is 0.
 
     Args:
-        labels: The BIO tags in the order of their ids.
+        labels: BIO tags in the order of their ids.
 
     Raises:
-        ValueError: A label is no BIO tag, or there is no entity type.
+        ValueError: A label is not a BIO tag, or there is no entity type.
     """
 
     higher_is_better = True
@@ -69,11 +87,11 @@ class SpanMetrics(Metric):
         """Count the spans of a batch.
 
         Args:
-            tags_BW: Predicted tag ids; what stands at padding has no influence.
+            tags_BW: Predicted tag ids. Values at padding are ignored.
             labels_BW: Gold tag ids; `IGNORED` (-100) marks padding.
 
         Raises:
-            ValueError: The shapes differ, or a word's tag is no id of a label.
+            ValueError: The shapes differ, or a word's tag is not a valid id.
         """
         if tags_BW.shape != labels_BW.shape:
             raise ValueError(
@@ -89,9 +107,9 @@ class SpanMetrics(Metric):
         self.strict += self._count(strict_spans(spans, predicted), strict_spans(gold_spans, gold))
 
     def compute(self) -> dict[str, Tensor]:
-        """All scores, scalars from 0 to 1, and supports."""
+        """Compute all scores, scalars from 0 to 1, and the supports."""
         typed = _scores(self.default)
-        # A type that is neither predicted nor gold has no F1, as in seqeval.
+        # As in seqeval, types that are neither predicted nor gold are left out of the macro mean.
         met_T = self.default[1:].sum(0) > 0
         scores = _scores(self.default.sum(1))
         scores |= {f"{name}_strict": each for name, each in _scores(self.strict.sum(1)).items()}
@@ -101,7 +119,7 @@ class SpanMetrics(Metric):
         return scores
 
     def _names(self, ids_BW: Tensor, words_BW: Tensor) -> list[str]:
-        """The tags of all the words in one row, with an O behind each text."""
+        """Return the tags of all texts in one list, with an O after each text to end its spans."""
         found = ids_BW[words_BW]
         if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < len(self.labels):
             raise ValueError(
@@ -116,7 +134,7 @@ class SpanMetrics(Metric):
         return names
 
     def _count(self, spans: set[Span], gold_spans: set[Span]) -> Tensor:
-        """Correct, predicted and gold spans of each type, (3, T)."""
+        """Count the correct, predicted and gold spans of each type, (3, T)."""
         kinds = [_by_type(each) for each in (spans & gold_spans, spans, gold_spans)]
         counts = [[kind[entity] for entity in self.types] for kind in kinds]
         return torch.tensor(counts, device=self.device)
@@ -127,7 +145,7 @@ def _by_type(spans: Iterable[Span]) -> Counter[str]:
 
 
 def _scores(counts: Tensor) -> dict[str, Tensor]:
-    """F1, precision and recall of (correct, predicted, gold) along the first axis."""
+    """Compute F1, precision and recall from (correct, predicted, gold) along the first axis."""
     correct, predicted, gold = counts
     return {
         "f1": _ratio(2 * correct, predicted + gold),
@@ -137,5 +155,5 @@ def _scores(counts: Tensor) -> dict[str, Tensor]:
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """`part / whole`, and 0 where `whole` is 0; then `part` is 0 too."""
+    """Divide counts, with 0 / 0 = 0."""
     return part / whole.clamp(min=1)

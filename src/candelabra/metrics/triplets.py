@@ -1,6 +1,6 @@
-"""Scores of triplets: is the anchor nearer to the positive than to the negative?
+"""Metrics of triplets.
 
-Shapes: B triplets, D width of an embedding, M measures.
+Shapes: B triplets, D embedding width, M measures.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from candelabra.metrics.likeness import MEASURES, check_texts, likeness, named
 
 
 class TripletMetrics(Metric):
-    """`accuracy`: the share of triplets whose positive has the higher cosine with the anchor.
+    """Share of triplets whose anchor is more similar to the positive than to the negative.
 
-    `accuracy_dot`, `accuracy_euclidean` and `accuracy_manhattan` take another measure. A draw is
-    not right, so that an encoder which gives the same vector to all texts scores 0.
+    `accuracy` uses cosine similarity; `accuracy_dot`, `accuracy_euclidean` and
+    `accuracy_manhattan` use other measures. Ties count as errors, so an encoder that returns the
+    same vector for all texts scores 0.
 
     Args:
-        labels: None: triplets have no classes.
+        labels: Ignored.
     """
 
     higher_is_better = True
@@ -38,14 +39,15 @@ class TripletMetrics(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, embeddings_BKD: Tensor, labels_B: Tensor) -> None:
-        """Count a batch.
+        """Count the correctly ordered triplets of a batch.
 
         Args:
-            embeddings_BKD: Anchor, positive, negative.
-            labels_B: NaN, or `IGNORED` (-100) as a class id, does not count; all else does.
+            embeddings_BKD: Embeddings of anchor, positive and negative (K = 3).
+            labels_B: Triplets with NaN or `IGNORED` (-100) are skipped. Other values have no
+                effect.
 
         Raises:
-            ValueError: The embeddings are not of triplets.
+            ValueError: K is not 3.
         """
         check_texts(embeddings_BKD, "triplet metrics", least=3, most=3)
         anchor_BD, positive_BD, negative_BD = embeddings_BKD.unbind(1)
@@ -56,6 +58,6 @@ class TripletMetrics(Metric):
         self.total = self.total + counted_B.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """All scores, scalars from 0 to 1."""
+        """Compute all scores, scalars from 0 to 1."""
         shares_M = self.right / self.total.clamp(min=1)
         return {named("accuracy", m): share for m, share in zip(MEASURES, shares_M, strict=True)}
