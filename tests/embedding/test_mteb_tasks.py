@@ -83,7 +83,7 @@ def test_the_encoder_is_what_the_package_asks_for(embedder: Embedder) -> None:
     ("names", "said"),
     [
         (["STSBenchmrk"], "mteb has no task 'STSBenchmrk'; did you mean 'STSBenchmark"),
-        (["STS12", "STS12"], "task 'STS12' is there twice"),
+        (["STS12", "STS12"], "task 'STS12' is listed twice"),
         (["VisualSTS-b-Eng"], "'VisualSTS-b-Eng' is over image"),
     ],
 )

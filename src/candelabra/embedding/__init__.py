@@ -1,1 +1,1 @@
-"""Texts as vectors: embed, compare, search, mine."""
+"""Sentence embeddings: compute, compare and search them, and mine negatives with them."""

@@ -1,6 +1,6 @@
-"""Approximate search by a graph of neighbours: faiss's HNSW (Malkov & Yashunin 2018).
+"""Approximate nearest-neighbour search with faiss's HNSW graphs (Malkov & Yashunin 2018).
 
-Shapes: Q queries, N texts of the corpus, D width of a vector, K hits.
+Shapes: Q queries, N corpus texts, D width of a vector, K hits.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from faiss import IndexHNSWFlat
 
 NEIGHBOURS = 32
-"""Edges of a text; more of them find more and take more memory: some 8 bytes each."""
+"""Edges per text (HNSW's M). More edges improve recall and need about 8 bytes of memory each."""
 BUILD_EFFORT = 200
-"""Candidates that are kept while a text finds its place."""
+"""Number of candidates while inserting a text (HNSW's efConstruction)."""
 SEARCH_EFFORT = 128
-"""Candidates that are kept while a query is answered, or twice the wanted hits."""
+"""Minimum number of candidates while searching (HNSW's efSearch)."""
 
 
 def check_installed() -> None:
-    """Raises ConfigError where faiss is not installed; imports nothing."""
+    """Raise an error if faiss is not installed, without importing it.
+
+    Raises:
+        ConfigError: faiss is not installed.
+    """
     if find_spec("faiss") is None:
         raise ConfigError(
             "approximate=true needs the extra 'index': pip install \"candelabra[index]\""
@@ -33,7 +37,11 @@ def check_installed() -> None:
 
 
 def build_graph(vectors_ND: np.ndarray) -> IndexHNSWFlat:
-    """A graph over vectors of unit length; it holds a copy of them."""
+    """Build an HNSW graph by inner product.
+
+    Args:
+        vectors_ND: Vectors of unit length. The graph stores a copy.
+    """
     import faiss
     import numpy as np
 
@@ -46,10 +54,15 @@ def build_graph(vectors_ND: np.ndarray) -> IndexHNSWFlat:
 def nearest_approximately(
     queries_QD: np.ndarray, graph: IndexHNSWFlat, top_k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `search.nearest`, but a few of the rows may be missed.
+    """Search the nearest vectors approximately: like `search.nearest`, but it may miss some.
+
+    Args:
+        queries_QD: Vectors of the queries.
+        graph: Graph over the corpus.
+        top_k: Number of hits. It is limited to N.
 
     Returns:
-        rows_QK and scores_QK, best first; -1 and -inf where the graph found no more.
+        Rows (Q, K) and scores (Q, K), best first. Missing hits have row -1.
     """
     top_k = min(top_k, graph.ntotal)
     graph.hnsw.efSearch = max(SEARCH_EFFORT, 2 * top_k)
@@ -58,9 +71,13 @@ def nearest_approximately(
 
 
 def write_graph(file: Path, graph: IndexHNSWFlat) -> None:
-    """Writes a graph whole or not at all; raises OSError where there is no room.
+    """Write a graph atomically.
 
-    faiss is not asked to write the file: it tells of a failure late, and of a small one never.
+    The graph is serialized to memory, because faiss's own writer reports some write errors late or
+    not at all.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full.
     """
     import faiss
 
@@ -69,10 +86,14 @@ def write_graph(file: Path, graph: IndexHNSWFlat) -> None:
 
 
 def read_graph(file: Path, *, shape: tuple[int, int]) -> IndexHNSWFlat:
-    """Reads a graph over (N, D) vectors.
+    """Read a graph.
+
+    Args:
+        file: File written by `write_graph`.
+        shape: Expected shape (N, D) of the vectors.
 
     Raises:
-        DataError: It is damaged, or of another kind or other vectors.
+        DataError: The file is damaged, is not an HNSW graph by inner product, or has another shape.
     """
     import faiss
 

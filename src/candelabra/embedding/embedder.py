@@ -1,6 +1,6 @@
-"""Texts -> sentence embeddings.
+"""Computation of sentence embeddings.
 
-Shapes: N texts, B of them in a pass, D width of an embedding.
+Shapes: N texts, B texts of a batch, D embedding width.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from candelabra.hardware import half
 from candelabra.model.multitask import MultiTaskModel
 
 CHUNK = 8192
-"""Texts that are tokenised and sorted by length together."""
+"""Number of texts that are tokenized and sorted by length together."""
 Told = Callable[[int], None]
-"""Called after each pass with the number of its texts."""
+"""Callback that receives the number of texts of each batch after its forward pass."""
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """An encoder with a pooling, ready for texts.
+    """Sentence encoder: tokenizer, encoder and pooling.
 
     Attributes:
         model: Encoder and poolings, in eval mode.
-        tokenizer: Text -> token ids.
-        task: Whose pooling, mix of layers and adapter are used; None: the run's pooling.
-        normalize: Vectors get unit length.
-        truncate_dim: Keeps the first dimensions only, as Matryoshka training provides for.
+        tokenizer: Tokenizer of the encoder.
+        task: Task whose pooling, layer mix and adapter are used, or `None` for the shared pooling.
+        normalize: Whether to scale embeddings to unit length.
+        truncate_dim: Number of leading dimensions to keep, as in Matryoshka embeddings, or `None`
+            for all.
 
     Raises:
-        ValueError: There is no such task; each task has an adapter, and none is named; or
-            `truncate_dim` is beyond the width.
+        ValueError: The task does not exist, `task` is `None` although each task has its own
+            adapter, or `truncate_dim` exceeds the width.
     """
 
     model: MultiTaskModel
@@ -48,7 +49,7 @@ class Embedder:
     truncate_dim: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks the settings."""
+        """Validate the settings."""
         self.model.check_reader(self.task)
         width = self.model.encoder.width
         if self.truncate_dim is not None and not 1 <= self.truncate_dim <= width:
@@ -56,21 +57,26 @@ class Embedder:
 
     @property
     def width(self) -> int:
-        """D, the width of a vector."""
+        """Return D, the width of an embedding."""
         return self.truncate_dim or self.model.encoder.width
 
     def embed(
         self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "32-true"
     ) -> np.ndarray:
-        """The vectors of texts, (N, D) in float32, in the order of the texts.
+        """Compute the embeddings of texts.
+
+        Duplicates within `CHUNK` texts are embedded once. Batches contain texts of similar length.
 
         Args:
-            texts: Of equal ones in `CHUNK` texts, one is embedded.
-            batch_size: Texts in a pass; neighbours in length share one.
-            precision: `32-true`, or `bf16-mixed` where the hardware has it.
+            texts: N texts.
+            batch_size: Number of texts per forward pass.
+            precision: `32-true`, or `bf16-mixed` on hardware that supports it.
+
+        Returns:
+            Embeddings (N, D) in float32, in the order of the texts.
 
         Raises:
-            DataError: A vector is not finite.
+            DataError: An embedding is not finite.
         """
         parts = list(self.chunks(texts, batch_size=batch_size, precision=precision))
         return np.concatenate(parts) if parts else np.empty((0, self.width), dtype=np.float32)
@@ -83,7 +89,20 @@ class Embedder:
         precision: str = "32-true",
         told: Told | None = None,
     ) -> Iterator[np.ndarray]:
-        """As `embed`, `CHUNK` texts at a time; `told` is for a progress bar."""
+        """Compute embeddings like `embed`, in chunks of up to `CHUNK` texts.
+
+        Args:
+            texts: N texts.
+            batch_size: Number of texts per forward pass.
+            precision: As in `embed`.
+            told: Callback for a progress bar.
+
+        Yields:
+            Embeddings (n, D) of the next n texts.
+
+        Raises:
+            DataError: An embedding is not finite.
+        """
         for begin in range(0, len(texts), CHUNK):
             chunk = texts[begin : begin + CHUNK]
             distinct = {text: place for place, text in enumerate(dict.fromkeys(chunk))}
@@ -118,6 +137,13 @@ class Embedder:
         return vectors_ND[back]
 
     def finish(self, sentence_BD: Tensor) -> Tensor:
-        """Cut and brought to unit length, as asked for; in float32."""
+        """Truncate and normalize embeddings according to the settings.
+
+        Args:
+            sentence_BD: Output of the pooling.
+
+        Returns:
+            Embeddings in float32.
+        """
         vectors_BD = sentence_BD.float()[:, : self.truncate_dim]
         return F.normalize(vectors_BD) if self.normalize else vectors_BD

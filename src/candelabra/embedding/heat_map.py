@@ -1,4 +1,4 @@
-"""Cosines of texts as a table, a picture, or a csv file.
+"""Cosine similarity matrices as a table, an image, or a CSV file.
 
 Shapes: N texts.
 """
@@ -19,13 +19,19 @@ from candelabra.comparison import short_names
 from candelabra.output import writing
 
 SHOWN = 48
-"""Characters of a text, or of a model's name, in a table or a picture."""
+"""Maximum number of characters of a text or model name in a table or image."""
 NUMBERED = 15
-"""Up to this many texts, the picture's cells hold their numbers."""
+"""Maximum number of texts for which the cells of an image show their values."""
 
 
 def table(cosines_NN: np.ndarray, texts: Sequence[str], *, title: str) -> Table:
-    """The lower triangle, a row for each text but the first."""
+    """Create a table of the cosine similarities below the diagonal, with one row per text.
+
+    Args:
+        cosines_NN: Cosine similarities.
+        texts: N texts.
+        title: Title of the table.
+    """
     found = Table(title=Text(title), title_justify="left")
     found.add_column("")
     found.add_column("text", overflow="fold")
@@ -38,11 +44,11 @@ def table(cosines_NN: np.ndarray, texts: Sequence[str], *, title: str) -> Table:
 
 
 def write(path: Path, found: Mapping[str, np.ndarray], texts: Sequence[str]) -> None:
-    """Writes the cosines of one or several models; the suffix says the format.
+    """Write the cosine similarities of one or more models to a file.
 
     Args:
-        path: `.csv` gets a line for each pair, any other suffix a picture.
-        found: The cosines (N, N) of each model, by its name.
+        path: Output file. The suffix `.csv` gives one line per pair, any other suffix an image.
+        found: Cosine similarities (N, N) by model name.
         texts: N texts.
 
     Raises:
@@ -67,7 +73,12 @@ def _csv(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> str:
 
 
 def draw(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> Figure:
-    """A panel for each model, side by side on one scale from 0 to 1; the texts stand once."""
+    """Draw one heat map per model, side by side, with a common color scale from 0 to 1.
+
+    Args:
+        found: Cosine similarities (N, N) by model name.
+        texts: N texts, which label the rows of the first heat map.
+    """
     size = max(3.2, 0.62 * len(texts))
     figure = Figure(figsize=(4.2 + (size + 0.6) * len(found), size + 1.0), layout="constrained")
     panels = figure.subplots(1, len(found), squeeze=False)[0]
@@ -92,7 +103,14 @@ def draw(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> Figure:
 
 
 def titles(names: Sequence[str]) -> list[str]:
-    """Models' names to stand above tables and panels: of long ones, the middle is left out."""
+    """Shorten model names for titles by removing the middle of long names.
+
+    If this makes two names equal, they are first reduced to the path parts that differ.
+
+    Example:
+        >>> titles(["runs/a/bundle", "runs/b/bundle"])
+        ['runs/a/bundle', 'runs/b/bundle']
+    """
     cut = [_without_middle(name) for name in names]
     if len(set(cut)) == len(cut):
         return cut

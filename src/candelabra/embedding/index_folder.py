@@ -1,7 +1,7 @@
-"""A searched corpus as a folder: vectors, texts, and what made them. Nothing of it is executed.
+"""Search index on disk: the texts of a corpus, their vectors, and the model that computed them.
 
-The folder: `index.json` (names, numbers, checksums), `vectors.safetensors`, `texts.parquet`, and,
-for an approximate search, `graph.faiss`.
+The folder contains `index.json` (settings and checksums), `vectors.safetensors`, `texts.parquet`,
+and, for approximate search, `graph.faiss`. Loading it executes no code from the folder.
 """
 
 from __future__ import annotations
@@ -31,23 +31,27 @@ ABOUT, VECTORS, TEXTS, GRAPH = "index.json", "vectors.safetensors", "texts.parqu
 
 
 def check_new(folder: Path) -> None:
-    """Raises an error unless an index can be written there: an old one is never touched."""
+    """Raise an error if an index cannot be written to the folder.
+
+    Raises:
+        DataError: The folder exists and is not empty, or it cannot be created.
+    """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"save_index={folder}: exists already; name a new folder, or delete it")
     check_place(folder, key="save_index")
 
 
 def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], source: str) -> None:
-    """Writes a corpus whole or not at all.
+    """Write an index atomically.
 
     Args:
-        folder: A new one.
-        corpus: What is searched.
-        origin: What made the vectors: see `origin.origin_of`.
-        source: The file that the texts came from.
+        folder: Folder to create.
+        corpus: Texts and vectors, and optionally a graph.
+        origin: Model and settings that computed the vectors, from `origin.origin_of`.
+        source: Name of the file with the texts.
 
     Raises:
-        DataError: It cannot be written, or exists.
+        DataError: The folder exists and is not empty, or it cannot be written.
         ValueError: The corpus has no vectors.
     """
     check_new(folder)
@@ -96,10 +100,10 @@ def _write_texts(file: Path, texts: Sequence[str]) -> None:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What `index.json` says, after a look at the folder; imports nothing heavy.
+    """Read `index.json`, and check that the files of the index exist.
 
     Raises:
-        DataError: It is no index, a file is missing, or a value is of another kind than we write.
+        DataError: The folder is not an index, a file is missing, or a value has the wrong type.
     """
     if not folder.is_dir():
         raise DataError(f"index={folder}: no such folder")
@@ -122,15 +126,16 @@ def read_about(folder: Path) -> dict[str, Any]:
 def load_index(
     folder: Path, *, approximate: bool = False, about: Mapping[str, Any] | None = None
 ) -> Corpus:
-    """Reads what `save_index` wrote.
+    """Load an index written by `save_index`.
 
     Args:
-        folder: The index.
-        approximate: Its graph, which holds the vectors, in place of the vectors.
-        about: What `read_about` said of it; None reads that too.
+        folder: Folder of the index.
+        approximate: Whether to load the graph (which contains the vectors) instead of the vectors.
+        about: Result of `read_about`, or `None` to read it.
 
     Raises:
-        DataError: A file is missing, damaged, or does not fit the others; or there is no graph.
+        DataError: A file is missing, damaged or inconsistent with the others, or `approximate` is
+            set and there is no graph.
     """
     from candelabra.embedding.search import Corpus
 
@@ -149,11 +154,15 @@ def load_index(
 
 
 def check_graph(folder: Path, about: Mapping[str, Any], approximate: bool) -> None:
-    """Raises DataError where a graph is wanted and there is none."""
+    """Raise an error if an approximate search is requested and the index has no graph.
+
+    Raises:
+        DataError: There is no graph.
+    """
     if approximate and GRAPH not in about["sha256"]:
         raise DataError(
-            f"index={folder}: has no graph; leave out approximate=true, or make the index anew "
-            "with approximate=true save_index=FOLDER"
+            f"index={folder}: has no graph; leave out approximate=true, or build a new index with "
+            "approximate=true save_index=FOLDER"
         )
 
 

@@ -1,4 +1,4 @@
-"""Negatives for pairs: drawn at random, or by sentence-transformers' miner of hard negatives.
+"""Selection of negatives for pairs, at random or with sentence-transformers' hard-negative miner.
 
 Shapes: N distinct texts, D width of a vector, T triplets.
 """
@@ -21,18 +21,18 @@ from candelabra.embedding.pairs import Pair
 from candelabra.embedding.recipes import Recipe
 
 SCORES = 2**26
-"""Cosines that are held at a time: 256 MiB."""
+"""Maximum number of cosines in memory at a time: 256 MiB in float32."""
 BLOCK = 65536
-"""Triplets whose cosines are computed at a time."""
+"""Number of pairs of texts whose cosines are computed at a time."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """Vectors of texts, made before; stands for a model where the miner wants one.
+    """Precomputed embeddings with the interface of a `SentenceTransformer`, for the miner.
 
     Attributes:
         texts: N distinct texts.
-        vectors_ND: Their vectors, of unit length.
+        vectors_ND: Embeddings of the texts, of unit length.
     """
 
     texts: Sequence[str]
@@ -42,25 +42,25 @@ class Known:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Where each text stands."""
+        """Map each text to its row in `vectors_ND`."""
         return {text: place for place, text in enumerate(self.texts)}
 
     def encode_query(self, texts: Sequence[str], **_: Any) -> np.ndarray:
-        """The vectors of known texts."""
+        """Look up the embeddings of texts."""
         return self.vectors_ND[[self.places[text] for text in texts]]
 
     encode_document = encode_query
 
     def similarity(self, left_ND: Any, right_ND: Any) -> Tensor:
-        """All cosines."""
+        """Compute the cosines of all pairs of rows."""
         return torch.as_tensor(left_ND) @ torch.as_tensor(right_ND).T
 
     def similarity_pairwise(self, left_ND: Any, right_ND: Any) -> Tensor:
-        """The cosines row by row."""
+        """Compute the cosines of corresponding rows."""
         return (torch.as_tensor(left_ND) * torch.as_tensor(right_ND)).sum(1)
 
     def cosines(self, left: Sequence[str], right: Sequence[str]) -> np.ndarray:
-        """The cosine of each text of `left` with that of `right`."""
+        """Compute the cosine of each text in `left` with the corresponding text in `right`."""
         parts = [np.empty(0, dtype=np.float32)]
         for begin in range(0, len(left), BLOCK):
             rows = slice(begin, begin + BLOCK)
@@ -71,12 +71,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Triplets:
-    """Anchors with a positive and a negative.
+    """Triplets of anchor, positive and negative.
 
     Attributes:
         anchors: T texts.
         positives: T texts.
-        negatives: T texts; never the anchor itself or one of its positives.
+        negatives: T texts. A negative is never the anchor itself or one of its positives.
     """
 
     anchors: list[str]
@@ -87,22 +87,27 @@ class Triplets:
         return len(self.anchors)
 
     def some(self, most: int, *, seed: int) -> Triplets:
-        """No more than so many of them, drawn, in their order."""
+        """Sample at most `most` triplets without replacement, in their original order."""
         rows = sorted(random.Random(seed).sample(range(len(self)), min(most, len(self))))
         return Triplets(*([column[row] for row in rows] for column in self.columns().values()))
 
     def columns(self) -> dict[str, list[str]]:
-        """For a file."""
+        """Return the columns `anchor`, `positive` and `negative`."""
         return {"anchor": self.anchors, "positive": self.positives, "negative": self.negatives}
 
 
 def drawn(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int = 0) -> Triplets:
-    """Negatives at random: other pairs' positives.
+    """Draw random negatives from the positives of other pairs.
 
     Args:
-        pairs: Cleaned ones.
-        num_negatives: How many for each pair; fewer where there are no more.
-        seed: Of the draw.
+        pairs: Pairs without duplicates, from `cleaned`.
+        num_negatives: Maximum number of negatives per pair. There are fewer if the other pairs do
+            not have as many distinct positives.
+        seed: Seed of the random generator.
+
+    Example:
+        >>> drawn([("a", "b"), ("c", "d")]).negatives
+        ['d', 'b']
     """
     corpus = list(dict.fromkeys(positive for _, positive in pairs))
     place = {text: row for row, text in enumerate(corpus)}
@@ -113,7 +118,7 @@ def drawn(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int = 0) -> Tr
     rng = np.random.default_rng(seed)
     found = []
     for anchor, positive in pairs:
-        # So many distinct rows hold enough that are not the anchor's own.
+        # Draw enough rows to have `num_negatives` left after removing the anchor's positives.
         most = min(len(corpus), num_negatives + len(own[anchor]))
         rows = rng.choice(len(corpus), size=most, replace=False).tolist()
         others = [row for row in rows if row not in own[anchor]][:num_negatives]
@@ -122,26 +127,28 @@ def drawn(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int = 0) -> Tr
 
 
 def mined(pairs: Sequence[Pair], known: Known, recipe: Recipe, *, seed: int = 0) -> Triplets:
-    """Negatives by their similarity, as a recipe asks.
+    """Choose negatives by their similarity to the anchor.
 
     Args:
-        pairs: Cleaned ones.
-        known: The vectors of all their texts.
-        recipe: What may become a negative.
-        seed: Of `sampling: random`.
+        pairs: Pairs without duplicates, from `cleaned`.
+        known: Embeddings of all texts of the pairs.
+        recipe: Rules for choosing negatives.
+        seed: Seed for `sampling: random`.
     """
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
 
     positives = {positive for _, positive in pairs}
-    # An anchor that is a candidate too counts as its own positive, so that it is never its
-    # negative. Its cosine of 1 moves no margin: the least similar positive sets them.
+    # An anchor may also be a candidate. Adding it as its own positive ensures that it is never
+    # its own negative. Its cosine of 1 does not affect the margins, which the least similar
+    # positive determines.
     selves = [(anchor, anchor) for anchor in dict.fromkeys(a for a, _ in pairs)]
     rows = [*pairs, *(pair for pair in selves if pair[0] in positives)]
     settings = {item.name: getattr(recipe, item.name) for item in fields(recipe)}
     settings["sampling_strategy"] = settings.pop("sampling")
     model: Any = known
-    with _seeded(seed), redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+    # The miner's progress bar cannot be disabled, so its output is discarded.
+    with _seeded(seed), redirect_stderr(io.StringIO()):
         found = mine_hard_negatives(
             Dataset.from_dict({"anchor": [a for a, _ in rows], "positive": [b for _, b in rows]}),
             model,
@@ -165,7 +172,7 @@ def _triplets(rows: Sequence[tuple[str, str, str]]) -> Triplets:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The miner draws by Python's own generator, which others draw by as well."""
+    """Seed Python's global random generator, which the miner uses, and restore it afterwards."""
     state = random.getstate()
     random.seed(seed)
     try:

@@ -1,8 +1,8 @@
-"""Tasks of the Massive Text Embedding Benchmark by name, through the `mteb` package.
+"""Evaluation on tasks of the Massive Text Embedding Benchmark with the `mteb` package.
 
 Muennighoff et al. 2023, "MTEB: Massive Text Embedding Benchmark". Needs the extra `mteb`.
 
-Shapes: N texts, M other texts, D width of an embedding.
+Shapes: N texts, M other texts, D embedding width.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ LOCAL = {
     "STSBenchmark": ("stsb", ("test",), ("sentence1", "sentence2", "score")),
     "Banking77Classification": ("banking77", ("train", "test"), ("text", "label")),
 }
-"""Tasks that can be read from files: the folder below `data_dir`, its splits, their columns."""
+"""Tasks that can be read from local files: folder in `data_dir`, splits and columns."""
 
 
 @dataclass(frozen=True)
 class MtebEncoder:
-    """An `Embedder` as the package wants it (`mteb.EncoderProtocol`).
+    """Adapter of an `Embedder` to the interface `mteb.EncoderProtocol`.
 
     Attributes:
-        embedder: What embeds.
-        mteb_model_meta: The package's description of the model.
-        batch_size: Texts in a pass.
-        precision: `32-true`, or `bf16-mixed` where the hardware has it.
-        told: Called with how many of how many texts of a data set are embedded.
+        embedder: The embedder.
+        mteb_model_meta: Description of the model, required by mteb.
+        batch_size: Number of texts per forward pass.
+        precision: `32-true`, or `bf16-mixed` on hardware that supports it.
+        told: Progress callback. It receives the number of embedded texts and of all texts.
     """
 
     embedder: Embedder
@@ -53,7 +53,7 @@ class MtebEncoder:
     told: Callable[[int, int], object] = lambda done, total: None
 
     def encode(self, inputs: Iterable[Mapping[str, Any]], **_: Any) -> np.ndarray:
-        """The vectors of all texts of the batches, (N, D); a task's instruction is not used."""
+        """Compute the embeddings (N, D) of all texts in the batches, ignoring task instructions."""
         texts = [text for batch in inputs for text in batch["text"]]
         vectors_ND = np.empty((len(texts), self.embedder.width), dtype=np.float32)
         done = 0
@@ -66,12 +66,12 @@ class MtebEncoder:
         return vectors_ND
 
     def similarity(self, left_ND: Any, right_MD: Any) -> Tensor:
-        """All cosines, (N, M)."""
+        """Compute the cosines of all pairs of rows, (N, M)."""
         left, right = (normalize(torch.as_tensor(each).float()) for each in (left_ND, right_MD))
         return left @ right.T
 
     def similarity_pairwise(self, left_ND: Any, right_ND: Any) -> Tensor:
-        """The cosines of vectors with each other's partner, (N)."""
+        """Compute the cosines of corresponding rows, (N)."""
         left, right = (torch.as_tensor(each).float() for each in (left_ND, right_ND))
         return cosine_similarity(left, right, dim=1)
 
@@ -84,22 +84,25 @@ def mteb_scores(
     batch_size: int = 64,
     precision: str = "32-true",
 ) -> dict[str, float]:
-    """Each task's main score, as `mteb/<task>/<score>`.
+    """Compute the main score of each task.
 
-    A task of several splits or languages scores the mean over them, as the package has it.
-    Results that the package has kept of earlier evaluations are not used.
+    The score of a task with several splits or languages is the mean over them, as in mteb. mteb's
+    cache of earlier results is not used.
 
     Args:
-        embedder: What is evaluated.
+        embedder: The embedder to evaluate.
         names: Names of tasks, such as `Banking77Classification`.
-        data_dir: Folder in which tasks of `LOCAL` are; others, and all where it is None, come
-            from the Hub.
-        batch_size: Texts in a pass.
-        precision: `32-true`, or `bf16-mixed` where the hardware has it.
+        data_dir: Folder with the data of the tasks in `LOCAL`. Other tasks are loaded from the
+            Hub; all are if it is `None`.
+        batch_size: Number of texts per forward pass.
+        precision: `32-true`, or `bf16-mixed` on hardware that supports it.
+
+    Returns:
+        Scores by the key `mteb/<task>/<score>`.
 
     Raises:
-        ConfigError: The extra is missing, or there is no such task over texts.
-        DataError: A task's data is missing, or the Hub is not reachable.
+        ConfigError: mteb is not installed, or a name is not that of a text task.
+        DataError: The data of a task are missing, or the Hub is not reachable.
     """
     tasks = checked_tasks(names, data_dir)
 
@@ -128,7 +131,7 @@ def _score(encoder: MtebEncoder, task: AbsTask) -> float:
     import mteb
 
     with warnings.catch_warnings():
-        # The log says it too: published figures are often of the older version of a task.
+        # mteb also logs this. Older versions of tasks are needed to compare with published scores.
         warnings.filterwarnings("ignore", ".*is superseded by")
         result = mteb.evaluate(
             encoder, task, cache=None, co2_tracker=False, show_progress_bar=False
@@ -137,17 +140,17 @@ def _score(encoder: MtebEncoder, task: AbsTask) -> float:
 
 
 def checked_tasks(names: Sequence[str], data_dir: str | None = None) -> list[AbsTask]:
-    """The package's tasks of these names, without their data.
+    """Return the mteb tasks by name, without loading their data.
 
     Raises:
-        ConfigError: The extra is missing, a name is there twice, or of no task over texts.
-        DataError: `data_dir` lacks a file.
+        ConfigError: mteb is not installed, a name is repeated, or it is not that of a text task.
+        DataError: A file is missing in `data_dir`.
     """
     if importlib.util.find_spec("mteb") is None:
         raise ConfigError("mteb needs the package of that name: pip install candelabra[mteb]")
     for name in names:
         if list(names).count(name) > 1:
-            raise ConfigError(f"mteb: task {name!r} is there twice")
+            raise ConfigError(f"mteb: task {name!r} is listed twice")
         if data_dir is not None and name in LOCAL:
             _files(name, data_dir)
     return [_task(name) for name in names]
@@ -168,7 +171,7 @@ def _task(name: str) -> AbsTask:
 
 
 def _files(name: str, data_dir: str) -> dict[str, Path]:
-    """The local file of each split that a task needs."""
+    """Return the local file of each split of a task."""
     folder, splits, _ = LOCAL[name]
     files = {split: Path(data_dir).expanduser() / folder / f"{split}.parquet" for split in splits}
     for file in files.values():
@@ -178,7 +181,7 @@ def _files(name: str, data_dir: str) -> dict[str, Path]:
 
 
 def _load(task: AbsTask, data_dir: str | None) -> None:
-    """Gives a task its data; a task made of others gives them theirs itself."""
+    """Load the data of a task. An aggregate task reads the data of its subtasks."""
     name = task.metadata.name
     if data_dir is not None and name in LOCAL:
         task.dataset = _local(name, data_dir)

@@ -1,4 +1,4 @@
-"""What made vectors: the model by its weights, and the settings that they depend on."""
+"""Identification of the model and settings that computed the vectors of an index."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from candelabra.model.pooling import FunctionPooling
 
 
 def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
-    """Plain values; two embedders that share all of them give the same vectors.
+    """Describe an embedder so that equal descriptions imply equal embeddings.
 
     Args:
         embedder: The embedder.
-        name: What a person calls its model; for messages, and no part of the comparison.
+        name: Name of the model for messages. It is not compared.
+
+    Returns:
+        JSON-serializable settings and checksums.
     """
     model, task = embedder.model, embedder.task
     pooling = model.pooling if task is None else model.pooling_of(task)
@@ -41,7 +44,16 @@ def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
 
 
 def check_origin(where: str, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raises DataError unless an index is searched by what made it; names both."""
+    """Raise an error if the queries' embedder is not the one that computed the index.
+
+    Args:
+        where: Name of the index for the error message.
+        stored: Origin of the index.
+        asked: Origin of the queries.
+
+    Raises:
+        DataError: The origins differ in something other than the name.
+    """
     differing = [key for key in asked if key != "name" and stored.get(key) != asked[key]]
     if differing:
         raise DataError(

@@ -1,6 +1,6 @@
-"""Pairs of texts that belong together: read, cleaned, derived from documents, and written.
+"""Positive pairs of texts: reading, deduplication, extraction from documents, and writing.
 
-Imports nothing heavy.
+Heavy libraries are imported only where they are needed, so importing this module is fast.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ Pair = tuple[str, str]
 """An anchor and its positive."""
 
 BREAK = re.compile(r"<br\s*/?>|\n", re.IGNORECASE)
-"""Ends a sentence whatever stands there."""
+"""Line break, which always ends a sentence."""
 END = re.compile(r"""[.!?\u2026]["'\u201d\u2019)\]]*(?=\s+["'\u201c\u2018(\[]*(?![a-z])\w)""")
-"""The end of a sentence: its mark, and behind a space no small letter."""
+"""End of a sentence: a punctuation mark, and after the space no lower-case letter."""
 WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Pairs that teach something.
+    """Pairs without duplicates.
+
+    Texts that differ only in case and whitespace are considered equal.
 
     Attributes:
-        pairs: Distinct ones, in their order; of texts that differ in nothing but case and spaces
-            the first stands for all.
-        repeated: How many were dropped since they had been there.
-        same: How many were dropped since both texts are the same.
+        pairs: Distinct pairs in their original order. Of equal texts, the first spelling is used.
+        repeated: Number of pairs removed as duplicates of earlier pairs.
+        same: Number of pairs removed because both texts are equal.
     """
 
     pairs: list[Pair]
@@ -46,7 +47,12 @@ class Cleaned:
 
 
 def cleaned(pairs: Iterable[Pair]) -> Cleaned:
-    """Without repeated pairs, and without pairs of a text with itself."""
+    """Remove repeated pairs, and pairs of a text with itself.
+
+    Example:
+        >>> cleaned([("A b", "c"), ("a  b", "C"), ("d", "D")])
+        Cleaned(pairs=[('A b', 'c')], repeated=1, same=1)
+    """
     first: dict[str, str] = {}
     found: Counter[Pair] = Counter()
     same = 0
@@ -62,15 +68,15 @@ def cleaned(pairs: Iterable[Pair]) -> Cleaned:
 
 
 def read_pairs(path: Path, columns: Mapping[str, str], only: str | None = None) -> list[Pair]:
-    """The pairs of a file.
+    """Read pairs from a file.
 
     Args:
-        path: Any table that `readers.read_table` reads.
-        columns: The columns of `anchor` and `positive`.
-        only: `COLUMN=VALUE` keeps the rows whose cell is this value, written out.
+        path: File in any format supported by `readers.read_table`.
+        columns: Names of the columns for the roles `anchor` and `positive`.
+        only: `COLUMN=VALUE` to read only rows with this value, compared as text.
 
     Raises:
-        DataError: The file, a column or the value is missing, or a row has no text.
+        DataError: The file or a column is missing, no row has the value, or a row has no text.
     """
     table = read_table(path)
     sides = [table.column(columns[side], role=f"columns.{side}") for side in ("anchor", "positive")]
@@ -101,10 +107,14 @@ def _text(table: Table, row: int, cells: Sequence[object]) -> str:
 
 
 def sentences(document: str) -> list[str]:
-    """The sentences of a document, by a rule for languages with capitals.
+    """Split a document into sentences by a simple rule for languages with capital letters.
 
-    An abbreviation before a capital (`Mr. Smith`) is cut as well, and a sentence that begins with
-    a small letter is not cut off.
+    The rule wrongly splits after an abbreviation before a capital letter, as in `Mr. Smith`, and
+    does not split before a sentence that starts with a lower-case letter.
+
+    Example:
+        >>> sentences("It rains. Take a coat, e.g. the red one.")
+        ['It rains.', 'Take a coat, e.g. the red one.']
     """
     found = []
     for line in BREAK.split(document):
@@ -116,11 +126,18 @@ def sentences(document: str) -> list[str]:
 
 
 def neighbours(documents: Iterable[str], *, min_words: int = 1) -> Iterator[Pair]:
-    """Each sentence with the next one of its document.
+    """Pair each sentence with the next sentence of the same document.
 
     Args:
-        documents: The texts.
-        min_words: A pair with a shorter sentence is left out.
+        documents: Texts of one or more sentences.
+        min_words: Minimum number of words. Pairs with a shorter sentence are left out.
+
+    Yields:
+        Pairs of consecutive sentences.
+
+    Example:
+        >>> list(neighbours(["It rains. Take a coat. Or stay."]))
+        [('It rains.', 'Take a coat.'), ('Take a coat.', 'Or stay.')]
     """
     for document in documents:
         for pair in pairwise(sentences(document)):
@@ -129,7 +146,11 @@ def neighbours(documents: Iterable[str], *, min_words: int = 1) -> Iterator[Pair
 
 
 def write_rows(path: Path, columns: Mapping[str, Sequence[str]]) -> None:
-    """Writes columns of texts; the suffix says the format.
+    """Write columns of texts to a file.
+
+    Args:
+        path: Output file with the suffix `.parquet` or `.jsonl`.
+        columns: Texts by column name.
 
     Raises:
         DataError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""Several processes that embed, each with a copy of the model."""
+"""Embedding with several processes, each with a copy of the model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from candelabra.embedding.embedder import Embedder
 from candelabra.errors import DataError
 
 PART = 2048
-"""Texts that a process gets at a time."""
+"""Maximum number of texts that are sent to a process at a time."""
 AHEAD = 2
-"""Parts for each process that are handed out before their vectors are taken."""
+"""Number of parts per process that are submitted before the first result is read."""
 
 _embedder: Embedder
 
@@ -32,19 +32,23 @@ def embed_in_processes(
     batch_size: int = 64,
     precision: str = "32-true",
 ) -> Iterator[np.ndarray]:
-    """The vectors of texts in their order, part by part.
+    """Compute embeddings in several processes.
 
-    Process i computes on GPU i, counted round; without GPUs, on its part of the cores.
+    If the model is on a GPU, process i uses GPU i modulo the number of GPUs. Otherwise, the CPU
+    cores are divided among the processes.
 
     Args:
-        embedder: Copied into each process.
-        texts: The texts.
-        processes: How many.
-        batch_size: Texts in a pass.
+        embedder: Embedder, which is copied to each process.
+        texts: Texts to embed.
+        processes: Number of processes.
+        batch_size: Number of texts per forward pass.
         precision: As in `Embedder.embed`.
 
+    Yields:
+        Embeddings (n, D) of the next n texts, in the order of the texts.
+
     Raises:
-        DataError: A process was killed, or could not start.
+        DataError: A process was killed or could not start.
     """
     context = get_context("spawn")
     places: Queue[int] = context.Queue()
@@ -53,7 +57,7 @@ def embed_in_processes(
     device = next(embedder.model.parameters()).device.type
     threads = max(1, _num_cores() // processes)
     work = partial(_embed, batch_size=batch_size, precision=precision)
-    # Small corpora are cut finer, so that every process has a part.
+    # Small corpora are split into smaller parts, so that every process has work.
     size = max(1, min(PART, -(-len(texts) // processes)))
     parts = (texts[i : i + size] for i in range(0, len(texts), size))
     try:
@@ -75,7 +79,11 @@ def _in_order(
     *,
     ahead: int,
 ) -> Iterator[np.ndarray]:
-    """As `pool.map`, which would hand out all at once and keep what nobody has taken yet."""
+    """Apply `work` to the parts in parallel, and yield the results in order.
+
+    At most `ahead` parts are in flight. `pool.map` would submit all parts at once and hold all
+    results that have not been read yet in memory.
+    """
     waiting: deque[Future[np.ndarray]] = deque()
     try:
         for part in parts:
@@ -90,7 +98,8 @@ def _in_order(
 
 
 def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux alone tells what a container may use
+    # A container may be limited to some of the cores, which only Linux reports.
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 

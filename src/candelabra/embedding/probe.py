@@ -1,10 +1,10 @@
-"""How well a small classifier does on embeddings: MTEB's protocol for classification.
+"""Few-shot classification on embeddings, following MTEB's protocol for classification.
 
-Muennighoff et al. 2023, "MTEB: Massive Text Embedding Benchmark", section 3.2; the details, down
-to the order of the draws, are those of the `mteb` package (`AbsTaskClassification`, 2.x), so that
-the score is the one of its leaderboard.
+Muennighoff et al. 2023, "MTEB: Massive Text Embedding Benchmark", section 3.2. All details,
+including the order of random draws, are those of the `mteb` package (`AbsTaskClassification`, 2.x),
+so scores are comparable with its leaderboard.
 
-Shapes: N texts, D width of an embedding.
+Shapes: N texts, D embedding width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEED = 42
 NUM_EXPERIMENTS = 10
 TEXTS_PER_LABEL = 8
 MOST_STEPS = 100
-"""Of the classifier's solver."""
+"""Maximum number of iterations of the logistic regression."""
 
 Labels = Sequence[int] | Sequence[str] | np.ndarray
 
@@ -33,22 +33,27 @@ def few_shot_accuracy(
     num_experiments: int = NUM_EXPERIMENTS,
     texts_per_label: int = TEXTS_PER_LABEL,
 ) -> float:
-    """The mean accuracy of logistic regressions, each on a few training texts of every label.
+    """Compute the mean accuracy of logistic regressions on a few training texts per label.
 
     Args:
-        train_ND: The vectors of the training texts; only those of `drawn_rows` are read.
-        train_labels: The label of each.
-        test_ND: The vectors that are classified.
-        test_labels: The label of each.
-        num_experiments: How many regressions.
-        texts_per_label: What each of them draws.
+        train_ND: Embeddings of the training texts. Only the rows from `drawn_rows` are read.
+        train_labels: Labels of the training texts.
+        test_ND: Embeddings of the test texts.
+        test_labels: Labels of the test texts.
+        num_experiments: Number of regressions, each on other training texts.
+        texts_per_label: Number of training texts per label.
 
     Returns:
-        From 0 to 1.
+        Mean accuracy, from 0 to 1.
 
     Raises:
-        ValueError: Vectors and labels differ in number, there is no test text, or fewer than two
-            training labels.
+        ValueError: Numbers of embeddings and labels differ, there are no test texts, or there are
+            fewer than two distinct training labels.
+
+    Example:
+        >>> vectors_ND = np.array([[-1.0], [1.0]])
+        >>> few_shot_accuracy(vectors_ND, ["low", "high"], vectors_ND, ["low", "high"])
+        1.0
     """
     _check("training", train_ND, train_labels)
     _check("test", test_ND, test_labels)
@@ -73,14 +78,14 @@ def few_shot_accuracy_of_texts(
     num_experiments: int = NUM_EXPERIMENTS,
     texts_per_label: int = TEXTS_PER_LABEL,
 ) -> float:
-    """As `few_shot_accuracy`, from texts; of the training texts only those drawn are embedded.
+    """Compute `few_shot_accuracy` from texts, embedding only the training texts that are used.
 
     Args:
-        embed: Texts -> vectors (N, D), as `Embedder.embed`.
+        embed: Function that returns the embeddings (N, D) of N texts, as `Embedder.embed`.
         train: Training texts and their labels.
         test: Test texts and their labels.
-        num_experiments: How many regressions.
-        texts_per_label: What each of them draws.
+        num_experiments: Number of regressions, each on other training texts.
+        texts_per_label: Number of training texts per label.
     """
     settings = {"num_experiments": num_experiments, "texts_per_label": texts_per_label}
     drawn = sorted({row for rows in drawn_rows(train[1], **settings) for row in rows})
@@ -96,14 +101,24 @@ def drawn_rows(
     num_experiments: int = NUM_EXPERIMENTS,
     texts_per_label: int = TEXTS_PER_LABEL,
 ) -> list[list[int]]:
-    """The rows that each experiment learns from: the first few of every label in a new order.
+    """Choose the training rows of each experiment.
 
-    Each experiment shuffles the order of the one before; the shuffle is always the same one.
+    An experiment uses the first `texts_per_label` rows of every label in a shuffled order. As in
+    mteb, each experiment shuffles the previous order again with the same seed.
+
+    Args:
+        labels: Labels of the training texts.
+        num_experiments: Number of experiments.
+        texts_per_label: Maximum number of rows per label.
+
+    Returns:
+        The row indices of each experiment.
     """
     order = list(range(len(labels)))
     experiments = []
     for _ in range(num_experiments):
-        np.random.RandomState(SEED).shuffle(order)  # as the protocol does, and not np.random's new
+        # The protocol uses the legacy generator; `np.random.default_rng` shuffles differently.
+        np.random.RandomState(SEED).shuffle(order)
         taken: Counter[int | str] = Counter()
         rows = []
         for row in order:

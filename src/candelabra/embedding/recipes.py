@@ -1,4 +1,4 @@
-"""How negatives are chosen: the kinds, and what each means in settings. Imports nothing heavy."""
+"""Settings for choosing negatives, and presets of them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SAMPLINGS = ("top", "random")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Which texts may become the negatives of an anchor, and which of them do.
+    """Rules for choosing the negatives of an anchor.
 
-    Candidates are the other anchors' positives, ordered by their cosine with the anchor. An
-    anchor with several positives is held to the least similar of them.
+    The candidates are the positives of other anchors, ordered by their cosine with the anchor. For
+    an anchor with several positives, the margins are relative to the least similar one.
 
     Attributes:
-        num_negatives: Most negatives of a pair; each makes a triplet.
-        sampling: `top` takes the most similar candidates, `random` draws among them.
-        range_min: Leaves out so many of the most similar candidates.
-        range_max: Looks at no more than so many; None: ten for each negative and, with them, as
-            many as an anchor has positives at most.
-        absolute_margin: A negative's cosine is at least this much below the positive's.
-        relative_margin: It is at least this part of the positive's cosine below it.
-        max_score: It is at most this.
-        min_score: It is at least this.
+        num_negatives: Maximum number of negatives per pair. Each gives a triplet.
+        sampling: `top` for the most similar candidates, `random` for a random choice.
+        range_min: Number of most similar candidates to skip.
+        range_max: Rank of the last candidate to consider. `None` considers ten per negative, plus
+            the largest number of positives of an anchor.
+        absolute_margin: Minimum difference between the positive's and a negative's cosine.
+        relative_margin: The same, as a fraction of the positive's cosine.
+        max_score: Maximum cosine of a negative.
+        min_score: Minimum cosine of a negative.
     """
 
     num_negatives: int = 1
@@ -42,28 +42,28 @@ class Recipe:
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "easy": {},  # any other text, at random: similarity plays no part
+    "easy": {},  # Random texts, chosen without computing similarities.
     "semi_hard": {
         "sampling": "random",
         "range_min": 10,
         "range_max": 100,
         "relative_margin": 0.05,
     },
-    # The margin that serves best to leave out unmarked positives (NV-Retriever, Moreira 2024).
+    # This margin removes false negatives best according to NV-Retriever (Moreira et al. 2024).
     "hard": {"sampling": "top", "range_max": 100, "relative_margin": 0.05},
 }
-"""What a kind of negatives sets, where the person sets nothing else."""
+"""Default settings of each kind of negatives."""
 
 
 def recipe_of(kind: str, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe of a kind, with a person's own settings.
+    """Return the recipe of a kind, with individual settings replaced.
 
     Args:
         kind: One of `KINDS`.
-        settings: The fields of `Recipe`; None leaves what the kind says.
+        settings: Value of each field of `Recipe`, or `None` for the default of the kind.
 
     Raises:
-        ConfigError: A value breaks a rule, or says something that the kind does not ask.
+        ConfigError: A value is not allowed, or the kind does not use this setting.
     """
     one_of("negatives", kind, KINDS)
     names = [item.name for item in fields(Recipe)]

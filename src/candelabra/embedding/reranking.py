@@ -1,6 +1,7 @@
-"""Scores of texts for a query by a cross-encoder: both go through the encoder together.
+"""Re-ranking with a cross-encoder, which reads a query and a text in one sequence.
 
-Slower than vectors by the number of texts, and better (Reimers & Gurevych 2019, section 1).
+A cross-encoder needs a forward pass per pair, so it is slower than comparing embeddings, but more
+accurate (Reimers & Gurevych 2019, section 1).
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from candelabra.model.regression import RegressionHead
 
 @dataclass(frozen=True)
 class CrossEncoder:
-    """A task of a bundle that reads pairs in one sequence.
+    """Function that scores texts for a query with a cross-encoder.
 
     Attributes:
-        bundle: The model.
-        task: Its head gives a number, or one of two labels, of which the second says that the
-            texts belong together.
-        batch_size: Pairs in a pass; neighbours in length share one.
-        precision: `32-true`, or `bf16-mixed` where the hardware has it.
+        bundle: Bundle with the model.
+        task: Name of the task. Its head predicts a number, or one of two labels of which the second
+            one means that the texts match.
+        batch_size: Number of pairs per forward pass. Batches contain pairs of similar length.
+        precision: `32-true`, or `bf16-mixed` on hardware that supports it.
     """
 
     bundle: Bundle
@@ -38,7 +39,7 @@ class CrossEncoder:
 
     @torch.inference_mode()
     def __call__(self, query: str, texts: Sequence[str]) -> list[float]:
-        """The score of each text; the higher, the more it belongs to the query."""
+        """Compute the score of each text. Higher scores mean a better match with the query."""
         if not texts:
             return []
         tokenizer, model = self.bundle.tokenizer, self.bundle.model
@@ -69,17 +70,18 @@ def cross_encoder(
     batch_size: int = 64,
     precision: str = "32-true",
 ) -> CrossEncoder:
-    """The cross-encoder of a bundle.
+    """Return the cross-encoder of a bundle.
 
     Args:
-        bundle: The model.
-        name: What messages call it.
-        task: Which one, where there are several.
+        bundle: Bundle with the model.
+        name: Name of the bundle for error messages.
+        task: Name of the task. Required if several tasks are cross-encoders.
         batch_size: As in `CrossEncoder`.
         precision: As in `CrossEncoder`.
 
     Raises:
-        ConfigError: There is none, there are several, or its answers are no scores.
+        ConfigError: There is no such task, the choice is ambiguous, or the task predicts neither a
+            number nor one of two labels.
     """
     chosen = scoring_task(bundle.config["tasks"], bundle.labels, name=name, task=task)
     return CrossEncoder(bundle, chosen, batch_size, precision)

@@ -1,4 +1,4 @@
-"""Which tasks of a bundle score pairs of texts in one sequence. Imports nothing heavy."""
+"""Selection of the tasks of a bundle that are cross-encoders."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from candelabra.errors import ConfigError, nearest
 
 
 def no_vectors(tasks: Mapping[str, Any], task: str | None) -> str:
-    """The cross-encoder, where there is nothing else: it has never read a text by itself.
+    """Return the name of a cross-encoder if all of the requested tasks are cross-encoders.
+
+    A model trained only on pairs in one sequence has no meaningful embeddings of single texts.
 
     Args:
-        tasks: A bundle's tasks.
-        task: The one that is asked for; None: any.
+        tasks: Tasks of a bundle.
+        task: Requested task, or `None` for all tasks.
 
     Returns:
-        Its name; empty where a text's vector has a meaning.
+        Name of the first cross-encoder, or an empty string if embeddings are meaningful.
+
+    Example:
+        >>> no_vectors({"match": {"cross": True}}, None)
+        'match'
+        >>> no_vectors({"match": {"cross": True}, "topic": {}}, None)
+        ''
     """
     asked = [task] if task is not None else list(tasks)
     nodes = {name: tasks[name] for name in asked if isinstance(tasks[name], Mapping)}
@@ -27,16 +35,17 @@ def no_vectors(tasks: Mapping[str, Any], task: str | None) -> str:
 def scoring_task(
     tasks: Mapping[str, Any], labels: Mapping[str, Any], *, name: str, task: str | None = None
 ) -> str:
-    """The task that is a cross-encoder, and whose answers are scores.
+    """Return the name of the cross-encoder whose predictions are scores.
 
     Args:
-        tasks: A bundle's tasks.
-        labels: The label names of each.
-        name: What messages call the bundle.
-        task: Which one, where there are several.
+        tasks: Tasks of a bundle.
+        labels: Label names of each task.
+        name: Name of the bundle for error messages.
+        task: Name of the task. Required if several tasks are cross-encoders.
 
     Raises:
-        ConfigError: There is none, there are several, or its answers are no scores.
+        ConfigError: There is no such task, the choice is ambiguous, or the task predicts neither a
+            number nor one of two labels.
     """
     nodes = {key: node for key, node in tasks.items() if isinstance(node, Mapping)}
     found = [key for key, node in nodes.items() if node.get("cross")]

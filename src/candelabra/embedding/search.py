@@ -1,6 +1,6 @@
-"""The texts of a corpus that are nearest to a query.
+"""Semantic search: the texts of a corpus that are nearest to a query.
 
-Shapes: Q queries, N texts of the corpus, D width of a vector, K hits.
+Shapes: Q queries, N corpus texts, D width of a vector, K hits.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 
 QUERIES = 256
-"""Queries that are compared with the corpus together."""
+"""Number of queries that are compared with the corpus at a time."""
 ROWS = 65536
-"""Rows of the corpus in a product: 64 MiB of scores, whatever the corpus holds."""
+"""Number of corpus rows per matrix product, which limits the scores in memory to 64 MiB."""
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-"""Texts -> their vectors, as `Embedder.embed`."""
+"""Function that returns the vectors (N, D) of N texts, as `Embedder.embed`."""
 Rerank = Callable[[str, list[str]], list[float]]
-"""A query and texts -> a score for each text, as a cross-encoder gives."""
+"""Function that returns a score for each text, given a query and texts, as `CrossEncoder`."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts that are searched.
+    """Texts to search, with their vectors or a graph.
 
     Attributes:
         texts: N texts.
-        vectors_ND: Their vectors, of the embedder that embeds the queries; None where the graph,
-            which has a copy of them, is all that is searched.
-        graph: For an approximate search.
+        vectors_ND: Vectors from the same embedder as the queries, or `None` if only the graph,
+            which contains a copy of them, is used.
+        graph: Graph for approximate search, or `None` for exact search.
 
     Raises:
-        ValueError: There is neither.
+        ValueError: Both vectors and graph are missing.
     """
 
     texts: Sequence[str]
@@ -55,14 +55,14 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Hit:
-    """A text that was found.
+    """Search result.
 
     Attributes:
-        row: Its place in the corpus, counted from 0.
+        row: Index of the text in the corpus, from 0.
         text: The text.
-        score: Higher is nearer: the cosine where vectors have unit length, else the dot product;
-            after re-ranking, what the re-ranker says.
-        similarity: After re-ranking, the score by which it was found.
+        score: Dot product of the vectors (the cosine for unit vectors), or, after re-ranking, the
+            score of the re-ranker. Higher is better.
+        similarity: After re-ranking, the dot product; otherwise `None`.
     """
 
     row: int
@@ -80,15 +80,18 @@ def search(
     rerank: Rerank | None = None,
     rerank_top_k: int = 50,
 ) -> Iterator[list[Hit]]:
-    """The best `top_k` texts for each query, best first; all texts, where there are fewer.
+    """Find the best texts for each query.
 
     Args:
-        embed: What embedded the corpus, as `Embedder.embed`; embeds the queries.
+        embed: Function that computes vectors, the same as for the corpus.
         queries: The queries.
-        corpus: Searched by its graph where it has one, else exactly.
-        top_k: How many texts.
-        rerank: Scores the texts that were found anew, query by query.
-        rerank_top_k: How many of the nearest texts `rerank` scores; at least `top_k`.
+        corpus: Corpus to search, approximately if it has a graph, otherwise exactly.
+        top_k: Number of texts per query.
+        rerank: Optional function that scores the nearest texts again.
+        rerank_top_k: Number of nearest texts that `rerank` scores, at least `top_k`.
+
+    Yields:
+        For each query, up to `top_k` hits, best first.
 
     Raises:
         ValueError: `top_k` is less than 1, or `rerank_top_k` less than `top_k`.
@@ -110,7 +113,7 @@ def search(
             hits = [
                 Hit(row, corpus.texts[row], score)
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
-                if row >= 0  # a graph may find fewer
+                if row >= 0  # An approximate search may return fewer hits.
             ]
             yield hits if rerank is None else reranked(query, hits, rerank)[:top_k]
 
@@ -118,15 +121,21 @@ def search(
 def nearest(
     queries_QD: np.ndarray, vectors_ND: np.ndarray, top_k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows with the largest dot products with each query, exactly.
+    """Find the rows with the largest dot products with each query, exactly.
 
     Args:
-        queries_QD: The queries.
-        vectors_ND: The corpus.
-        top_k: How many rows.
+        queries_QD: Vectors of the queries.
+        vectors_ND: Vectors of the corpus.
+        top_k: Number of rows per query.
 
     Returns:
-        rows_QK and scores_QK, best first, equal scores by row; K is N where `top_k` is more.
+        Rows (Q, K) and scores (Q, K), best first, where K is the smaller of `top_k` and N. Rows
+        with equal scores are in ascending order.
+
+    Example:
+        >>> rows_QK, scores_QK = nearest(np.eye(2, dtype="f4")[:1], np.eye(2, dtype="f4"), 1)
+        >>> rows_QK.tolist(), scores_QK.tolist()
+        ([[0]], [[1.0]])
     """
     vectors, queries = torch.from_numpy(vectors_ND), torch.from_numpy(queries_QD)
     best_QK = torch.empty(len(queries), 0)
@@ -142,11 +151,14 @@ def nearest(
 
 
 def _best(scores_QN: Tensor, top_k: int) -> Tensor:
-    """The columns of each row's largest scores, the largest first, equal ones from the left."""
+    """Return the columns of the largest scores in each row, in descending order of score.
+
+    Of equal scores, the one with the smaller column comes first.
+    """
     top_k = min(top_k, scores_QN.shape[1])
     columns_QK = scores_QN.topk(top_k, sorted=False).indices
     least_Q1 = scores_QN.gather(1, columns_QK).amin(1, keepdim=True)
-    # Of scores that tie for the last place, topk takes any.
+    # `topk` chooses arbitrarily among scores that tie for the last place.
     tied_Q = (scores_QN >= least_Q1).sum(1) > top_k
     ordered = scores_QN[tied_Q].sort(descending=True, stable=True).indices
     columns_QK[tied_Q] = ordered[:, :top_k]
@@ -156,10 +168,10 @@ def _best(scores_QN: Tensor, top_k: int) -> Tensor:
 
 
 def reranked(query: str, hits: Sequence[Hit], rerank: Rerank) -> list[Hit]:
-    """The hits by falling score of `rerank`.
+    """Score hits with `rerank`, and sort them in descending order of this score.
 
     Raises:
-        ValueError: It gives another number of scores.
+        ValueError: `rerank` returns a wrong number of scores.
     """
     if not hits:
         return []

@@ -1,4 +1,4 @@
-"""Files of vectors: npy, parquet, or JSON lines. Imports nothing heavy."""
+"""Output of embeddings as .npy, Parquet, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def write_vectors(path: Path, texts: Sequence[str], parts: Iterable[np.ndarray]) -> None:
-    """Writes vectors as they come; an old file is replaced only by a whole one.
+    """Write embeddings to a file as they are computed, replacing an old file only on success.
 
     Args:
-        path: Its suffix says the format: `.npy` holds the vectors alone, (N, D) in float32;
-            `.parquet` the columns `text` and `embedding`; `.jsonl` an object with both a line.
+        path: Output file. `.npy` contains only the embeddings (N, D) in float32, `.parquet` the
+            columns `text` and `embedding`, `.jsonl` one object with these two keys per line.
         texts: N texts.
-        parts: Their vectors, (n, D) each, in the order of the texts.
+        parts: Embeddings (n, D) of consecutive texts.
 
     Raises:
         DataError: The file cannot be written.
@@ -30,7 +30,7 @@ def write_vectors(path: Path, texts: Sequence[str], parts: Iterable[np.ndarray])
 
 
 def print_vectors(stream: TextIO, texts: Sequence[str], parts: Iterable[np.ndarray]) -> None:
-    """JSON lines for another program."""
+    """Write embeddings as JSON Lines to a text stream, such as standard output."""
     for line in _lines(texts, iter(parts)):
         stream.write(line)
 
@@ -38,7 +38,7 @@ def print_vectors(stream: TextIO, texts: Sequence[str], parts: Iterable[np.ndarr
 def _lines(texts: Sequence[str], parts: Iterator[np.ndarray]) -> Iterator[str]:
     vectors = (vector for part in parts for vector in part)
     for text, vector in zip(texts, vectors, strict=True):
-        # The shortest decimals that float32 takes for the same number.
+        # `str` gives the shortest decimal that converts back to the same float32.
         numbers = ", ".join(map(str, vector))
         yield f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}\n'
 
