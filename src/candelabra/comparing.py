@@ -1,10 +1,10 @@
-"""Is the difference of two models more than chance? From what each said of the same test rows.
+"""Statistical tests of the difference between two models on the same test rows.
 
-The interval is a paired bootstrap over the rows (Efron 1979; percentiles): both models are scored
-on the same resamples, and an F1 is counted again in each. Equal rows are drawn together, which
-gives the same distribution and takes a fraction of the time.
+Confidence intervals are from a paired percentile bootstrap over the rows (Efron 1979): both models
+are scored on the same resamples, and scores such as F1 are recomputed on each. Equal rows are drawn
+together from a multinomial distribution, which is equivalent and much faster.
 
-Shapes: N rows, S numbers of a row, R resamples.
+Shapes: N rows, K distinct rows, S numbers per row, R resamples.
 """
 
 from __future__ import annotations
@@ -18,39 +18,61 @@ NUMBERS_AT_A_TIME = 1 << 22
 CONFIDENCE = 0.95
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(items_NS, counts_RN) -> scores_R: of rows that are there so many times each."""
+"""Function `(items_NS, counts_RN) -> scores_R`, where row n occurs counts_RN[r, n] times."""
 
 
 def share(items_N1: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
-    """The share of rows that are right: items are 1 or 0."""
+    """Compute the accuracy of each resample, where an item is 1 if correct and 0 otherwise.
+
+    Example:
+        >>> share(np.array([[1.0], [0.0]]), np.array([[1.0, 3.0]])).tolist()
+        [0.25]
+    """
     return counts_RN @ items_N1[:, 0] / counts_RN.sum(1)
 
 
 def f1(items_N3: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
-    """Micro F1: items are how many are correct, predicted and gold; 0 where there are none."""
+    """Compute the micro F1 of each resample, 0 if nothing is predicted or gold.
+
+    Items are the numbers of correct, predicted and gold spans or labels.
+
+    Example:
+        >>> f1(np.array([[1.0, 2.0, 2.0]]), np.array([[1.0]])).tolist()
+        [0.5]
+    """
     correct_R, predicted_R, gold_R = (counts_RN @ items_N3).T
     return 2 * correct_R / np.maximum(predicted_R + gold_R, 1)
 
 
 def pearson(items_N2: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
-    """Pearson's correlation: items are the found and the right number; 0 where either is flat."""
+    """Compute the Pearson correlation of each resample, 0 if a sequence is constant.
+
+    Items are the predicted and the target number.
+
+    Example:
+        >>> pearson(np.array([[1.0, 2.0], [2.0, 4.0]]), np.ones((1, 2))).round(6).tolist()
+        [1.0]
+    """
     return _correlation(items_N2[None, :, 0], items_N2[None, :, 1], counts_RN)
 
 
 def spearman(items_N2: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
-    """Spearman's correlation, ranked again in each resample; items as for `pearson`."""
+    """Compute the Spearman correlation of each resample, with ranks within the resample.
+
+    Items are the predicted and the target number.
+    """
     found_RN, right_RN = (_ranks(values_N, counts_RN) for values_N in items_N2.T)
     return _correlation(found_RN, right_RN, counts_RN)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Another model's score less the first one's.
+    """Difference between the score of another model and that of the first.
 
     Attributes:
-        difference: As measured.
-        low: Lower end of the interval.
-        high: Its upper end.
+        difference: Difference on all rows.
+        low: Lower end of the confidence interval.
+        high: Upper end of the confidence interval.
     """
 
     difference: float
@@ -67,18 +89,19 @@ def paired_bootstrap(
     seed: int,
     confidence: float = CONFIDENCE,
 ) -> Difference:
-    """The difference of two models' scores with its interval.
+    """Compute the difference between the scores of two models with a confidence interval.
 
     Args:
-        score: What is compared.
-        first_NS: The first model's rows.
-        other_NS: The other's, in the same order.
-        resamples: How many; of 2,000 an end varies by some 2% of the interval's width.
-        seed: The same seed gives the same interval.
-        confidence: How often such intervals hold the true difference.
+        score: Function that computes the score.
+        first_NS: Items of the first model.
+        other_NS: Items of the other model for the same rows.
+        resamples: Number of bootstrap resamples. With 2,000, the ends of the interval vary by about
+            2% of its width between seeds.
+        seed: Seed of the random generator.
+        confidence: Confidence level, from 0 to 1.
 
     Raises:
-        ValueError: There are no rows, or not as many of both.
+        ValueError: There are no rows, or the shapes differ.
     """
     if first_NS.shape != other_NS.shape or not len(first_NS):
         raise ValueError(
@@ -98,11 +121,17 @@ def paired_bootstrap(
 
 
 def mcnemar(first_N: np.ndarray, other_N: np.ndarray) -> float:
-    """How likely two equally good models differ so much or more (McNemar 1947, exact).
+    """Compute the two-sided p-value of the exact McNemar test (McNemar 1947).
+
+    It is the probability of a difference at least as large between two equally accurate models.
 
     Args:
-        first_N: True where the first model is right.
-        other_N: True where the other is.
+        first_N: True where the first model is correct.
+        other_N: True where the other model is correct.
+
+    Example:
+        >>> mcnemar(np.array([True, False, False]), np.array([True, True, True]))
+        0.5
     """
     won, lost = int((other_N & ~first_N).sum()), int((first_N & ~other_N).sum())
     term, total = 1, 0
@@ -113,7 +142,7 @@ def mcnemar(first_N: np.ndarray, other_N: np.ndarray) -> float:
 
 
 def _draws(counts_K: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each distinct row is in each resample, some resamples at a time."""
+    """Yield the counts (r, K) of distinct rows in resamples, with r limited by memory."""
     generator = np.random.default_rng(seed)
     size = int(counts_K.sum())
     step = max(1, NUMBERS_AT_A_TIME // len(counts_K))
@@ -123,7 +152,7 @@ def _draws(counts_K: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarr
 
 
 def _ranks(values_N: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
-    """Places (R, N), where a row takes as many as it counts; equals share their mean."""
+    """Compute ranks (R, N) of repeated rows, where equal values share their mean rank."""
     _, group_N = np.unique(values_N, return_inverse=True)
     order_N = np.argsort(group_N, kind="stable")
     starts = np.flatnonzero(np.diff(group_N[order_N], prepend=-1))

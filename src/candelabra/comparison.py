@@ -1,4 +1,4 @@
-"""Several models' scores side by side, and what tells them apart beyond chance."""
+"""Comparison of the scores of several models, with confidence intervals and tests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 SAME = "data_dir=FOLDER or tasks=PRESET gives all models the same"
 TELLING = 1e-4
-"""Rows tell a metric if it can be counted from them to within this."""
+"""Tolerance for treating a metric as reproducible from the per-row predictions."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A difference to the first model.
+    """Difference of a model from the first model.
 
     Attributes:
-        interval: The difference and its 95% interval.
-        p_value: Of McNemar's test, where the metric is an accuracy.
+        interval: Difference with its 95% confidence interval.
+        p_value: p-value of McNemar's test if the metric is an accuracy, otherwise `None`.
     """
 
     interval: Difference
@@ -35,25 +35,26 @@ class Told:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models on the same rows.
+    """Scores of several models on the same rows.
 
     Attributes:
-        metrics: Model -> key, as `test/<task>/<metric>`, -> value; the first is the baseline.
-        told: Key of a main metric -> other model -> its difference to the first.
+        metrics: Values by model and by metric key, such as `test/<task>/<metric>`. The first model
+            is the baseline.
+        told: Differences from the first model, by key of a main metric and by model.
     """
 
     metrics: Mapping[str, Mapping[str, float]]
     told: Mapping[str, Mapping[str, Told]] = field(default_factory=dict)
 
     def rows(self) -> list[str]:
-        """The keys of tasks' headline metrics, and last the mean score."""
+        """Return the metric keys of the table rows, with the mean score last."""
         keys = list(dict.fromkeys(key for found in self.metrics.values() for key in found))
         return [key for key in keys if key.count("/") == 2] + [
             key for key in keys if key.count("/") == 1
         ]
 
     def plain(self) -> dict[str, Any]:
-        """As it is written to comparison.json."""
+        """Return the content of comparison.json."""
         told = {
             key: {
                 model: {**asdict(one.interval), "p_value": one.p_value} for model, one in t.items()
@@ -63,7 +64,7 @@ class Comparison:
         return {"metrics": {name: dict(m) for name, m in self.metrics.items()}, "intervals": told}
 
     def table(self, *, title: str) -> Table:
-        """A row for each metric: the models, and what the others differ by from the first."""
+        """Create a table with one row per metric: scores, and differences from the first model."""
         from rich.table import Table
         from rich.text import Text
 
@@ -99,23 +100,23 @@ def compared(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    """Scores side by side, and intervals for the tasks' main metrics.
+    """Compare models, with confidence intervals for the main metrics of the tasks.
 
     Args:
-        metrics: Model -> its metrics, as `test/<task>/<metric>`.
-        predictions: Model -> the folder that holds `<task>.jsonl`.
-        main: Task -> the key of its main metric, `test/<task>/<metric>`.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        metrics: Metrics of each model by key, such as `test/<task>/<metric>`.
+        predictions: Folder of each model with the files `<task>.jsonl`.
+        main: Key of the main metric of each task, such as `test/<task>/<metric>`.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
-        DataError: Two models were not asked about the same rows.
+        DataError: Two models were evaluated on different rows.
     """
     first, *others = metrics
     told: dict[str, dict[str, Told]] = {}
     for task, key in main.items():
         if not all((folder / f"{task}.jsonl").is_file() for folder in predictions.values()):
-            continue  # a probe, or texts that stand alone: nothing is said of single rows
+            continue  # Probes and single-text metrics have no predictions per row.
         baseline = _rows(predictions[first] / f"{task}.jsonl")
         one = _counted(key, baseline, metrics[first])
         for model in others:
@@ -128,10 +129,13 @@ def compared(
 
 
 def check_same_texts(asked: Mapping[str, Mapping[str, str]]) -> None:
-    """Raises DataError where a task's texts are others for one model than for the first.
+    """Raise an error if the models were evaluated on different texts.
 
     Args:
-        asked: Model -> task -> a sha256 of the texts that it was asked about.
+        asked: SHA-256 of the evaluated texts by model and task.
+
+    Raises:
+        DataError: The texts of a task differ from those of the first model.
     """
     first, *others = asked
     for other in others:
@@ -143,7 +147,12 @@ def check_same_texts(asked: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def short_names(models: Sequence[str]) -> list[str]:
-    """The last parts of paths, as few as tell them apart."""
+    """Shorten paths to the fewest trailing parts that keep them distinct.
+
+    Example:
+        >>> short_names(["runs/a/bundle", "runs/b/bundle"])
+        ['a/bundle', 'b/bundle']
+    """
     parts = [Path(model).parts for model in models]
     for num in range(1, max(map(len, parts))):
         names = [str(Path(*part[-num:])) for part in parts]
@@ -169,7 +178,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 def _counted(
     key: str, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
 ) -> Judged | None:
-    """The rows as numbers, if the metric can be counted from them."""
+    """Convert rows to items, or return `None` if they do not reproduce the metric."""
     found = judged(key.rpartition("/")[2], rows)
     if found is None or key not in metrics or abs(found.value - metrics[key]) > TELLING:
         return None
@@ -184,7 +193,7 @@ def _check_same(task: str, models: Mapping[str, Sequence[Mapping[str, Any]]]) ->
             f"{len(others_rows)}; {SAME}"
         )
     for one, another in zip(rows, others_rows, strict=True):
-        # As text: a label may be NaN, which equals nothing.
+        # Compare strings because a label may be NaN, which is not equal to itself.
         if str((one["row"], one["label"])) != str((another["row"], another["label"])):
             raise DataError(
                 f"task {task!r}: {first} was asked about row {one['row']} ({one['label']!r}) where "

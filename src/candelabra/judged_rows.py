@@ -1,6 +1,8 @@
-"""What models said of test rows -> the numbers that a score is counted from.
+"""Conversion of per-row predictions to the numbers that a score is computed from.
 
-A row is a line of `predictions/<task>.jsonl`: `row`, `label` and `prediction`.
+A row is a line of `predictions/<task>.jsonl` with the keys `row`, `label` and `prediction`.
+
+Shapes: N rows, S numbers per row.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Judged:
-    """Rows as numbers.
+    """Numbers of each row, and the score that is computed from them.
 
     Attributes:
-        score: What is counted from them.
-        items_NS: The numbers of each row.
+        score: Function that computes the score.
+        items_NS: Numbers of each row.
     """
 
     score: Score
@@ -31,19 +33,26 @@ class Judged:
 
     @property
     def value(self) -> float:
-        """The score of all rows."""
+        """Compute the score of all rows."""
         return float(self.score(self.items_NS, np.ones((1, len(self.items_NS))))[0])
 
 
 def judged(metric: str, rows: Sequence[Row]) -> Judged | None:
-    """The numbers that `metric` is counted from, or None where rows do not tell it.
+    """Convert rows to the numbers that a metric is computed from.
 
-    Accuracy, F1 of spans or of several labels, and correlations are told; a macro mean or the
-    place in a search is not. Rows without a label are left out.
+    Accuracy, micro F1 and correlations are supported; macro averages and retrieval metrics are
+    not. Rows without a label are left out.
 
     Args:
-        metric: The key of a metric, such as `accuracy`.
-        rows: What a model said of each row.
+        metric: Name of a metric, such as `accuracy`.
+        rows: Label and prediction of each row.
+
+    Returns:
+        The numbers, or `None` if the metric cannot be computed from the rows.
+
+    Example:
+        >>> judged("accuracy", [{"label": "A", "prediction": {"label": "A"}}]).value
+        1.0
     """
     if metric not in KINDS:
         return None
@@ -60,7 +69,7 @@ def _known(label: Any) -> bool:
 
 
 def _hit(label: Any, said: Any) -> list[float] | None:
-    """Whether a class is right, or a positive is nearer than a negative."""
+    """Return 1 for a correct class, or a positive that is nearer than the negative, else 0."""
     if isinstance(said, Mapping) and "to_negative" in said:
         return [float(said["similarity"] > said["to_negative"])]
     if isinstance(said, Mapping) and "label" in said:
@@ -69,7 +78,7 @@ def _hit(label: Any, said: Any) -> list[float] | None:
 
 
 def _matches(label: Any, said: Any) -> list[float] | None:
-    """How many spans, or labels of several, are correct, predicted and gold."""
+    """Count the correct, predicted and gold spans or labels."""
     found = said.get("labels") if isinstance(said, Mapping) else said
     if not isinstance(label, list) or not isinstance(found, list):
         return None
@@ -82,7 +91,7 @@ def _key(one: Any) -> Any:
 
 
 def _numbers(label: Any, said: Any) -> list[float] | None:
-    """The found number, or similarity, and the right one."""
+    """Return the predicted number or similarity, and the target."""
     if not isinstance(said, Mapping) or isinstance(label, str):
         return None
     found = said.get("number", said.get("similarity"))

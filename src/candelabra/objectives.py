@@ -1,4 +1,4 @@
-"""Config -> what each task is trained and judged by."""
+"""Construction of each task's loss and metrics from the configuration."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ def objectives(
     labels: Mapping[str, list[str]],
     counts: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Objective]:
-    """What each task is trained and judged by.
+    """Construct the loss, loss weight and metrics of each task.
 
     Args:
-        tasks: The tasks' nodes.
-        labels: The label names of each task.
-        counts: How often each label stands in the task's train split, for a loss that takes
-            `counts`; None where nothing is trained.
+        tasks: Configuration of each task.
+        labels: Label names of each task.
+        counts: Number of units per label in each task's train split, for losses with a `counts`
+            parameter, or `None` if nothing is trained.
+
+    Returns:
+        The objective of each task.
 
     Raises:
-        ConfigError: A task's main metric is none of its metrics.
+        ConfigError: The main metric of a task is not one of its metrics.
     """
     return {
         name: _objective(name, task, labels[name], None if counts is None else counts[name])
@@ -45,7 +48,7 @@ def objectives(
 
 
 def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
-    """A loss that takes `counts` gets those of the task; no other rule."""
+    """Construct a loss, and bind `counts` if the loss has this parameter."""
     made = instantiate(node)
     takes = "counts" in inspect.signature(made).parameters
     return functools.partial(made, counts=counts) if takes and counts is not None else made
@@ -54,7 +57,7 @@ def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
 def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
     metrics = instantiate(task["metrics"])(labels=labels)
     with warnings.catch_warnings():
-        # It says that nothing was counted yet; only the names are wanted.
+        # torchmetrics warns about computing before an update, but only the names are needed here.
         warnings.simplefilter("ignore", UserWarning)
         known = list(metrics.compute())
     metrics.reset()
@@ -75,10 +78,20 @@ def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] |
 def fitting_objectives(
     cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData]
 ) -> dict[str, Objective]:
-    """As `objectives`, of tasks that learn: data, head and loss fit each other.
+    """Construct the objectives for training, and check them against the data and heads.
+
+    Args:
+        cfg: Configuration of the run.
+        built: The model.
+        data: Data of each task.
+
+    Returns:
+        The objective of each task.
 
     Raises:
-        ConfigError: They do not; or the loss compares examples that are not to be had together.
+        ConfigError: Data, head and loss of a task do not match, a task with `train=false` has
+            trainable parameters, or a loss that compares examples is used with gradient
+            accumulation.
     """
     tasks, accumulate = cfg["tasks"], cfg["trainer"]["accumulate_grad_batches"]
     labels = {name: task.labels for name, task in data.items()}
@@ -106,7 +119,7 @@ def _check_judge(name: str, built: MultiTaskModel) -> None:
 
 
 def _check_head(name: str, task: Node, head: Head, loss: Loss) -> None:
-    """Whether the data fit the head, and the loss both."""
+    """Raise `ConfigError` unless the head accepts the columns, and the loss accepts both."""
     shape, kind = shape_of(task["columns"]), type(head).__name__
     if task.get("cross"):
         shape = CROSSED[shape]
