@@ -59,7 +59,7 @@ def test_rows_that_do_not_give_the_metric_tell_nothing(tmp_path: Path) -> None:
 
 
 def test_other_labels_are_other_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"task 'mood': a/run was asked about row 3 \('B'\) where"):
+    with pytest.raises(DataError, match=r"task 'mood': a/run was evaluated on row 3 \('B'\) where"):
         comparison(tmp_path, labels="AABA")
 
 
@@ -69,7 +69,7 @@ def test_other_texts_are_other_rows() -> None:
     other = replace(pairs, texts=(["a", "b"], ["c", "e"]))
     asked = [{"alike": texts_fingerprint(each)} for each in (pairs, same, other)]
     check_same_texts({"tiny": asked[0], "run": asked[1]})
-    with pytest.raises(DataError, match="task 'alike': tiny was asked about other texts than run"):
+    with pytest.raises(DataError, match="task 'alike': tiny was evaluated on other texts than run"):
         check_same_texts({"tiny": asked[0], "x": asked[1], "run": asked[2]})
 
 

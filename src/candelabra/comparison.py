@@ -142,7 +142,7 @@ def check_same_texts(asked: Mapping[str, Mapping[str, str]]) -> None:
         for task in asked[first].keys() & asked[other].keys():
             if asked[first][task] != asked[other][task]:
                 raise DataError(
-                    f"task {task!r}: {first} was asked about other texts than {other}; {SAME}"
+                    f"task {task!r}: {first} was evaluated on other texts than {other}; {SAME}"
                 )
 
 
@@ -189,15 +189,15 @@ def _check_same(task: str, models: Mapping[str, Sequence[Mapping[str, Any]]]) ->
     (first, rows), (other, others_rows) = models.items()
     if len(rows) != len(others_rows):
         raise DataError(
-            f"task {task!r}: {first} was asked about {len(rows)} rows and {other} about "
+            f"task {task!r}: {first} was evaluated on {len(rows)} rows and {other} on "
             f"{len(others_rows)}; {SAME}"
         )
     for one, another in zip(rows, others_rows, strict=True):
         # Compare strings because a label may be NaN, which is not equal to itself.
         if str((one["row"], one["label"])) != str((another["row"], another["label"])):
             raise DataError(
-                f"task {task!r}: {first} was asked about row {one['row']} ({one['label']!r}) where "
-                f"{other} was about row {another['row']} ({another['label']!r}); {SAME}"
+                f"task {task!r}: {first} was evaluated on row {one['row']} ({one['label']!r}) "
+                f"where {other} was on row {another['row']} ({another['label']!r}); {SAME}"
             )
 
 

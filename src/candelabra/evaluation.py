@@ -1,4 +1,4 @@
-"""A model on the rows of its tasks: by its heads, by a probe of its embeddings, by MTEB."""
+"""Evaluation of a model with its heads, with few-shot probes of its embeddings, and on MTEB."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from candelabra.training.predictions import PredictionWriter
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated.
+    """Model and tasks to evaluate.
 
     Attributes:
-        bundle: The model.
-        tasks: Their nodes.
-        data: Their rows, of the split that is evaluated.
-        headed: The tasks of which the model has a head; others are probed alone.
+        bundle: Bundle with the model.
+        tasks: Configuration of each task.
+        data: Data of each task, with the evaluated split.
+        headed: Names of the tasks that the model has a head for. Other tasks are only probed.
     """
 
     bundle: Bundle
@@ -48,7 +48,7 @@ class Subject:
     headed: set[str]
 
     def main_keys(self, split: str) -> list[str]:
-        """The keys of the tasks' main metrics."""
+        """Return the keys of the tasks' main metrics, as `<split>/<task>/<metric>`."""
         metric = {
             name: task["main_metric"] if name in self.headed else "few_shot_accuracy"
             for name, task in self.tasks.items()
@@ -57,15 +57,16 @@ class Subject:
 
 
 def untrained(cfg: DictConfig, tasks: dict[str, Any], data: dict[str, TaskData]) -> Subject:
-    """An encoder and a pooling as they are, with those heads that need no training.
+    """Construct a model without training, with the heads that have no parameters.
 
     Args:
-        cfg: With the groups encoder and pooling.
-        tasks: The nodes of the tasks.
-        data: Their rows.
+        cfg: Configuration with the groups `encoder` and `pooling`.
+        tasks: Configuration of each task.
+        data: Data of each task.
 
     Raises:
-        ConfigError: A task needs a trained head, or a pooling has weights to be learnt.
+        ConfigError: A task needs a trained head and cannot be probed, or the pooling has untrained
+            weights.
     """
     backbone = instantiate(cfg.encoder)
     tokenizer, encoder = backbone.tokenizer(), backbone.load()
@@ -78,7 +79,7 @@ def untrained(cfg: DictConfig, tasks: dict[str, Any], data: dict[str, TaskData])
     for name in labels.keys() - headed:
         if shape_of(tasks[name]["columns"]) != TEXT_WITH_LABEL:
             raise ConfigError(
-                f"tasks.{name}: its head needs a training, and its data are no labelled texts, "
+                f"tasks.{name}: its head needs training, and its data are not labelled texts, "
                 "which a probe could judge: give bundle=FOLDER in place of encoder"
             )
     kept = {name: tasks[name] for name in headed}
@@ -95,7 +96,7 @@ def _learns(node: Mapping[str, Any], labels: list[str], width: int) -> bool:
 
 
 def _check_poolings(model: MultiTaskModel) -> None:
-    """Refuses weights that nobody has trained: each run would draw others."""
+    """Raise `ConfigError` if a pooling has untrained weights, which would be random."""
     for pooling in (model.pooling, *model.poolings.values()):
         taken_over = isinstance(pooling, ClsPooler) and model.encoder.pooler is not None
         if list(pooling.parameters()) and not taken_over:
@@ -106,7 +107,16 @@ def _check_poolings(model: MultiTaskModel) -> None:
 
 
 def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, float]:
-    """`<task>/<metric>` of the tasks that the model has heads of; predictions go to `output`."""
+    """Evaluate the tasks that the model has heads for.
+
+    Args:
+        subject: Model and tasks.
+        cfg: Configuration of the evaluation.
+        output: Folder for the predictions, or `None` to discard them.
+
+    Returns:
+        Metrics by the key `<task>/<metric>`.
+    """
     bundle = subject.bundle
     headed = {name: task for name, task in subject.tasks.items() if name in subject.headed}
     data = {name: found for name, found in subject.data.items() if name in headed}
@@ -136,7 +146,11 @@ def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, 
 
 
 def check_probes(subject: Subject, cfg: DictConfig) -> None:
-    """Raises ConfigError for a task that a probe alone can judge, on what it would learn from."""
+    """Raise an error if a probe would be evaluated on its own training split.
+
+    Raises:
+        ConfigError: `cfg.split` is train, and a task has no head and can only be probed.
+    """
     for name in subject.data.keys() - subject.headed:
         if cfg.split == "train":
             raise ConfigError(
@@ -145,9 +159,15 @@ def check_probes(subject: Subject, cfg: DictConfig) -> None:
 
 
 def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
-    """`<task>/few_shot_accuracy` of labelled texts that the model has no trained head of.
+    """Compute the few-shot accuracy of labelled-text tasks without a trained head.
 
-    None of the train split, which a probe learns from.
+    Args:
+        subject: Model and tasks.
+        cfg: Configuration of the evaluation. If its split is train, nothing is computed, because
+            probes are fitted on this split.
+
+    Returns:
+        Accuracies by the key `<task>/few_shot_accuracy`.
     """
     bundle, found = subject.bundle, {}
     for name, data in subject.data.items() if cfg.split != "train" else ():
@@ -168,7 +188,7 @@ def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
 def _train_of(
     task: Mapping[str, Any], labels: list[str], *, held_out: Examples, split: str
 ) -> Examples:
-    """The train split as the source has it, without the rows that were carved to judge by."""
+    """Read the source's train split, without rows that were held out for validation."""
     source = instantiate(task["source"])
     rules = {key: task[key] for key in ("on_bad_row", "missing_labels") if key in task}
     rules["named"] = task.get("inferred", False) or task.get("labels") is None
@@ -180,7 +200,12 @@ def _train_of(
 
 
 def check_mteb(subject: Subject, cfg: DictConfig) -> None:
-    """Raises ConfigError or DataError for what MTEB would refuse after all else is done."""
+    """Raise an error early if the MTEB tasks cannot be evaluated.
+
+    Raises:
+        ConfigError: A task is unknown, mteb is not installed, or the model needs a task name.
+        DataError: A file of a task is missing.
+    """
     if cfg.mteb:
         checked_tasks(list(cfg.mteb), cfg.data_dir)
         with naming("mteb"):
@@ -188,7 +213,11 @@ def check_mteb(subject: Subject, cfg: DictConfig) -> None:
 
 
 def mteb(subject: Subject, cfg: DictConfig) -> dict[str, float]:
-    """`mteb/<task>/<score>` of the tasks that the configuration names."""
+    """Evaluate the model on the MTEB tasks of the configuration.
+
+    Returns:
+        Main scores by the key `mteb/<task>/<score>`, empty if `cfg.mteb` is empty.
+    """
     if not cfg.mteb:
         return {}
     subject.bundle.model.to(hardware.device_type(cfg.accelerator))

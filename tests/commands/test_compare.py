@@ -98,7 +98,7 @@ def test_models_on_other_rows_are_not_compared(run: Run, other: str, tmp_path: P
     edit(Path(other) / "config.json", shorten)
     done = called("compare", f"models=[{run.bundle},{other}]", "output=out")
     assert done.status == 2
-    said = f"task 'sentiment': {run.bundle} was asked about other texts than {other}"
+    said = f"task 'sentiment': {run.bundle} was evaluated on other texts than {other}"
     assert said in done.err
     assert not (tmp_path / "out" / "comparison.json").exists()
 

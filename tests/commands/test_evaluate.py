@@ -164,7 +164,7 @@ def test_labelled_texts_are_probed(tasks: str, tmp_path: Path) -> None:
     [
         ([], "evaluate needs bundle=FOLDER, or encoder=NAME with tasks=PRESET"),
         (["encoder=tiny"], "an encoder as it is needs tasks to be judged by"),
-        (["encoder=tiny", "tasks=sample"], "tasks.movie: its head needs a training"),
+        (["encoder=tiny", "tasks=sample"], "tasks.movie: its head needs training"),
         (["encoder=tiny", "tasks=stsb", "data_dir=no"], "data_dir=no: no such folder"),
     ],
 )
