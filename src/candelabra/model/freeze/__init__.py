@@ -1,1 +1,1 @@
-"""Which parameters learn, and when: schemes, and the `Freezer` that makes a model follow one."""
+"""Freeze schemes, which decide what is trained and when, and the `Freezer` that applies them."""

@@ -1,4 +1,4 @@
-"""What every freeze scheme is, and what it sees."""
+"""Base class of freeze schemes, and the model interface that they read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """Position of a training run.
 
     Attributes:
-        step: Optimizer steps done.
-        steps_per_epoch: Optimizer steps of an epoch.
+        step: Number of completed optimizer steps.
+        steps_per_epoch: Number of optimizer steps in an epoch.
     """
 
     step: int = 0
@@ -25,45 +25,46 @@ class Progress:
 
     @property
     def epochs(self) -> float:
-        """Epochs done, with the part of the present one."""
+        """Number of completed epochs, including the fraction of the current one."""
         return self.step / self.steps_per_epoch
 
 
 class Freezable(Protocol):
-    """What schemes and the `Freezer` look at; an `nn.Module` of this shape."""
+    """Interface of a model that schemes and the `Freezer` can freeze; an `nn.Module`."""
 
     training: bool
 
     @property
     def encoder(self) -> Any:
-        """An `nn.Module` with a module `embeddings` and the lists `stem` and `layers`."""
+        """Encoder module with a submodule `embeddings` and the lists `stem` and `layers`."""
 
     @property
     def heads(self) -> nn.ModuleDict:
-        """The heads by task name."""
+        """Heads by task name."""
 
     def parts_of(self, task: str) -> Sequence[nn.Module]:
-        """The modules that belong to one task: its head, and what only that reads."""
+        """Return the modules that belong to one task: its head and the inputs only it uses."""
 
     @property
     def idle(self) -> Sequence[nn.Module]:
-        """What takes no part in any task's answer."""
+        """Modules that contribute to no task's output."""
 
     @property
     def fixed(self) -> Sequence[nn.Parameter]:
-        """Parameters that no scheme lets learn."""
+        """Parameters that stay frozen under every scheme."""
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """All parameters, as `nn.Module` gives them."""
+        """Iterate over all parameters, like `nn.Module.parameters`."""
 
 
 class Scheme(ABC):
-    """Says what is frozen: a function of the step, without a state of its own.
+    """Stateless rule that maps a training step to the set of frozen modules.
 
     Attributes:
-        layer_decay: Factor of the learning rate from each encoder layer to the one below, where
-            `optimizer.layer_decay` says nothing.
-        warmup_steps: Steps in which parameters that join later rise to their rate.
+        layer_decay: Ratio of the learning rates of an encoder layer and the layer above it. Used
+            when `optimizer.layer_decay` is not set.
+        warmup_steps: Number of steps over which the learning rate of parameters that are unfrozen
+            during training rises to its full value.
     """
 
     layer_decay: float = 1.0
@@ -71,8 +72,13 @@ class Scheme(ABC):
 
     @abstractmethod
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """The modules of a `Freezable` that are frozen, whole; everything else learns."""
+        """Return the modules to freeze, with all their submodules; everything else is trained.
+
+        Args:
+            model: A `Freezable`.
+            at: Position of the run.
+        """
 
     def lr_factor(self, at: Progress) -> float:
-        """What all learning rates are multiplied by, beside their schedule."""
+        """Return the factor that multiplies all learning rates, in addition to the schedule."""
         return 1.0

@@ -1,4 +1,4 @@
-"""Schemes that freeze the same from the first step to the last."""
+"""Schemes that freeze the same modules in every step."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FreezeNothing(Scheme):
-    """Everything learns."""
+    """Scheme that trains the whole model."""
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """No module."""
+        """Return an empty list."""
         return []
 
 
 @dataclass(frozen=True)
 class FreezeEncoder(Scheme):
-    """The whole encoder is frozen; poolings and heads learn."""
+    """Scheme that freezes the whole encoder and trains poolings and heads."""
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """The encoder."""
+        """Return the encoder."""
         return [model.encoder]
 
 
 @dataclass(frozen=True)
 class FreezeEmbeddings(Scheme):
-    """The encoder's embedding layer is frozen."""
+    """Scheme that freezes the encoder's embedding layer."""
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """Token and position embeddings with their norm."""
+        """Return the module with the token and position embeddings and their norm."""
         return [model.encoder.embeddings]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeLowerLayers(Scheme):
-    """The stem (embeddings) and the lowest layers of the encoder are frozen (Lee et al. 2019).
+    """Scheme that freezes the embeddings and the lowest encoder layers (Lee et al. 2019).
 
     Attributes:
-        num_layers: How many layers, counted from the embeddings; 0 freezes the embeddings only.
+        num_layers: Number of frozen layers, counted from the embeddings. 0 freezes only the
+            embeddings.
     """
 
     num_layers: int
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """Stem and layers.
+        """Return the encoder's stem and its lowest `num_layers` layers.
 
         Raises:
-            ValueError: The encoder has fewer layers, or `num_layers` is negative.
+            ValueError: If `num_layers` is negative or exceeds the number of encoder layers.
         """
         layers = model.encoder.layers
         if self.num_layers not in range(len(layers) + 1):
@@ -67,21 +68,21 @@ class FreezeLowerLayers(Scheme):
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeHead(Scheme):
-    """One task's head is frozen, with a pooling or a layer mix of its own.
+    """Scheme that freezes one task's head, with its own pooling, layer mix and adapter.
 
-    An encoder that learns still moves the features it reads.
+    The head's inputs still change while the encoder is trained.
 
     Attributes:
-        head: The name of its task.
+        head: Name of the task.
     """
 
     head: str
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """The head, and what only it reads.
+        """Return the modules that belong to the task.
 
         Raises:
-            ValueError: The model has no such head.
+            ValueError: If the model has no head of this name.
         """
         names = list(model.heads)
         if self.head not in names:
@@ -94,40 +95,40 @@ class FreezeHead(Scheme):
 
 @dataclass(frozen=True, kw_only=True)
 class Composition(Scheme):
-    """What any of several schemes freezes: none of them thaws what another froze.
+    """Scheme that freezes the union of the modules that several schemes freeze.
 
     Attributes:
-        parts: The schemes, by a name of one's choice.
+        parts: The combined schemes, under arbitrary names.
     """
 
     parts: Mapping[str, Scheme]
 
     @property
     def layer_decay(self) -> float:  # type: ignore[override]
-        """The smallest that a part asks for."""
+        """Smallest layer decay of all parts."""
         return min((part.layer_decay for part in self.parts.values()), default=1.0)
 
     @property
     def warmup_steps(self) -> int:  # type: ignore[override]
-        """The largest that a part asks for."""
+        """Largest number of warmup steps of all parts."""
         return max((part.warmup_steps for part in self.parts.values()), default=0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """Each module once.
+        """Return the modules that at least one part freezes, without duplicates.
 
         Raises:
-            ValueError: A part does not fit the model.
+            ValueError: If a part does not fit the model.
         """
-        found: list[nn.Module] = []
+        modules: list[nn.Module] = []
         for name, part in self.parts.items():
             try:
-                found += part.frozen(model, at)
+                modules += part.frozen(model, at)
             except ValueError as error:
                 raise ValueError(f"parts.{name}.{error}") from error
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(modules))
 
     def lr_factor(self, at: Progress) -> float:
-        """The product over the parts."""
+        """Return the product of the factors of all parts."""
         factor = 1.0
         for part in self.parts.values():
             factor *= part.lr_factor(at)

@@ -1,4 +1,4 @@
-"""The one owner of `requires_grad`."""
+"""The only place where `requires_grad` is set."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from torch import nn
 from candelabra.model.freeze.base import Freezable, Progress, Scheme
 
 NEVER = 10**12
-"""A step that no run reaches."""
+"""Step number beyond the end of every run."""
 
 
 class Freezer:
-    """Makes a model follow a scheme.
+    """Applies a freeze scheme to a model.
 
-    What takes no part in any answer is frozen with it, and what lies fixed under adapters.
+    Modules that contribute to no task's output are always frozen, and so are the encoder's own
+    weights when it has adapters.
 
-    A frozen module gets no gradient and runs in eval mode, so without dropout, while the rest of
-    the model trains. `model.train()` knows nothing of that: call `hold` after it, best in the
-    model's own `train`:
+    A frozen module gets no gradient and stays in eval mode (no dropout) while the rest of the
+    model trains. `model.train()` would put it back into training mode: call `hold` afterwards,
+    preferably in the model's own `train`:
 
         def train(self, mode: bool = True) -> Self:
             super().train(mode)
@@ -27,8 +28,8 @@ class Freezer:
             return self
 
     Args:
-        scheme: What is frozen at which step.
-        steps_per_epoch: Optimizer steps of an epoch; schemes count by epochs.
+        scheme: Rule that decides which modules are frozen at which step.
+        steps_per_epoch: Number of optimizer steps in an epoch, because schemes count in epochs.
     """
 
     def __init__(self, scheme: Scheme, *, steps_per_epoch: int = 1) -> None:
@@ -38,62 +39,73 @@ class Freezer:
 
     @property
     def frozen(self) -> tuple[nn.Module, ...]:
-        """The modules that were frozen at the last `apply`."""
+        """Modules frozen by the last call of `apply`."""
         return self._frozen or ()
 
     def lr_factor(self, step: int) -> float:
-        """What all learning rates are multiplied by in a step."""
+        """Return the factor that multiplies all learning rates at `step`."""
         return self.scheme.lr_factor(Progress(step, self.steps_per_epoch))
 
     def apply(self, model: Freezable, step: int) -> bool:
-        """Freeze what the scheme names at `step`; let everything else learn.
+        """Freeze the modules that the scheme selects at `step`, and unfreeze all others.
 
-        A parameter that a frozen module shares with one that learns is frozen.
+        A parameter shared by a frozen and a trained module is frozen.
 
         Returns:
-            Whether the set of learning parameters changed.
+            True if the set of trained parameters changed.
+
+        Raises:
+            ValueError: If the scheme does not fit the model.
         """
         frozen = self._scheme_at(model, step)
         if frozen == self._frozen:
             return False
-        thawed, self._frozen = self.frozen, frozen
-        held = _held(model, frozen)
+        previous, self._frozen = self.frozen, frozen
+        frozen_ids = _frozen_parameter_ids(model, frozen)
         changed = False
         for parameter in model.parameters():
-            learns = id(parameter) not in held
-            changed |= parameter.requires_grad is not learns
-            parameter.requires_grad_(learns)
+            trained = id(parameter) not in frozen_ids
+            changed |= parameter.requires_grad is not trained
+            parameter.requires_grad_(trained)
         if model.training:
-            for module in thawed:
+            for module in previous:
                 module.train()
         self.hold(model)
         return changed
 
     def hold(self, model: Freezable) -> None:
-        """Put the frozen modules back into eval mode, if the model trains."""
+        """Put the frozen modules back into eval mode if the model is in training mode."""
         if model.training:
             for module in self.frozen:
                 module.eval()
 
     def learning(self, model: Freezable, step: int) -> list[nn.Parameter]:
-        """What learns in a step; the model is not changed."""
-        held = _held(model, self._scheme_at(model, step))
-        return [parameter for parameter in model.parameters() if id(parameter) not in held]
+        """Return the parameters that are trained at `step`, without changing the model."""
+        frozen_ids = _frozen_parameter_ids(model, self._scheme_at(model, step))
+        return [parameter for parameter in model.parameters() if id(parameter) not in frozen_ids]
 
     def some_day_learning(self, model: Freezable) -> list[nn.Parameter]:
-        """What learns in a run that never ends."""
+        """Return the parameters that are trained once the scheme has unfrozen all it will."""
         return self.learning(model, NEVER)
 
     def thaws(self, model: Freezable, total_steps: int) -> dict[int, int]:
-        """What lies ahead: step -> number of parameters that learn from there on, first step 0."""
-        found: dict[int, int] = {}
+        """Count the trained parameters after every change that the scheme makes during a run.
+
+        Args:
+            model: The model; it is not changed.
+            total_steps: Number of optimizer steps of the run.
+
+        Returns:
+            Step -> number of parameters trained from this step on. The first key is 0.
+        """
+        counts: dict[int, int] = {}
         before = None
         for step in range(max(1, total_steps)):
             frozen = self._scheme_at(model, step)
             if frozen != before:
-                found[step] = sum(p.numel() for p in self.learning(model, step))
+                counts[step] = sum(p.numel() for p in self.learning(model, step))
             before = frozen
-        return found
+        return counts
 
     def _scheme_at(self, model: Freezable, step: int) -> tuple[nn.Module, ...]:
         at = Progress(step, self.steps_per_epoch)
@@ -103,6 +115,6 @@ class Freezer:
             raise ValueError(f"freeze.{error}") from error
 
 
-def _held(model: Freezable, frozen: Iterable[nn.Module]) -> set[int]:
+def _frozen_parameter_ids(model: Freezable, frozen: Iterable[nn.Module]) -> set[int]:
     parameters = [parameter for module in frozen for parameter in module.parameters()]
     return {id(parameter) for parameter in (*parameters, *model.fixed)}

@@ -1,4 +1,4 @@
-"""Schemes that let more of the model learn as the run goes on."""
+"""Schemes that unfreeze more of the model during training."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Gradual(Scheme):
-    """Thaws the encoder from the top, one group at a time (ULMFiT, Howard & Ruder 2018).
+    """Scheme that unfreezes the encoder from the top, group by group (Howard & Ruder 2018).
 
-    The heads learn from the start; then the top layer joins, the next one, and so on; the stem
-    (embeddings) is the last group.
+    This is the gradual unfreezing of ULMFiT. The heads are trained from the start. Each encoder
+    layer is one group, starting with the top one; the stem (embeddings) is the last group.
 
     Attributes:
-        epochs_per_group: Epochs, or a part of one, until the next group joins; 1 in the paper.
-        layer_decay: Discriminative rates: each layer learns by this much slower than the one
-            above; 1/2.6 in the paper.
-        warmup_steps: Steps in which a group that joins rises to its rate.
+        epochs_per_group: Number of epochs, possibly fractional, before the next group is unfrozen;
+            1 in the paper.
+        layer_decay: Ratio of the learning rates of a layer and the layer above it (discriminative
+            fine-tuning); 1/2.6 in the paper.
+        warmup_steps: Number of steps over which the learning rate of an unfrozen group rises to
+            its full value.
 
     Raises:
-        ValueError: `epochs_per_group` or `layer_decay` is not above 0, or `warmup_steps` is below.
+        ValueError: If `epochs_per_group` is not positive, `layer_decay` is not in (0, 1], or
+            `warmup_steps` is negative.
     """
 
     epochs_per_group: float = 1.0
@@ -34,37 +37,39 @@ class Gradual(Scheme):
     warmup_steps: int = 20
 
     def __post_init__(self) -> None:
-        """Checks the settings."""
+        """Check the settings."""
         number("epochs_per_group", self.epochs_per_group, above=0)
         number("layer_decay", self.layer_decay, above=0, most=1)
         at_least("warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """The encoder; later its stem and the layers that have not joined yet."""
-        # A little more than a whole number of groups must not fall below it by rounding.
-        thawed = int(at.epochs / self.epochs_per_group + 1e-9)
+        """Return the encoder, or its stem and the layers that are still frozen."""
+        # The small constant keeps a rounding error from delaying a group by one step.
+        unfrozen = int(at.epochs / self.epochs_per_group + 1e-9)
         layers = model.encoder.layers
-        if thawed == 0:
+        if unfrozen == 0:
             return [model.encoder]
-        if thawed > len(layers):
+        if unfrozen > len(layers):
             return []
-        return [*model.encoder.stem, *layers[: len(layers) - thawed]]
+        return [*model.encoder.stem, *layers[: len(layers) - unfrozen]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearProbeThenFinetune(Scheme):
-    """Heads and poolings alone, then the whole model at a lower rate (LP-FT, Kumar et al. 2022).
+    """Scheme that trains heads and poolings first, then the whole model (LP-FT, Kumar et al. 2022).
 
-    Heads that start at random distort a pretrained encoder while they find their place. The paper
-    gains little on data like the training set, and much on other data.
+    Gradients of randomly initialized heads distort the features of a pretrained encoder. The paper
+    reports a small gain on in-distribution data and a large one out of distribution.
 
     Attributes:
-        probe_epochs: Epochs, or a part of one, with a frozen encoder.
-        probe_lr_factor: By how much higher all rates are until then.
-        warmup_steps: Steps in which the encoder rises to its rate when it joins.
+        probe_epochs: Number of epochs, possibly fractional, during which the encoder is frozen.
+        probe_lr_factor: Factor of all learning rates during these epochs.
+        warmup_steps: Number of steps over which the encoder's learning rate rises to its full
+            value after it is unfrozen.
 
     Raises:
-        ValueError: One of the first two is not above 0, or `warmup_steps` is below.
+        ValueError: If `probe_epochs` or `probe_lr_factor` is not positive, or `warmup_steps` is
+            negative.
     """
 
     probe_epochs: float = 1.0
@@ -72,18 +77,18 @@ class LinearProbeThenFinetune(Scheme):
     warmup_steps: int = 20
 
     def __post_init__(self) -> None:
-        """Checks the settings."""
+        """Check the settings."""
         number("probe_epochs", self.probe_epochs, above=0)
         number("probe_lr_factor", self.probe_lr_factor, above=0)
         at_least("warmup_steps", self.warmup_steps, 0)
 
     def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
-        """The encoder, while the heads are probed."""
-        return [model.encoder] if self._probes(at) else []
+        """Return the encoder during the probing epochs, and nothing afterwards."""
+        return [model.encoder] if self._is_probing(at) else []
 
     def lr_factor(self, at: Progress) -> float:
-        """Higher while the heads are probed."""
-        return self.probe_lr_factor if self._probes(at) else 1.0
+        """Return `probe_lr_factor` during the probing epochs, and 1 afterwards."""
+        return self.probe_lr_factor if self._is_probing(at) else 1.0
 
-    def _probes(self, at: Progress) -> bool:
+    def _is_probing(self, at: Progress) -> bool:
         return at.epochs < self.probe_epochs
