@@ -1,1 +1,1 @@
-"""The encoder, what pools it, what freezes it, and the heads on it."""
+"""Encoder, poolings, freeze schemes, adapters and task heads."""

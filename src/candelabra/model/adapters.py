@@ -1,4 +1,4 @@
-"""Low-rank adapters of the encoder, by PEFT: one for all tasks, or one for each."""
+"""Low-rank adapters (LoRA) of the encoder with PEFT: one shared by all tasks, or one per task."""
 
 from __future__ import annotations
 
@@ -21,55 +21,65 @@ if TYPE_CHECKING:
     from candelabra.model.encoder import Encoder
 
 SHARED = "(all)"
-"""The name of the adapter that serves all tasks; no task has it."""
+"""Name of the adapter shared by all tasks. No task can have this name."""
 TARGETS = {
     "distilbert": ["q_lin", "v_lin"],
-    "modernbert": ["Wqkv"],  # also the keys: it has all in one
+    "modernbert": ["Wqkv"],  # One fused matrix, so the keys are adapted too.
     "mpnet": ["attn.q", "attn.v"],
 }
-"""For backbones of which PEFT has no default; by transformers' `model_type`."""
+"""Names of the adapted modules by `model_type`, for backbones without a default in PEFT."""
 MARK = ".lora_"
-"""In the names of an adapter's own tensors."""
+"""Part of the name of every tensor that belongs to an adapter."""
 BASE = ".base_layer."
-"""In the names of what is adapted."""
+"""Part of the name of every original tensor of an adapted module."""
 
 
 class Adapters(ABC):
-    """What an option of the adapter group gives."""
+    """Base class of the options of the config group `adapter`."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raises ConfigError where it cannot work here; imports nothing heavy."""
+        """Raise ConfigError if a required package is missing.
+
+        Called before anything is loaded, so it must not import large libraries.
+        """
 
     @abstractmethod
     def attach(self, encoder: Encoder, tasks: Sequence[str]) -> None:
-        """Changes the encoder in place; what it had is then fixed, and adapters learn."""
+        """Add adapters to the encoder in place.
+
+        Afterwards only the adapters are trained; the encoder's own weights are fixed.
+
+        Args:
+            encoder: The encoder to adapt.
+            tasks: Names of all tasks.
+        """
 
 
 class NoAdapters(Adapters):
-    """The encoder as it is."""
+    """Option that adds no adapters."""
 
     def check(self) -> None:
-        """Always possible."""
+        """Accept every environment."""
 
     def attach(self, encoder: Encoder, tasks: Sequence[str]) -> None:
-        """Nothing."""
+        """Leave the encoder unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora(Adapters):
-    """Low-rank changes of linear maps, `W + alpha/r B A` (Hu et al. 2021); `W` stays fixed.
+    """Low-rank adaptation of linear layers, `W + alpha/r B A` with fixed `W` (Hu et al. 2021).
 
     Attributes:
-        r: Rank of the change.
-        alpha: Its scale.
-        dropout: Dropout on what the adapters read.
-        targets: Ends of the names of the adapted modules; None takes queries and values.
-        num_layers: How many layers have adapters, counted from the top; None adapts all.
-        per_task: An adapter for each task instead of one for all.
+        r: Rank of `B A`.
+        alpha: Scale of `B A`, divided by `r`.
+        dropout: Dropout probability on the input of the adapters.
+        targets: Suffixes of the names of the adapted modules. By default, queries and values.
+        num_layers: Number of adapted layers, counted from the top. By default, all layers.
+        per_task: Whether each task gets its own adapter.
 
     Raises:
-        ConfigError: `num_layers` or `r` is below 1.
+        ConfigError: If `num_layers` or `r` is less than 1.
     """
 
     r: int = 8
@@ -80,26 +90,32 @@ class Lora(Adapters):
     per_task: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the settings."""
-        from candelabra.rules import at_least  # a bundle without adapters loads without OmegaConf
+        """Check the settings."""
+        from candelabra.rules import (
+            at_least,
+        )  # Imported here so that bundles load without OmegaConf.
 
         at_least("adapter.r", self.r, 1)
         if self.num_layers is not None:
             at_least("adapter.num_layers", self.num_layers, 1)
 
     def check(self) -> None:
-        """Raises ConfigError where PEFT is not installed."""
+        """Raise ConfigError if PEFT is not installed."""
         if find_spec("peft") is None:
             raise ConfigError(
                 "adapter needs the extra 'adapters': pip install \"candelabra[adapters]\""
             )
 
     def attach(self, encoder: Encoder, tasks: Sequence[str]) -> None:
-        """Adapts the encoder in place.
+        """Add the adapters to the encoder in place.
+
+        Args:
+            encoder: The encoder to adapt.
+            tasks: Names of all tasks.
 
         Raises:
-            ConfigError: PEFT is not installed, no target is known or found, or the encoder has
-                fewer layers than `num_layers`.
+            ConfigError: If PEFT is not installed, no module matches `targets`, or `num_layers`
+                exceeds the number of encoder layers.
         """
         self.check()
         from peft import LoraConfig, inject_adapter_in_model
@@ -112,7 +128,7 @@ class Lora(Adapters):
         )
         names = list(tasks) if self.per_task else [SHARED]
         with warnings.catch_warnings():
-            # Several adapters in one model are what is wanted.
+            # Several adapters in one model are intended here.
             warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
             for name in names:
                 inject_adapter_in_model(config, encoder.backbone, name)
@@ -120,7 +136,7 @@ class Lora(Adapters):
         choose(encoder, names[0])
 
     def _modules(self, encoder: Encoder) -> list[str]:
-        """The full names of what is adapted."""
+        """Return the full names of the modules to adapt."""
         from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
 
         depth = len(encoder.layers)
@@ -128,24 +144,24 @@ class Lora(Adapters):
         if count > depth:
             raise ConfigError(f"adapter.num_layers must be at most {depth}, got {count}")
         kind = encoder.backbone.config.model_type
-        ends = self.targets or TARGETS.get(kind) or DEFAULTS.get(kind, [])
-        wanted = {
+        suffixes = self.targets or TARGETS.get(kind) or DEFAULTS.get(kind, [])
+        targeted = {
             module
             for layer in encoder.layers[depth - count :]
             for name, module in layer.named_modules()
-            if any(name == end or name.endswith(f".{end}") for end in ends)
+            if any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
         }
-        if not wanted:
+        if not targeted:
             known = sorted({name for name, _ in encoder.layers[0].named_modules() if name})
             raise ConfigError(
                 f"adapter.targets must be ends of the names of modules in a layer of {kind} "
-                f"({', '.join(known)}); got {list(ends)}"
+                f"({', '.join(known)}); got {list(suffixes)}"
             )
-        return [name for name, module in encoder.backbone.named_modules() if module in wanted]
+        return [name for name, module in encoder.backbone.named_modules() if module in targeted]
 
 
 def adapted(module: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
-    """The adapted modules inside, by name."""
+    """Iterate over the adapted modules inside `module`, with their names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, part in module.named_modules():
@@ -154,23 +170,23 @@ def adapted(module: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
 
 
 def adapter_of(encoder: Encoder, name: str) -> list[nn.Module]:
-    """The modules of one adapter."""
+    """Return the matrices `A` and `B` of one adapter, as modules, for all adapted layers."""
     parts = [(layer.lora_A, layer.lora_B) for _, layer in adapted(encoder)]  # type: ignore[attr-defined]
     return [matrices[name] for pair in parts for matrices in pair]
 
 
 def choose(encoder: Encoder, name: str) -> None:
-    """From now on this adapter is read; what learns stays as it is."""
-    learns = {id(p): p.requires_grad for p in encoder.parameters()}
+    """Activate one adapter for the forward pass without changing `requires_grad` (PEFT would)."""
+    requires_grad = {id(p): p.requires_grad for p in encoder.parameters()}
     for _, layer in adapted(encoder):
         layer.set_adapter(name)
-    # PEFT lets the chosen adapter learn, and no other: that is the freezer's to say.
+    # PEFT makes only the active adapter trainable, but the freezer decides what is trained.
     for parameter in encoder.parameters():
-        parameter.requires_grad_(learns[id(parameter)])
+        parameter.requires_grad_(requires_grad[id(parameter)])
 
 
 def merge(encoder: Encoder) -> None:
-    """Adds the shared adapter to the weights, in place; the encoder is then an ordinary one."""
+    """Merge the shared adapter into the weights in place, which leaves a plain encoder."""
     backbone = encoder.backbone
     for name, layer in list(adapted(backbone)):
         layer.merge()
@@ -181,30 +197,34 @@ def merge(encoder: Encoder) -> None:
 
 
 def base_state(encoder: Encoder) -> dict[str, Tensor]:
-    """The backbone's tensors without adapters, by their own names."""
+    """Return the backbone's state without adapters, under the names of the plain backbone."""
     state = encoder.backbone.state_dict()
     return {k.replace(BASE, "."): t.contiguous() for k, t in state.items() if MARK not in k}
 
 
 def adapter_state(encoder: Encoder) -> dict[str, Tensor]:
-    """The adapters' tensors."""
+    """Return the state of all adapters."""
     return {k: t.contiguous() for k, t in encoder.backbone.state_dict().items() if MARK in k}
 
 
 def each(encoder: Encoder, tokens: Tokens, *, every_layer: bool = False) -> dict[str, Encoded]:
-    """What every task's adapter makes of the same texts: {task: Encoded}.
+    """Encode the same texts once with each task's adapter.
 
-    The layers below the first adapted one are passed once; the later passes take their outputs.
+    The layers below the first adapted layer are computed only once, because their outputs are the
+    same for all tasks.
 
     Args:
-        encoder: Has an adapter for each task.
-        tokens: The texts.
-        every_layer: Also keep the output of every layer.
+        encoder: Encoder with one adapter per task.
+        tokens: The tokenized texts.
+        every_layer: Whether to keep the output of every layer.
+
+    Returns:
+        Task -> encoded texts.
     """
     layers = list(encoder.layers)
     first = next(i for i, layer in enumerate(layers) if any(True for _ in adapted(layer)))
     outputs: dict[nn.Module, Any] = {}
-    found = {}
+    encoded = {}
     with ExitStack() as undo:
         for layer in layers[:first]:
             hook = layer.register_forward_hook(
@@ -213,14 +233,14 @@ def each(encoder: Encoder, tokens: Tokens, *, every_layer: bool = False) -> dict
             undo.callback(hook.remove)
         for task in encoder.adapters:
             choose(encoder, task)
-            found[task] = encoder(tokens, every_layer=every_layer)
-            if len(found) == 1:
+            encoded[task] = encoder(tokens, every_layer=every_layer)
+            if len(encoded) == 1:
                 for layer in layers[:first]:
-                    layer.forward = partial(_again, outputs[layer])
+                    layer.forward = partial(_replay, outputs[layer])
                     undo.callback(delattr, layer, "forward")
-    return found
+    return encoded
 
 
-def _again(output: Any, *args: Any, **kwargs: Any) -> Any:
-    """In place of a layer: what it gave before."""
+def _replay(output: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return the stored output of a layer instead of computing it."""
     return output

@@ -1,9 +1,10 @@
 """A linear-chain conditional random field over word tags (Lafferty et al. 2001).
 
-A sequence of tags scores the sum of its words' logits, of its first and last tag, and of each step
-from a tag to the next; its probability is the softmax of that over all sequences. Only words that
-were not cut by truncation take part. Across a gap of cut words nothing is known of what lies
-between, so the step over it has no score and forbids nothing; the same at a cut beginning.
+The score of a tag sequence is the sum of the words' logits, the scores of the first and the last
+tag, and the scores of the transitions between neighbouring tags. Its probability is the softmax of
+this score over all sequences. Words removed by truncation are left out. The tags in such a gap are
+unknown, so the transition across it has score 0 and is never forbidden; the same holds for the
+first tag when the first word was removed.
 
 Shapes: B examples, W words, C tags.
 """
@@ -23,81 +24,101 @@ from candelabra.model.viterbi import bio_constraints
 from candelabra.records import IGNORED, Batch
 
 FORBIDDEN = -1e4
-"""Score of a step that BIO forbids: as good as never, and finite, so that gradients are too."""
+"""Score of a transition that BIO forbids; finite, so that gradients stay finite."""
 
 
 def links(mask_BW: Tensor) -> Tensor:
-    """True where a word and the one before both take part: there a step counts."""
+    """Return a mask of the words whose transition from the previous word counts.
+
+    Args:
+        mask_BW: True for the words that are part of the sequence.
+
+    Returns:
+        Mask (B, W), True where a word and its predecessor are both part of the sequence.
+
+    Example:
+        >>> links(torch.tensor([[True, True, False, True]]))
+        tensor([[False,  True, False, False]])
+    """
     before_BW = F.pad(mask_BW[:, :-1], (1, 0), value=False)
     return mask_BW & before_BW
 
 
 def forward_scores(scores_BWC: Tensor, mask_BW: Tensor, steps_CC: Tensor) -> Tensor:
-    """The forward algorithm: log of the summed exponentials of all sequences up to each word.
+    """Compute the log-sum-exp of the scores of all tag sequences, with the forward algorithm.
 
     Args:
-        scores_BWC: Each tag's score at each word.
-        mask_BW: True where a word takes part; the others repeat what came before them.
-        steps_CC: Score of each step, from the tag of the row to that of the column.
+        scores_BWC: Score of each tag at each word.
+        mask_BW: True for the words that are part of the sequence. At other words the result of the
+            previous word is repeated.
+        steps_CC: Score of each transition, from the tag of the row to the tag of the column.
 
     Returns:
-        alpha_BWC, of the sequences that end in each tag. Its last word holds the sums over whole
-        texts; where no word takes part, they sum to 1.
+        alpha_BWC: log-sum-exp over all sequences up to a word that end in a tag. The values at the
+        last position cover whole texts; for a text without words their exponentials sum to 1.
     """
     num_tags, linked_BW = scores_BWC.shape[-1], links(mask_BW)
-    # Sums to 1, so that a first word adds nothing but its own scores.
+    # The exponentials sum to 1, so that only its own scores enter at the first word.
     alpha_BC = torch.full_like(scores_BWC[:, 0], -math.log(num_tags))
-    found = []
+    alphas = []
     for word in range(scores_BWC.shape[1]):
         steps_BCC = steps_CC * linked_BW[:, word, None, None]
         arriving_BC = (alpha_BC.unsqueeze(2) + steps_BCC).logsumexp(1) + scores_BWC[:, word]
         alpha_BC = torch.where(mask_BW[:, word, None], arriving_BC, alpha_BC)
-        found.append(alpha_BC)
-    return torch.stack(found, 1)
+        alphas.append(alpha_BC)
+    return torch.stack(alphas, 1)
 
 
 def negative_log_likelihood(
     scores_BWC: Tensor, mask_BW: Tensor, steps_CC: Tensor, tags_BW: Tensor
 ) -> Tensor:
-    """`-log p` of each example's tags, (B).
+    """Compute the negative log-likelihood of each example's tags.
 
     Args:
         scores_BWC: As in `forward_scores`.
         mask_BW: As in `forward_scores`.
         steps_CC: As in `forward_scores`.
-        tags_BW: Right tags. At a word without a label (`IGNORED`) any tag is right: the sum runs
-            over all of them. An example without a label costs 0.
+        tags_BW: Gold tags. A word without a label (`IGNORED`) is marginalized over all tags.
+
+    Returns:
+        `-log p` of each example in nats, (B). It is 0 for an example without labels.
     """
     known_BW1 = (tags_BW != IGNORED).unsqueeze(-1)
     tags_C = torch.arange(scores_BWC.shape[-1], device=tags_BW.device)
     wrong_BWC = known_BW1 & (tags_BW.unsqueeze(-1) != tags_C)
-    # Sequences in all and right ones in one pass.
+    # One pass computes both the partition function and the score of the gold tags.
     both_BWC = torch.cat([scores_BWC, scores_BWC.masked_fill(wrong_BWC, float("-inf"))])
     sums_B = forward_scores(both_BWC, torch.cat([mask_BW, mask_BW]), steps_CC)[:, -1].logsumexp(-1)
-    whole_B, right_B = sums_B.chunk(2)
-    return (whole_B - right_B).masked_fill(~known_BW1.any(1)[:, 0], 0.0)
+    all_B, gold_B = sums_B.chunk(2)
+    return (all_B - gold_B).masked_fill(~known_BW1.any(1)[:, 0], 0.0)
 
 
 def marginals(scores_BWC: Tensor, mask_BW: Tensor, steps_CC: Tensor) -> Tensor:
-    """Probability of each tag at each word, by forward-backward, (B, W, C); 0 at other words.
+    """Compute the marginal probability of each tag at each word, with forward-backward.
 
     Args:
         scores_BWC: As in `forward_scores`.
         mask_BW: As in `forward_scores`.
         steps_CC: As in `forward_scores`.
+
+    Returns:
+        Probabilities (B, W, C). They are 0 at words outside the mask.
     """
     alpha_BWC = forward_scores(scores_BWC, mask_BW, steps_CC)
-    turned_BWC = forward_scores(scores_BWC.flip(1), mask_BW.flip(1), steps_CC.T)
-    both_BWC = alpha_BWC + turned_BWC.flip(1) - scores_BWC
+    backward_BWC = forward_scores(scores_BWC.flip(1), mask_BW.flip(1), steps_CC.T)
+    both_BWC = alpha_BWC + backward_BWC.flip(1) - scores_BWC
     return both_BWC.softmax(-1).masked_fill(~mask_BW.unsqueeze(-1), 0.0)
 
 
 class Transitions(nn.Module):
-    """Scores of first tags, steps and last tags; they start at 0 and learn at their own rate.
+    """Learned scores of first tags, transitions and last tags, initialized to 0.
 
     Args:
-        labels: The BIO tags in the order of their ids.
-        lr: Learning rate. At an encoder's rate they would hardly move.
+        labels: BIO tags in the order of their ids.
+        lr: Learning rate of these scores. At the encoder's learning rate they would barely change.
+
+    Raises:
+        ValueError: If `lr` is not positive, or a label is not a BIO tag.
     """
 
     forbidden_start_C: Tensor
@@ -117,10 +138,18 @@ class Transitions(nn.Module):
             self.register_buffer(name, score, persistent=False)
 
     def forward(self, logits_BWC: Tensor, mask_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Words' scores with those of first and last tags in them, and the steps' scores.
+        """Compute the scores that the functions of this module take, in float32 or wider.
 
-        In float32 or wider. The first tag counts where the first word takes part, the last one at
-        the last word that does: cut words behind it and padding look alike.
+        The start score is added at the first word, unless truncation removed it. The end score is
+        added at the last word that is left, because words removed after it cannot be told from
+        padding.
+
+        Args:
+            logits_BWC: Logits of the tags at each word.
+            mask_BW: True for the words that are part of the sequence.
+
+        Returns:
+            scores_BWC with start and end scores, and the transition scores steps_CC.
         """
         wide = torch.promote_types(logits_BWC.dtype, torch.float32)
         begins_BW = mask_BW & (torch.arange(mask_BW.shape[1], device=mask_BW.device) == 0)
@@ -131,16 +160,17 @@ class Transitions(nn.Module):
 
 
 class CrfHead(TaggingHead):
-    """One BIO tag for each word, judged as a sequence: dropout, linear, CRF.
+    """Head that predicts one BIO tag per word with dropout, a linear layer and a CRF.
 
-    The loss is that of whole sequences, summed over the batch; as with other tagging heads the
-    caller divides it by the labelled words. Answers are the best valid sequence.
+    The loss is the negative log-likelihood of whole sequences, summed over the batch. As with
+    other tagging heads, the caller divides it by the number of labelled words. The prediction is
+    the most probable valid sequence.
 
     Args:
         width: Width of a token embedding.
-        labels: Tag names, `O`, `B-X` and `I-X`, in any order.
-        dropout: Dropout on the token embeddings.
-        transition_lr: Learning rate of the scores of steps between tags.
+        labels: Tag names `O`, `B-X` and `I-X`, in any order.
+        dropout: Dropout probability on the token embeddings.
+        transition_lr: Learning rate of the transition scores.
     """
 
     takes = ("cross_entropy",)
@@ -157,14 +187,14 @@ class CrfHead(TaggingHead):
         self.transitions = Transitions(self.labels, lr=transition_lr)
 
     def loss(self, function: Loss, logits: Tensor, batch: Batch) -> Tensor:
-        """`-log p` of the right sequences, summed over the batch."""
+        """Return `-log p` of the gold tag sequences, summed over the batch."""
         assert batch.first_BW is not None
         mask_BW = batch.first_BW >= 0
         scores_BWC, steps_CC = self.transitions(logits, mask_BW)
         return negative_log_likelihood(scores_BWC, mask_BW, steps_CC, batch.targets).sum()
 
     def check(self, function: Loss, shape: tuple[str, ...] = ()) -> None:
-        """Raises ValueError for a loss of single words that is not the cross-entropy."""
+        """Raise ValueError if the loss differs from the cross-entropy, which the CRF implies."""
         logits_1C, tags = (
             torch.arange(len(self.labels))[None].float(),
             torch.arange(len(self.labels)),
@@ -172,19 +202,19 @@ class CrfHead(TaggingHead):
         units = [(logits_1C, tag_1) for tag_1 in tags.split(1)]
         if not all(torch.isclose(function(*unit), F.cross_entropy(*unit)) for unit in units):
             raise ValueError(
-                "a CRF head has the cross-entropy of whole sequences; the loss must be "
+                "a CRF head computes the cross-entropy of whole sequences; the loss must be "
                 "cross_entropy with label_smoothing 0, found another one"
             )
 
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
-        """tags_BW of the best sequence; words cut by truncation and trailing padding are `O`."""
+        """Return the most probable valid tags_BW; removed words and padding get the id of `O`."""
         assert first_BW is not None
         mask_BW = first_BW >= 0
         scores_BWC, steps_CC = self.transitions(logits, mask_BW)
         return self._best(scores_BWC, first_BW, steps_CC=steps_CC, linked_BW=links(mask_BW))
 
     def probabilities(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
-        """Of each tag at each word over all sequences (marginals), (B, W, C)."""
+        """Return the marginal probability of each tag at each word, (B, W, C)."""
         assert first_BW is not None
         mask_BW = first_BW >= 0
         scores_BWC, steps_CC = self.transitions(logits, mask_BW)

@@ -1,6 +1,6 @@
-"""A head without parameters: the sentence embeddings themselves.
+"""Head without parameters that returns the sentence embeddings.
 
-Shapes: B examples, K texts of each, D width of an embedding.
+Shapes: B examples, K texts per example, D width of an embedding.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from candelabra.records import Batch, Encoded, Examples
 
 
 class EmbeddingHead(Head):
-    """Learns from how texts lie to each other; what is kept of it is the encoder.
+    """Head that trains the encoder with a loss on the sentence embeddings of an example's texts.
 
     Args:
         width: Width of a token embedding.
-        labels: Label names, where the data have labels.
-        normalize: Embeddings get unit length, here as when the model embeds.
-        matryoshka_dims: The loss is taken of these beginnings of the embeddings as well, so that
-            short vectors are good ones too (Kusupati et al. 2022).
-        part_size: Texts in a pass of the encoder. Only their embeddings are kept, and the pass is
-            repeated for the gradient, so that a large batch needs the memory of a small one
-            (GradCache, Gao et al. 2021). None: all at once.
+        labels: Label names, if the data has labels.
+        normalize: Whether to scale embeddings to unit length, in the loss and in predictions.
+        matryoshka_dims: Lengths of prefixes of the embeddings to which the loss is also applied, so
+            that truncated vectors are useful too (Kusupati et al. 2022).
+        part_size: Number of texts per forward pass of the encoder. Only the embeddings are kept and
+            the pass is repeated for the gradient, so a large batch needs only the memory of a small
+            one (GradCache, Gao et al. 2021). By default, the whole batch in one pass.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ValueError: If a matryoshka dimension is not in 1..`width`, or `part_size` is less than 1.
     """
 
     num_texts = 0
@@ -67,18 +67,27 @@ class EmbeddingHead(Head):
 
     @property
     def num_choices(self) -> int:
-        """None: nothing is chosen."""
+        """Always 0, because the head does not choose among labels."""
         return 0
 
     def forward(
         self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
     ) -> Tensor:
-        """embeddings_BKD of each example's texts, in float32."""
+        """Pool the texts of each example.
+
+        Args:
+            encoded: K encoded text columns.
+            pooling: Function (hidden_BLD, mask_BL) -> sentence_BD.
+            first_BW: Not used.
+
+        Returns:
+            embeddings_BKD in float32, not normalized.
+        """
         pooled = [pooling(text.hidden_BLD, text.mask_BL) for text in encoded]
         return torch.stack(pooled, dim=1).float()
 
     def loss(self, function: Loss, logits: Tensor, batch: Batch) -> Tensor:
-        """The loss over the batch, of all its processes together where it compares examples."""
+        """Return the loss of the batch, gathered over all processes if it compares examples."""
         if not rule_of(function).in_batch:
             if not batch.counted:
                 return logits.sum() * 0.0
@@ -87,30 +96,34 @@ class EmbeddingHead(Head):
         return self._of_all_dims(function, embeddings_NKD, labels_N) / parts
 
     def _of_all_dims(self, function: Loss, embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
-        # Autocast would round the embeddings again, which some losses do not bear.
+        # Autocast would round the embeddings again, which makes some losses inaccurate.
         with torch.autocast(embeddings_BKD.device.type, enabled=False):
-            short = (self._finished(embeddings_BKD[..., :dim]) for dim in self.dims)
-            return torch.stack([function(each, labels_B) for each in short]).sum()
+            prefixes = (self._normalized(embeddings_BKD[..., :dim]) for dim in self.dims)
+            return torch.stack([function(each, labels_B) for each in prefixes]).sum()
 
-    def _finished(self, embeddings_BKD: Tensor) -> Tensor:
+    def _normalized(self, embeddings_BKD: Tensor) -> Tensor:
         return F.normalize(embeddings_BKD, dim=-1) if self.normalize else embeddings_BKD
 
     def takes_of(self, shape: tuple[str, ...]) -> tuple[str, ...]:
-        """The losses that data of this shape can train by."""
+        """Return the names of the losses that can train on data of this shape."""
         return fitting(shape)
 
     def check(self, function: Loss, shape: tuple[str, ...] = ()) -> None:
-        """Raises ValueError where a loss does not fit the shape of the data, or their labels."""
+        """Raise ValueError if the loss does not fit the shape of the data or its labels."""
         rule_of(function).check(shape, self.labels)
 
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
-        """The embeddings, (B, K, D), in float32."""
-        return self._finished(logits.float())
+        """Return the embeddings (B, K, D) in float32, normalized if `normalize` is set."""
+        return self._normalized(logits.float())
 
     def describe(
         self, logits: Tensor, first_BW: Tensor | None, examples: Examples
     ) -> list[dict[str, Any] | None]:
-        """`similarity` of a pair; of a triplet also that to the negative. None for a text alone."""
+        """Return the cosine similarity of each example's first text to its other texts.
+
+        Returns:
+            `similarity` for a pair, also `to_negative` for a triplet, `None` for a single text.
+        """
         embeddings_BKD = self.decode(logits)
         cosines_BM = torch.cosine_similarity(
             embeddings_BKD[:, :1], embeddings_BKD[:, 1:], dim=-1
@@ -119,5 +132,5 @@ class EmbeddingHead(Head):
         return [dict(zip(names, row, strict=False)) or None for row in cosines_BM]
 
     def describe_labels(self, examples: Examples) -> list[Any]:
-        """Label names, or scores from 0 to 1."""
+        """Return the gold label names, or the gold scores from 0 to 1 if there are no labels."""
         return [self.labels[label] if self.labels else label for label in examples.labels]

@@ -1,4 +1,4 @@
-"""The shared encoder: Tokens -> token embeddings."""
+"""Shared encoder from tokens to token embeddings."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers", "encoder.layers")
-"""Where transformers keeps layers: BERT and MPNet, DistilBERT, ModernBERT, others."""
+"""Paths of the layer list in transformers: BERT and MPNet, DistilBERT, ModernBERT, others."""
 
 
 class Encoder(nn.Module):
-    """A transformers model without its pooler.
+    """Wrapper of a transformers encoder without its pooler.
 
     Args:
         backbone: Any transformers encoder that returns `last_hidden_state`.
-        attention: transformers' name of an attention, or `auto`: `sdpa`, but `eager` where it
-            trains on a CPU (benchmarks/attention.py measures it).
+        attention: Name of an attention implementation in transformers, or `auto`: `eager` for
+            training on a CPU, where it is faster (see benchmarks/attention.py), otherwise `sdpa`.
 
     Attributes:
-        pooler: State of the checkpoint's own linear layer over [CLS], where it has one. It is no
-            part of this module: only the `cls_pooler` pooling takes it over.
-        adapters: The names of its adapters; where it has some, its own weights are fixed.
+        pooler: State of the checkpoint's linear layer over [CLS], or `None` if it has none. Its
+            tensors are not part of this module; they only initialize the pooling `cls_pooler`.
+        adapters: Names of the adapters. If there are any, the encoder's own weights are fixed.
     """
 
     adapters: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         self.attention = attention
         pooler = getattr(backbone, "pooler", None)
         if pooler is not None:
-            # An unused parameter makes DistributedDataParallel raise at its second step.
+            # DistributedDataParallel raises in the second step if a parameter is unused.
             backbone.pooler = None  # type: ignore[assignment]
         self.backbone = backbone
         dense = getattr(pooler, "dense", None)
@@ -52,28 +52,28 @@ class Encoder(nn.Module):
 
     @cached_property
     def tells_texts_apart(self) -> bool:
-        """Whether it has an embedding for the second text of a pair."""
+        """True if token type embeddings distinguish the two texts of a pair."""
         return getattr(self.backbone.config, "type_vocab_size", 0) > 1
 
     @property
     def adapts_per_task(self) -> bool:
-        """Whether each task has an adapter of its own."""
+        """True if each task has its own adapter."""
         return self.adapters not in ((), (SHARED,))
 
     @property
     def fixed(self) -> list[nn.Parameter]:
-        """What never learns: under adapters, everything but them."""
+        """Parameters that are never trained: all but the adapters, if there are adapters."""
         named = self.named_parameters() if self.adapters else ()
         return [parameter for name, parameter in named if MARK not in name]
 
     @property
     def embeddings(self) -> nn.Module:
-        """The token embeddings, with their positions and norm."""
+        """Embedding module with token embeddings, position embeddings and norm."""
         return self.backbone.get_submodule("embeddings")
 
     @cached_property
     def stem(self) -> list[nn.Module]:
-        """What lies below the layers: the embeddings, and positions that the layers share."""
+        """Modules below the layers: the embeddings and position modules shared by all layers."""
         shared = [
             module
             for name, module in self.backbone.named_modules()
@@ -83,7 +83,11 @@ class Encoder(nn.Module):
 
     @cached_property
     def layers(self) -> Sequence[nn.Module]:
-        """The transformer layers, lowest first."""
+        """Transformer layers, lowest first.
+
+        Raises:
+            ValueError: If the backbone has its layers at none of the paths `LAYER_LISTS`.
+        """
         for path in LAYER_LISTS:
             try:
                 found = self.backbone.get_submodule(path)
@@ -96,14 +100,22 @@ class Encoder(nn.Module):
         )
 
     def forward(self, tokens: Tokens, *, every_layer: bool = False) -> Encoded:
-        """One pass: ids_BL, mask_BL -> hidden_BLD and, on demand, every layer's."""
+        """Encode tokens in one forward pass.
+
+        Args:
+            tokens: Token ids ids_BL, mask_BL and optional token types types_BL.
+            every_layer: Whether to return the embeddings and the output of every layer as well.
+
+        Returns:
+            hidden_BLD with its mask_BL, and `layers` if requested.
+        """
         self._choose_attention(tokens.ids_BL.device.type)
-        asked: dict[str, Any] = {"output_hidden_states": True} if every_layer else {}
+        options: dict[str, Any] = {"output_hidden_states": True} if every_layer else {}
         if tokens.types_BL is not None and self.tells_texts_apart:
-            asked["token_type_ids"] = tokens.types_BL
-        output = self.backbone(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL, **asked)
+            options["token_type_ids"] = tokens.types_BL
+        output = self.backbone(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL, **options)
         last_BLD = output.last_hidden_state
-        # The last one again: some backbones give it without its final norm.
+        # Some backbones omit the final norm in `hidden_states[-1]`.
         layers = (*output.hidden_states[:-1], last_BLD) if every_layer else None
         return Encoded(hidden_BLD=last_BLD, mask_BL=tokens.mask_BL, layers=layers)
 
@@ -116,6 +128,14 @@ class Encoder(nn.Module):
 
 
 def first_pieces(encoded: Encoded, first_BW: Tensor) -> Tensor:
-    """Embeddings of each word's first piece, (B, W, D); cut words and padding get position 0."""
+    """Return the embedding of the first piece of each word.
+
+    Args:
+        encoded: Encoded texts.
+        first_BW: Position of the first piece of each word; -1 for removed words and padding.
+
+    Returns:
+        Embeddings (B, W, D). Where the position is -1 they are those of position 0.
+    """
     index = first_BW.clamp(min=0)[..., None].expand(-1, -1, encoded.hidden_BLD.shape[-1])
     return encoded.hidden_BLD.gather(1, index)

@@ -1,7 +1,7 @@
 """Task heads: encoded texts -> logits -> predictions -> answers. Usable without Hydra or Lightning.
 
-A head is built with `(width, labels)` and does four things: `forward` gives logits for the loss,
-`decode` the predicted ids for the metrics, `describe` what a person or a program reads.
+A head is constructed with `(width, labels)`. `forward` returns the logits for the loss, `decode`
+the predicted ids for the metrics, and `describe` answers for people and programs.
 
 Shapes: B examples, W words, D encoder width, C labels.
 """
@@ -21,7 +21,7 @@ from candelabra.records import Batch, Encoded, Examples
 
 Pooling = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits, targets) -> the sum over the counted units."""
+"""Function (logits, targets) -> loss summed over all labelled texts or words."""
 
 
 CLASS_LOSSES = (
@@ -31,24 +31,24 @@ CLASS_LOSSES = (
     "class_balanced",
     "logit_adjustment",
 )
-"""Losses of one label, by their options' names."""
+"""Names of the options of the config group `loss` for tasks with one label per text or word."""
 
 
 class Head(nn.Module, ABC):
-    """What a task adds to the encoder.
+    """Base class of task heads on top of the encoder.
 
     Args:
         width: Width of a token embedding.
-        labels: Label names; a label's position is its id.
+        labels: Label names; the position of a label is its id.
 
     Attributes:
-        pools: Whether it reads the sentence embedding.
-        num_texts: How many texts of an example it reads; 0: any number.
-        alone: Whether it says something of a single text that somebody typed.
-        takes: The options of the loss group that can train it.
-        shapes: The shapes of data that it learns from; none are not checked.
-        part_size: Texts in a pass of the encoder while it learns, of which only the embeddings are
-            kept; None: all at once.
+        pools: Whether the head uses the sentence embedding.
+        num_texts: Number of texts per example that the head takes; 0 for any number.
+        alone: Whether the head can make a prediction for a single text.
+        takes: Options of the config group `loss` that can train the head.
+        shapes: Data shapes that the head can be trained on. Not checked if empty.
+        part_size: Number of texts per forward pass of the encoder in training with gradient
+            caching (see `EmbeddingHead`). `None` encodes the whole batch in one pass.
     """
 
     pools = True
@@ -67,25 +67,32 @@ class Head(nn.Module, ABC):
     def forward(
         self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None
     ) -> Tensor:
-        """Logits of a batch.
+        """Compute the logits of a batch.
 
         Args:
-            encoded: One `Encoded` for each text column of the task.
-            pooling: (hidden_BLD, mask_BL) -> sentence_BD.
-            first_BW: Position of each word's first piece, -1 where there is none.
+            encoded: One `Encoded` per text column of the task.
+            pooling: Function (hidden_BLD, mask_BL) -> sentence_BD.
+            first_BW: Position of the first piece of each word; -1 for removed words and padding.
+                `None` for tasks without words.
+
+        Returns:
+            Logits whose first dimension is B; the head defines the others.
         """
 
     def loss(self, function: Loss, logits: Tensor, batch: Batch) -> Tensor:
-        """The task's loss over a batch; a head whose own parameters enter it overrides this."""
+        """Return the summed loss of a batch.
+
+        Heads whose loss needs more than logits and targets override this method.
+        """
         return function(logits, batch.targets)
 
     @property
     def num_choices(self) -> int:
-        """How many answers a unit of its loss has to choose from; 0 for a number."""
+        """Number of classes that each term of the loss chooses from; 0 for regression."""
         return len(self.labels)
 
     def reads(self, batch: Batch) -> bool:
-        """Whether it can answer the texts of a batch, also of another task's."""
+        """Return whether the head can be applied to a batch, possibly one of another task."""
         if self.num_texts not in (0, len(batch.texts)):
             return False
         return self.pools or batch.first_BW is not None
@@ -93,68 +100,77 @@ class Head(nn.Module, ABC):
     def divergence(
         self, logits: Tensor, reference: Tensor, batch: Batch, temperature: float
     ) -> Tensor:
-        """How far an answer is from a reference.
+        """Compute the divergence of the logits from reference logits, as for distillation.
 
         Args:
-            logits: As `forward` gives them.
-            reference: Other logits for the same batch.
-            batch: What they answer; padding and cut words do not count.
-            temperature: Both logits are divided by it (Hinton et al. 2015).
+            logits: Output of `forward`.
+            reference: Reference logits for the same batch.
+            batch: The batch. Padding and words removed by truncation are ignored.
+            temperature: Divisor of both logits (Hinton et al. 2015).
 
         Returns:
-            This batch's part of the mean over the examples of the optimizer step; over words, the
-            mean of each example's.
+            This batch's contribution to the mean over the examples of the optimizer step. For
+            tagging heads an example's value is the mean over its words.
         """
-        apart = self.apart(logits.float(), reference.float(), temperature)
-        if apart.ndim > 1:
+        divergence = self.apart(logits.float(), reference.float(), temperature)
+        if divergence.ndim > 1:
             assert batch.first_BW is not None
-            read_BW = batch.first_BW >= 0
-            apart = (apart * read_BW).sum(dim=-1) / read_BW.sum(dim=-1).clamp(min=1)
-        # A process without examples answers one that another counts.
-        return apart.sum() * batch.counted / batch.num_examples
+            kept_BW = batch.first_BW >= 0
+            divergence = (divergence * kept_BW).sum(dim=-1) / kept_BW.sum(dim=-1).clamp(min=1)
+        # A process without examples runs on a copy of one that another process counts.
+        return divergence.sum() * batch.counted / batch.num_examples
 
     def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
-        """`T^2 KL(reference || logits)` at temperature T, of each text or word: (B) or (B, W)."""
-        answer, wanted = ((each / temperature).log_softmax(dim=-1) for each in (logits, reference))
-        kl = F.kl_div(answer, wanted, log_target=True, reduction="none").sum(dim=-1)
+        """Compute `T^2 KL(reference || logits)` at temperature T (Hinton et al. 2015).
+
+        Args:
+            logits: Logits (B, C) or (B, W, C).
+            reference: Reference logits of the same shape.
+            temperature: T.
+
+        Returns:
+            Divergence of each text, (B), or word, (B, W), in nats.
+        """
+        answer, target = ((each / temperature).log_softmax(dim=-1) for each in (logits, reference))
+        kl = F.kl_div(answer, target, log_target=True, reduction="none").sum(dim=-1)
         return kl * temperature**2
 
     def takes_of(self, shape: tuple[str, ...]) -> tuple[str, ...]:
-        """The options of the loss group that can train it on data of a shape."""
+        """Return the options of the config group `loss` that can train on data of this shape."""
         return self.takes
 
     def check(self, function: Loss, shape: tuple[str, ...] = ()) -> None:
-        """Raises ValueError where a loss cannot train this head on data of a shape.
+        """Raise ValueError if the loss cannot train this head on data of this shape.
 
-        It is tried on one unit.
+        The default implementation calls the loss once on a dummy example.
         """
         function(*self.sample())
 
     def sample(self) -> tuple[Tensor, Tensor]:
-        """Logits and targets of one unit, in the form that the loss is to get."""
+        """Return dummy logits and targets of one text or word, in the shapes that the loss gets."""
         return torch.zeros(1, len(self.labels)), torch.zeros(1, dtype=torch.long)
 
     @abstractmethod
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
-        """Predicted label ids: (B), or (B, W)."""
+        """Return the prediction of each text or word: label ids of shape (B) or (B, W)."""
 
     @abstractmethod
     def describe(self, logits: Tensor, first_BW: Tensor | None, examples: Examples) -> list[Any]:
-        """The answer for each example, as plain values that go into JSON."""
+        """Return the prediction for each example as values that JSON can represent."""
 
     @abstractmethod
     def describe_labels(self, examples: Examples) -> list[Any]:
-        """The examples' own labels in the form of the answers."""
+        """Return the gold labels of the examples in a form comparable to `describe`."""
 
 
 class PooledHead(Head):
-    """What heads over the sentence embedding share: dropout, linear.
+    """Base class of heads with dropout and a linear layer over the sentence embedding.
 
     Args:
         width: Width of a token embedding.
         labels: Label names.
-        num_outputs: Width of the logits.
-        dropout: Dropout on the sentence embedding.
+        num_outputs: Number of logits.
+        dropout: Dropout probability on the sentence embedding.
     """
 
     def __init__(
@@ -166,18 +182,18 @@ class PooledHead(Head):
     def forward(
         self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
     ) -> Tensor:
-        """logits_BC from the pooled first text."""
+        """Compute logits_BC from the pooled text."""
         (text,) = encoded
         return self.classifier(pooling(text.hidden_BLD, text.mask_BL))
 
 
 class ClassificationHead(PooledHead):
-    """One label for a text: dropout, linear.
+    """Head that predicts one label per text with dropout and a linear layer.
 
     Args:
         width: Width of a token embedding.
         labels: Label names.
-        dropout: Dropout on the sentence embedding.
+        dropout: Dropout probability on the sentence embedding.
     """
 
     shapes: tuple[tuple[str, ...], ...] = (TEXT_WITH_LABEL,)
@@ -186,13 +202,13 @@ class ClassificationHead(PooledHead):
         super().__init__(width, labels, num_outputs=len(labels), dropout=dropout)
 
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
-        """The most probable label's id, (B)."""
+        """Return the id of the most probable label, (B)."""
         return logits.argmax(dim=-1)
 
     def describe(
         self, logits: Tensor, first_BW: Tensor | None, examples: Examples
     ) -> list[dict[str, Any]]:
-        """`label`, its `score`, and the `probabilities` of all labels."""
+        """Return `label`, its probability `score`, and the `probabilities` of all labels."""
         answers = []
         for row in logits.float().softmax(dim=-1).tolist():
             best = max(range(len(row)), key=row.__getitem__)
@@ -206,19 +222,19 @@ class ClassificationHead(PooledHead):
         return answers
 
     def describe_labels(self, examples: Examples) -> list[str]:
-        """Label names."""
+        """Return the gold label names."""
         return [self.labels[label] for label in examples.labels]
 
 
 class MlpHead(ClassificationHead):
-    """One label for a text through a dense layer, as transformers' own heads on [CLS] do.
+    """Head that predicts one label per text with a hidden layer, like the heads of transformers.
 
-    Dropout, dense, tanh, dropout, linear.
+    The layers are dropout, linear, tanh, dropout, linear.
 
     Args:
         width: Width of a token embedding.
         labels: Label names.
-        dropout: Dropout before each of the two layers.
+        dropout: Dropout probability before each of the two linear layers.
     """
 
     def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:
@@ -227,5 +243,5 @@ class MlpHead(ClassificationHead):
 
 
 def through_dense(classifier: nn.Sequential, width: int, *, dropout: float) -> nn.Sequential:
-    """A classifier with dropout, a dense layer and tanh before it."""
+    """Return the classifier with dropout, a linear layer and tanh in front of it."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, width), nn.Tanh(), *classifier)

@@ -1,4 +1,4 @@
-"""A head for texts of which several labels, or none, may hold.
+"""Head for texts with any number of labels.
 
 Shapes: B examples, C labels.
 """
@@ -17,16 +17,16 @@ from candelabra.records import Examples
 
 
 class MultiLabelHead(PooledHead):
-    """Any number of labels for a text, each by itself: dropout, linear, sigmoid.
+    """Head that predicts each label independently with dropout, a linear layer and a sigmoid.
 
     Args:
         width: Width of a token embedding.
         labels: Label names.
-        dropout: Dropout on the sentence embedding.
-        threshold: A label holds where its probability is above this.
+        dropout: Dropout probability on the sentence embedding.
+        threshold: Probability above which a label is predicted.
 
     Raises:
-        ValueError: `threshold` is not between 0 and 1.
+        ValueError: If `threshold` is not between 0 and 1.
     """
 
     shapes = (("text", "labels"),)
@@ -41,45 +41,54 @@ class MultiLabelHead(PooledHead):
         self.threshold = threshold
 
     def sample(self) -> tuple[Tensor, Tensor]:
-        """Logits and targets of one unit, (1, C)."""
+        """Return dummy logits and targets of one text, (1, C)."""
         shape = (1, len(self.labels))
         return torch.zeros(shape), torch.zeros(shape, dtype=torch.long)
 
     @property
     def num_choices(self) -> int:
-        """2: each label holds or does not."""
+        """Always 2, because each label is a binary decision."""
         return 2
 
     def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
-        """`T^2 KL` of each label's two sides at temperature T, meaned over the labels: (B)."""
+        """Compute `T^2 KL(reference || logits)` of each label's Bernoulli distribution.
+
+        Args:
+            logits: Logits (B, C).
+            reference: Reference logits (B, C).
+            temperature: Temperature T, which divides both logits.
+
+        Returns:
+            Mean over the labels, (B), in nats.
+        """
         kl = torch.zeros_like(logits)
-        for side in (1, -1):
-            answer, wanted = (
-                F.logsigmoid(side * each / temperature) for each in (logits, reference)
+        for sign in (1, -1):
+            answer, target = (
+                F.logsigmoid(sign * each / temperature) for each in (logits, reference)
             )
-            kl = kl + wanted.exp() * (wanted - answer)
+            kl = kl + target.exp() * (target - answer)
         return kl.mean(dim=-1) * temperature**2
 
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
-        """1 for each label that holds, else 0, (B, C)."""
+        """Return 1 for each predicted label and 0 for the others, (B, C)."""
         return (logits.float().sigmoid() > self.threshold).long()
 
     def describe(
         self, logits: Tensor, first_BW: Tensor | None, examples: Examples
     ) -> list[dict[str, Any]]:
-        """`labels`, those that hold, and the `probabilities` of all."""
+        """Return the predicted `labels` and the `probabilities` of all labels."""
         rows = zip(logits.float().sigmoid().tolist(), self.decode(logits).tolist(), strict=True)
         return [
             {
-                "labels": self._names(holds),
+                "labels": self._names(present),
                 "probabilities": dict(zip(self.labels, row, strict=True)),
             }
-            for row, holds in rows
+            for row, present in rows
         ]
 
     def describe_labels(self, examples: Examples) -> list[list[str]]:
-        """Names of the labels that are known to hold."""
-        return [self._names(holds) for holds in examples.labels]
+        """Return the names of the gold labels; unknown labels are left out."""
+        return [self._names(present) for present in examples.labels]
 
-    def _names(self, holds: Sequence[int]) -> list[str]:
-        return [name for name, one in zip(self.labels, holds, strict=True) if one == 1]
+    def _names(self, present: Sequence[int]) -> list[str]:
+        return [name for name, value in zip(self.labels, present, strict=True) if value == 1]

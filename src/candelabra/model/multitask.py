@@ -1,4 +1,4 @@
-"""One encoder and its named heads: a plain nn.Module."""
+"""Multi-task model: one shared encoder with named heads, as a plain `nn.Module`."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ from candelabra.records import Batch, Encoded, Tokens
 
 
 class MultiTaskModel(nn.Module):
-    """One stem, several lights.
+    """Shared encoder with one head per task.
 
     Args:
         encoder: The shared encoder.
-        heads: A head for each task.
-        pooling: The run's pooling, (hidden_BLD, mask_BL) -> sentence_BD.
-        poolings: The tasks that pool in another way.
-        mixes: The tasks that read a mix of all layers.
-        freezer: Owner of `requires_grad`; None lets everything learn.
+        heads: Head of each task.
+        pooling: Default pooling, (hidden_BLD, mask_BL) -> sentence_BD.
+        poolings: Poolings of the tasks that do not use the default.
+        mixes: Layer mixes of the tasks whose heads use all encoder layers.
+        freezer: Object that sets `requires_grad`. By default, all parameters are trained.
+
+    Attributes:
+        judged: Names of the tasks that are evaluated but not trained.
+        origins: Part of the model -> source of its initial weights, for parts that were loaded
+            from a bundle.
+
+    Raises:
+        ConfigError: If a task has the name of an attribute of `nn.ModuleDict`.
     """
 
     def __init__(
@@ -46,25 +54,36 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         for task in heads:
             if hasattr(nn.ModuleDict, task):
-                raise ConfigError(f"tasks.{task}: torch keeps this name for itself; take another")
+                raise ConfigError(f"tasks.{task}: this name is reserved by torch; use another one")
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
         self.pooling = pooling
         self.poolings = nn.ModuleDict(poolings or {})
         self.mixes = nn.ModuleDict(mixes or {})
         self.freezer = freezer
-        self.judged: frozenset[str] = frozenset()  # tasks that are not learnt from
-        self.origins: dict[str, str] = {}  # part -> where its weights come from, if from a bundle
+        self.judged: frozenset[str] = frozenset()
+        self.origins: dict[str, str] = {}
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
-        """Training: a pass of the encoder for each task, at its own length.
+        """Compute the logits of each task for its own batch.
 
-        One concatenated pass would pad short texts to the longest task's length.
+        The encoder runs once per task: one concatenated batch would pad short texts to the length
+        of the longest task.
+
+        Args:
+            batches: Task -> batch.
+
+        Returns:
+            Task -> logits.
         """
         return {task: self.respond(task, batch) for task, batch in batches.items()}
 
     def respond(self, task: str, batch: Batch) -> Tensor:
-        """The logits of a task's own batch; in parts where its head wants that while it learns."""
+        """Compute the logits of a task for its own batch.
+
+        In training, a head with a `part_size` gets its batch encoded in parts whose activations
+        are recomputed in the backward pass.
+        """
         size = self.head(task).part_size
         if size is None or not self.training:
             return self.answer(task, self.encode(batch, [task]), batch.first_BW)
@@ -73,16 +92,19 @@ class MultiTaskModel(nn.Module):
             texts = tuple(map(Tokens, tensors[::2], tensors[1::2]))
             return self.answer(task, self.encode(replace(batch, texts=texts), [task]), None)
 
-        whole = [tensor for text in batch.texts for tensor in (text.ids_BL, text.mask_BL)]
-        parts = zip(*(tensor.split(size) for tensor in whole), strict=True)
-        return torch.cat([checkpoint(part, *tensors, use_reentrant=False) for tensors in parts])
+        tensors = [tensor for text in batch.texts for tensor in (text.ids_BL, text.mask_BL)]
+        parts = zip(*(tensor.split(size) for tensor in tensors), strict=True)
+        return torch.cat([checkpoint(part, *each_part, use_reentrant=False) for each_part in parts])
 
     def encode(self, batch: Batch, readers: Sequence[str]) -> tuple[Encoded, ...]:
-        """A pass of the encoder for each text column.
+        """Encode each text column of a batch in one forward pass.
 
         Args:
-            batch: Of any task.
-            readers: The tasks whose heads are to answer it; one, where each has its own adapter.
+            batch: Batch of any task.
+            readers: Tasks whose heads use the result. Exactly one if each task has its own adapter.
+
+        Returns:
+            One `Encoded` per text column.
         """
         if self.encoder.adapts_per_task:
             (task,) = readers
@@ -91,7 +113,17 @@ class MultiTaskModel(nn.Module):
         return tuple(self.encoder(tokens, every_layer=mixed) for tokens in batch.texts)
 
     def serve(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
-        """Inference: one pass of the encoder serves all heads that answer a single text."""
+        """Compute the logits of all heads that take a single text.
+
+        The encoder runs once for all heads, or once per adapter if each task has its own.
+
+        Args:
+            tokens: The tokenized texts.
+            first_BW: Position of the first piece of each word; -1 for removed words and padding.
+
+        Returns:
+            Task -> logits.
+        """
         if self.encoder.adapts_per_task:
             passes = each(self.encoder, tokens, every_layer=len(self.mixes) > 0)
         else:
@@ -102,14 +134,19 @@ class MultiTaskModel(nn.Module):
         return {task: self.answer(task, (passes[task],), first_BW) for task in alone}
 
     def sentences(self, tokens: Tokens, task: str | None = None) -> Tensor:
-        """Inference: the sentence embeddings of texts, (B, D).
+        """Compute the sentence embeddings of texts.
 
         Args:
-            tokens: The texts.
-            task: Whose pooling, mix and adapter are used; None: the run's pooling.
+            tokens: The tokenized texts.
+            task: Task whose pooling, layer mix and adapter are used. By default, the default
+                pooling over the last layer.
+
+        Returns:
+            Embeddings (B, D), not normalized.
 
         Raises:
-            ValueError: See `check_reader`.
+            ValueError: If there is no such task, or `task` is missing although each task has its
+                own adapter.
         """
         self.check_reader(task)
         if task is None:
@@ -123,13 +160,13 @@ class MultiTaskModel(nn.Module):
         return self.pooling_of(task)(text.hidden_BLD, text.mask_BL)
 
     def answer_alone(self, task: str, tokens: Tokens) -> Tensor:
-        """Inference: the logits of one task, by a pass of its own."""
+        """Compute the logits of one task for a single text column."""
         if self.encoder.adapts_per_task:
             choose(self.encoder, task)
         return self.answer(task, (self.encoder(tokens, every_layer=task in self.mixes),), None)
 
     def check_reader(self, task: str | None) -> None:
-        """Raises ValueError where there is no such task, or none although adapters differ."""
+        """Raise ValueError if `task` is unknown, or `None` although each task has an adapter."""
         tasks = ", ".join(self.heads)
         if task is None and self.encoder.adapts_per_task:
             raise ValueError(f"each task has its own adapter: task must be one of {tasks}")
@@ -139,41 +176,44 @@ class MultiTaskModel(nn.Module):
             )
 
     def pooling_of(self, task: str) -> nn.Module:
-        """The task's own pooling, or the run's."""
+        """Return the pooling of a task: its own or the default."""
         return self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
 
     def answer(self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None) -> Tensor:
-        """The logits of a task's head, from what the encoder made of any texts."""
+        """Apply the layer mix, pooling and head of a task and return its logits."""
         if task in self.mixes:
             encoded = tuple(self.mixes[task](text) for text in encoded)
         return self.head(task)(encoded, self.pooling_of(task), first_BW)
 
     @property
     def idle(self) -> list[nn.Module]:
-        """Poolings that no head reads: they cannot learn, and several processes would wait."""
+        """Poolings that no trained head uses.
+
+        They get no gradient, and DistributedDataParallel would wait for it.
+        """
         used = {task for task in self.heads if self.head(task).pools} - self.judged
         own = [pooling for task, pooling in self.poolings.items() if task not in used]
         return own if used - set(self.poolings) else [self.pooling, *own]
 
     @property
     def fixed(self) -> list[nn.Parameter]:
-        """What no freeze scheme lets learn: the encoder's own weights under adapters."""
+        """Parameters that stay frozen under every scheme: the encoder's own if it has adapters."""
         return self.encoder.fixed
 
     def parts_of(self, task: str) -> list[nn.Module]:
-        """What belongs to one task: its head, and a pooling, a mix and an adapter of its own."""
+        """Return the modules of one task: its head and its own pooling, layer mix and adapter."""
         owned = (self.heads, self.poolings, self.mixes)
         adapter = adapter_of(self.encoder, task) if task in self.encoder.adapters else []
         return [*(modules[task] for modules in owned if task in modules), *adapter]
 
     def head(self, task: str) -> Head:
-        """The head of a task."""
+        """Return the head of a task."""
         head = self.heads[task]
         assert isinstance(head, Head)
         return head
 
     def train(self, mode: bool = True) -> MultiTaskModel:
-        """As in torch, but frozen parts stay in eval mode."""
+        """Set the training mode as in torch, but keep frozen modules in eval mode."""
         super().train(mode)
         if self.freezer is not None:
             self.freezer.hold(self)
@@ -192,33 +232,39 @@ def assemble(
     make: Callable[[Node], partial[Any]],
     freezer: Freezer | None = None,
 ) -> MultiTaskModel:
-    """A model from the nodes of a configuration, or of a bundle.
+    """Build a model from the config nodes of a run or a bundle.
 
     Args:
         encoder: The shared encoder.
-        pooling: The node of the run's pooling.
-        tasks: For each task a node with `head` and, where it pools in another way, `pooling`;
-            with `layer_mix: true` it reads a mix of all layers, with `cross: true` pairs of texts
-            in one sequence; with `train: false` it is not learnt from.
-        labels: The label names of each task.
-        make: Node -> what it names, with its settings bound.
-        freezer: Owner of `requires_grad`.
+        pooling: Config node of the default pooling.
+        tasks: Config node of each task. `head` is required. Optional keys: `pooling` replaces the
+            default pooling, `layer_mix: true` adds a layer mix, `cross: true` encodes the texts of
+            a pair as one sequence, and `train: false` marks a task that is only evaluated.
+        labels: Label names of each task.
+        make: Function from a node to its target with the node's settings bound.
+        freezer: Object that sets `requires_grad`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigError: If a head or pooling rejects its settings, or a task's name is reserved.
     """
 
     def pool(node: Node, key: str) -> nn.Module:
         made = make(node)
         with naming(key):
-            # A class has parameters and wants the width; a function has none.
+            # Only poolings that are classes have parameters, whose shapes depend on the width.
             is_class = isinstance(made.func, type)
             return made(width=encoder.width) if is_class else FunctionPooling(made)
 
     def head(name: str) -> Head:
         made = make(tasks[name]["head"])
         with naming(f"tasks.{name}.head"):
-            found: Head = made(width=encoder.width, labels=labels[name])
+            built: Head = made(width=encoder.width, labels=labels[name])
         if tasks[name].get("cross"):
-            found.alone = False  # it reads two texts in one sequence
-        return found
+            built.alone = False  # A cross-encoder needs both texts of a pair.
+        return built
 
     model = MultiTaskModel(
         encoder,
@@ -241,7 +287,7 @@ def assemble(
 
 
 def start_from_pooler(model: MultiTaskModel) -> None:
-    """Gives every `cls_pooler` the weights of the checkpoint's own pooler, where it has one."""
+    """Load the checkpoint's pooler weights, if it has any, into every `cls_pooler` of the model."""
     if model.encoder.pooler is not None:
         for pooling in (model.pooling, *model.poolings.values()):
             if isinstance(pooling, ClsPooler):

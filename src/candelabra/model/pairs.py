@@ -1,4 +1,4 @@
-"""A head over pairs of texts that are encoded apart."""
+"""Head for pairs of texts that are encoded separately."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from candelabra.records import Encoded
 
 
 class PairHead(ClassificationHead):
-    """One label for a pair: linear over (u, v, |u - v|) of the two embeddings.
+    """Head that predicts one label per pair with a linear layer over (u, v, |u - v|).
 
-    The softmax objective of Reimers & Gurevych (2019): what is kept of it is the encoder.
+    u and v are the embeddings of the two texts. This is the softmax objective of Sentence-BERT
+    (Reimers & Gurevych 2019), which serves to train the encoder.
 
     Args:
         width: Width of a token embedding.
         labels: Label names.
-        dropout: Dropout on what the linear layer reads.
+        dropout: Dropout probability on the input of the linear layer.
     """
 
     num_texts = 2
@@ -34,6 +35,6 @@ class PairHead(ClassificationHead):
     def forward(
         self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
     ) -> Tensor:
-        """logits_BC from the two pooled texts."""
+        """Compute logits_BC from the two pooled texts."""
         u_BD, v_BD = (pooling(text.hidden_BLD, text.mask_BL) for text in encoded)
         return self.classifier(torch.cat([u_BD, v_BD, (u_BD - v_BD).abs()], dim=-1))

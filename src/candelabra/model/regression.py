@@ -1,4 +1,4 @@
-"""A head that gives a number.
+"""Head that predicts a number.
 
 Shapes: B examples.
 """
@@ -15,15 +15,17 @@ from candelabra.records import Encoded, Examples
 
 
 class RegressionHead(PooledHead):
-    """A number for a text: dropout, linear. Numbers around 0 to 1 are learnt fastest.
+    """Head that predicts one number per text with dropout and a linear layer.
+
+    Targets of the order of 0 to 1 are learned fastest.
 
     Args:
         width: Width of a token embedding.
-        labels: None: numbers have no names.
-        dropout: Dropout on the sentence embedding.
+        labels: Must be empty, because numbers have no label names.
+        dropout: Dropout probability on the sentence embedding.
 
     Raises:
-        ValueError: There are labels.
+        ValueError: If `labels` is not empty.
     """
 
     shapes = (("text", "number"),)
@@ -37,27 +39,27 @@ class RegressionHead(PooledHead):
     def forward(
         self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
     ) -> Tensor:
-        """The numbers, (B)."""
+        """Compute the predicted numbers, (B)."""
         return super().forward(encoded, pooling, first_BW).squeeze(-1)
 
     def sample(self) -> tuple[Tensor, Tensor]:
-        """Logits and targets of one unit, (1)."""
+        """Return dummy logits and targets of one text, (1)."""
         return torch.zeros(1), torch.zeros(1)
 
     def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
-        """The squared difference, (B); no temperature softens a number."""
+        """Return the squared difference, (B); the temperature does not apply to numbers."""
         return (logits - reference).square()
 
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
-        """The numbers themselves, (B), in float32."""
+        """Return the predicted numbers in float32, (B)."""
         return logits.float()
 
     def describe(
         self, logits: Tensor, first_BW: Tensor | None, examples: Examples
     ) -> list[dict[str, float]]:
-        """`number`."""
+        """Return the predicted `number` of each example."""
         return [{"number": number} for number in self.decode(logits).tolist()]
 
     def describe_labels(self, examples: Examples) -> list[float]:
-        """The right numbers."""
+        """Return the gold numbers."""
         return list(examples.labels)

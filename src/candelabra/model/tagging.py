@@ -1,4 +1,4 @@
-"""Heads that tag words: a BIO tag for each, and spans as answers.
+"""Heads that tag words with BIO tags and return the tagged spans.
 
 Shapes: B examples, W words, C labels.
 """
@@ -21,14 +21,19 @@ from candelabra.records import IGNORED, Encoded, Examples
 
 
 class TaggingHead(Head):
-    """One BIO tag for each word, from its first piece: dropout, linear.
+    """Head that predicts one BIO tag per word with dropout and a linear layer.
+
+    The input for a word is the token embedding of its first piece.
 
     Args:
         width: Width of a token embedding.
-        labels: Tag names, `O`, `B-X` and `I-X`, in any order.
-        dropout: Dropout on the token embeddings.
-        constrained: At inference, the best valid BIO sequence (Viterbi) instead of each word's
-            best tag. No training is involved.
+        labels: Tag names `O`, `B-X` and `I-X`, in any order.
+        dropout: Dropout probability on the token embeddings.
+        constrained: Whether to predict the best valid BIO sequence (Viterbi) instead of the best
+            tag of each word. Training is not affected.
+
+    Raises:
+        ValueError: If a label is not a BIO tag or `O` is missing.
     """
 
     pools = False
@@ -53,17 +58,17 @@ class TaggingHead(Head):
     def forward(
         self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None
     ) -> Tensor:
-        """logits_BWC of every word; those of cut words and padding mean nothing."""
+        """Compute logits_BWC; those of removed words and padding are meaningless."""
         (text,) = encoded
         assert first_BW is not None, "a tagging task needs words"
         return self.classifier(first_pieces(text, first_BW))
 
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
-        """tags_BW; words cut by truncation and trailing padding are `O`."""
+        """Return the predicted tags_BW; removed words and padding get the id of `O`."""
         return self._best(logits.float().log_softmax(dim=-1), first_BW)
 
     def probabilities(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
-        """Of each tag at each word, (B, W, C), in float32; answers are scored by them."""
+        """Return the probability of each tag at each word in float32, (B, W, C)."""
         return logits.float().softmax(dim=-1)
 
     def _best(
@@ -75,15 +80,15 @@ class TaggingHead(Head):
         linked_BW: Tensor | None = None,
     ) -> Tensor:
         assert first_BW is not None
-        cut_BW = first_BW < 0
+        removed_BW = first_BW < 0
         lowest = torch.finfo(scores_BWC.dtype).min / 1e6
         outside_C = scores_BWC.new_full((len(self.labels),), lowest)
         outside_C[self.outside] = 0.0
-        scores_BWC = torch.where(cut_BW[..., None], outside_C, scores_BWC)
-        every_BW = torch.ones_like(cut_BW)
+        scores_BWC = torch.where(removed_BW[..., None], outside_C, scores_BWC)
+        full_mask_BW = torch.ones_like(removed_BW)
         return viterbi(
             scores_BWC,
-            every_BW,
+            full_mask_BW,
             self.start_C,
             self.transition_CC,
             steps_CC=steps_CC,
@@ -93,7 +98,12 @@ class TaggingHead(Head):
     def describe(
         self, logits: Tensor, first_BW: Tensor | None, examples: Examples
     ) -> list[list[dict[str, Any]]]:
-        """Spans with `text`, `type`, `score` (mean probability of their tags), `start`, `end`."""
+        """Return the predicted spans of each example.
+
+        Returns:
+            For each example a list of spans with `text`, `type`, `score` (mean probability of the
+            span's tags), and the character offsets `start` and `end`.
+        """
         tags_BW = self.decode(logits, first_BW)
         chosen_BW = self.probabilities(logits, first_BW).gather(-1, tags_BW[..., None])[..., 0]
         rows = zip(
@@ -105,7 +115,7 @@ class TaggingHead(Head):
         ]
 
     def describe_labels(self, examples: Examples) -> list[list[dict[str, Any]]]:
-        """Spans with `text`, `type`, `start`, `end`."""
+        """Return the gold spans with `text`, `type` and the character offsets `start` and `end`."""
         rows = zip(examples.texts[0], _words(examples), examples.labels, strict=True)
         return [spans(text, words, list(map(self._name, tags))) for text, words, tags in rows]
 
@@ -114,12 +124,14 @@ class TaggingHead(Head):
 
 
 class TaggingMlpHead(TaggingHead):
-    """One BIO tag for each word through a dense layer: dropout, dense, tanh, dropout, linear.
+    """Head that predicts one BIO tag per word with a hidden layer.
+
+    The layers are dropout, linear, tanh, dropout, linear.
 
     Args:
         width: Width of a token embedding.
-        labels: Tag names, `O`, `B-X` and `I-X`, in any order.
-        dropout: Dropout before each of the two layers.
+        labels: Tag names `O`, `B-X` and `I-X`, in any order.
+        dropout: Dropout probability before each of the two linear layers.
         constrained: As in `TaggingHead`.
     """
 
@@ -138,13 +150,28 @@ def _words(examples: Examples) -> list[list[tuple[int, int]]]:
 def spans(
     text: str, words: WordSpans, tags: Sequence[str], scores: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:
-    """Tagged words -> spans, read as seqeval's default mode does (an I- may open a span)."""
+    """Convert BIO tags to spans like seqeval's default mode, where an `I-` tag may start a span.
+
+    Args:
+        text: The text.
+        words: Character offsets (start, end) of its words.
+        tags: Tag of each word.
+        scores: Probability of each word's tag.
+
+    Returns:
+        Spans with `text`, `type`, `score` (mean over the words, only if `scores` is given), and
+        the character offsets `start` and `end`.
+
+    Example:
+        >>> spans("in New York", [(0, 2), (3, 6), (7, 11)], ["O", "B-LOC", "I-LOC"])
+        [{'text': 'New York', 'type': 'LOC', 'start': 3, 'end': 11}]
+    """
     from seqeval.metrics.sequence_labeling import get_entities
 
-    found = []
+    entities = []
     for kind, first, last in get_entities(list(tags)):
         start, end = words[first][0], words[last][1]
         mean = {} if scores is None else {"score": fmean(scores[first : last + 1])}
         span = {"text": text[start:end], "type": kind, **mean, "start": start, "end": end}
-        found.append(span)
-    return found
+        entities.append(span)
+    return entities

@@ -1,4 +1,4 @@
-"""The best tag sequence that is valid BIO: constrained decoding without training.
+"""Constrained decoding: the best tag sequence that is valid BIO.
 
 Shapes: B examples, W words, C tags.
 """
@@ -15,17 +15,21 @@ from candelabra.records import IGNORED
 
 
 def bio_constraints(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Which tags may start a text, and which may follow which (`may_follow`).
+    """Return which tags may start a text and which transitions BIO allows.
 
     Args:
         labels: The C tags in the order of their ids.
 
     Returns:
-        Two boolean tensors, True where allowed: the first tag (C), and the step from the tag of
-        the row to the tag of the column (C, C).
+        start_C, True for tags that may come first, and transition_CC, True where the tag of the
+        column may follow the tag of the row.
 
     Raises:
-        ValueError: A label is no BIO tag, or none may start a text.
+        ValueError: If a label is not a BIO tag, or no tag may start a text.
+
+    Example:
+        >>> bio_constraints(["O", "B-X", "I-X"])[0]
+        tensor([ True,  True, False])
     """
     tags = [parse_tag(label) for label in labels]
     outside = parse_tag(OUTSIDE)
@@ -48,28 +52,35 @@ def viterbi(
     steps_CC: Tensor | None = None,
     linked_BW: Tensor | None = None,
 ) -> Tensor:
-    """The allowed tag sequence with the largest summed score (Viterbi 1967).
+    """Find the allowed tag sequence with the largest total score (Viterbi 1967).
 
-    Where every word's best tag makes an allowed sequence, and steps have no scores, that is the
-    answer.
+    Without `steps_CC`, the best tags of the words are returned whenever they form an allowed
+    sequence.
 
     Args:
-        scores_BWC: Logits or log-probabilities: both give the same answer.
-        mask_BW: True where a word is, False where padding is, always at the end. A row may be
-            all padding.
-        start_C: Which tags may come first (`bio_constraints`).
-        transition_CC: Which tag (column) may follow which (row).
-        steps_CC: A score for each of these steps; None: 0.
-        linked_BW: True where the step to a word from the one before has its score; None: always.
+        scores_BWC: Logits or log-probabilities of the tags; both lead to the same result.
+        mask_BW: True for words, False for padding, which must be at the end. A row may consist of
+            padding only.
+        start_C: True for tags that may come first (see `bio_constraints`).
+        transition_CC: True where the tag of the column may follow the tag of the row.
+        steps_CC: Score of each transition. By default 0.
+        linked_BW: True where the transition score from the previous word to this word counts. By
+            default, everywhere.
 
     Returns:
-        Tag ids (B, W); `IGNORED` (-100) at padding.
+        Tag ids (B, W), with `IGNORED` (-100) at padding.
+
+    Example:
+        >>> start_C, transition_CC = bio_constraints(["O", "B-X", "I-X"])
+        >>> scores_BWC = torch.tensor([[[0.0, 1.0, 2.0], [0.0, 0.0, 3.0]]])
+        >>> viterbi(scores_BWC, torch.tensor([[True, True]]), start_C, transition_CC)
+        tensor([[1, 2]])
     """
     num_words = scores_BWC.shape[1]
     if num_words == 0:
         return torch.full_like(mask_BW, IGNORED, dtype=torch.long)
-    # A constant per word moves all paths alike, as log-softmax does; this one makes the path of
-    # the words' best tags sum to exactly 0, so that rounding never ties it with another.
+    # A constant per word changes all paths equally. Subtracting the maximum makes the path of the
+    # words' best tags sum to exactly 0, so that rounding cannot tie it with another path.
     scores_BWC = scores_BWC.float() - scores_BWC.float().amax(-1, keepdim=True)
     allowed_CC = torch.zeros_like(transition_CC, dtype=torch.float32)
     allowed_CC = allowed_CC.masked_fill(~transition_CC, float("-inf"))
@@ -78,8 +89,8 @@ def viterbi(
     stay_C = torch.arange(len(start_C), device=scores_BWC.device)
     origins: list[Tensor] = []
     for word in range(1, num_words):
-        learnt_BCC = 0.0 if steps_CC is None else steps_CC * linked_BW[:, word, None, None]
-        arriving_BC, origin_BC = (best_BC.unsqueeze(2) + allowed_CC + learnt_BCC).max(1)
+        learned_BCC = 0.0 if steps_CC is None else steps_CC * linked_BW[:, word, None, None]
+        arriving_BC, origin_BC = (best_BC.unsqueeze(2) + allowed_CC + learned_BCC).max(1)
         real_B1 = mask_BW[:, word].bool().unsqueeze(1)
         best_BC = torch.where(real_B1, arriving_BC + scores_BWC[:, word], best_BC)
         origins.append(torch.where(real_B1, origin_BC, stay_C))
