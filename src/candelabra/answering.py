@@ -1,4 +1,4 @@
-"""Every head's answers for typed texts."""
+"""Predictions of every head for raw texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Examples
 
 WORD = re.compile(r"\w+|[^\w\s]")
-"""How a typed text is cut into words for tagging: punctuation stands alone."""
+"""Words of a raw text for tagging; every punctuation character is a word of its own."""
 
 
 def answers(
@@ -28,17 +28,32 @@ def answers(
     batch_size: int,
     precision: str,
 ) -> list[dict[str, Any]]:
-    """See `Bundle.predict`."""
+    """Compute the predictions of all heads that take a single text (see `Bundle.predict`).
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        texts: One text or several.
+        batch_size: Number of texts per forward pass.
+        precision: Name of the precision, as in `candelabra.hardware.half`.
+
+    Returns:
+        For each text a dictionary with `text` and the prediction of each task.
+
+    Raises:
+        ConfigError: If no head takes a single text.
+        TypeError: If `texts` contains something else than strings.
+    """
     texts = checked_texts(texts)
     if not any(model.head(task).alone for task in model.heads):
         raise ConfigError(
             f"none of the tasks ({', '.join(model.heads)}) says anything of a single text: "
             "embed, similarity and search use embeddings, search rerank= a cross-encoder"
         )
-    found: list[dict[str, Any]] = [{"text": text} for text in texts]
+    predictions: list[dict[str, Any]] = [{"text": text} for text in texts]
     if not texts:
-        return found
-    # A text without words gets one without a piece, which is no part of any span.
+        return predictions
+    # A text without words gets an empty word without tokens, which is never part of a span.
     words = [[match.span() for match in WORD.finditer(text)] or [(0, 0)] for text in texts]
     examples = Examples((texts,), [[] for _ in texts], words, list(range(len(texts))))
     split = TokenizedSplit(examples, (tokenizer(texts, words),), tokenizer.pad_id)
@@ -47,8 +62,8 @@ def answers(
         rows = order[begin : begin + batch_size].tolist()
         for task, described in _described(model, split, rows, precision).items():
             for row, answer in zip(rows, described, strict=True):
-                found[row][task] = answer
-    return found
+                predictions[row][task] = answer
+    return predictions
 
 
 @torch.inference_mode()
@@ -67,10 +82,14 @@ def _described(
 
 
 def checked_texts(texts: object) -> list[str]:
-    """A text or several as a list.
+    """Return one text or several texts as a list.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: If `texts` is neither a string nor an iterable of strings.
+
+    Example:
+        >>> checked_texts("a fine film")
+        ['a fine film']
     """
     if isinstance(texts, str):
         return [texts]

@@ -1,7 +1,8 @@
-"""Config -> objects. Beside `reading` and the command line, the only importer of Hydra.
+"""Construction of a run's objects from its config.
 
-A node's `_target_` names a class or function; what is known only later (widths, labels, task
-names) is given to it here.
+Only this module, `reading` and the command line import Hydra. The `_target_` of a config node names
+a class or function; arguments that the config does not know (widths, labels, task names) are passed
+here.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ TokenizedTasks = dict[str, dict[str, TokenizedSplit]]
 
 
 def backbone(node: Node) -> Backbone:
-    """The encoder and its tokenizer, not loaded yet."""
+    """Build the backbone without loading its encoder or tokenizer."""
     return instantiate(node)
 
 
@@ -54,16 +55,16 @@ def tokenized_tasks(
     *,
     nodes: Mapping[str, Node],
 ) -> TokenizedTasks:
-    """Tokenises every split of every task, or takes its tokens from the cache.
+    """Tokenize every split of every task, or load its tokens from the cache.
 
     Args:
-        data: The tasks' rows.
-        tokenizer: The run's tokenizer.
-        cache_dir: Where arrays are kept; None keeps nothing.
-        nodes: The tasks' nodes, which say where pairs become one sequence.
+        data: Data of each task.
+        tokenizer: Tokenizer of the run.
+        cache_dir: Folder of the token cache. `None` disables the cache.
+        nodes: Config node of each task; `cross: true` encodes the texts of a pair as one sequence.
 
     Raises:
-        ConfigError: The tokenizer cannot make one sequence of a pair.
+        ConfigError: If the tokenizer cannot encode a pair as one sequence.
     """
     folder = None if cache_dir is None else Path(cache_dir)
     found = {}
@@ -87,7 +88,10 @@ def tokenized_tasks(
 
 
 def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
-    """The schedule of the tasks that learn; `trainer.limit_train_batches` shortens its epochs."""
+    """Build the schedule of the trained tasks.
+
+    `trainer.limit_train_batches` shortens its epochs.
+    """
     balancing = cfg["balancing"]
     splits = {name: splits[name] for name in learning(cfg["tasks"])}
     make = functools.partial(
@@ -114,7 +118,7 @@ def schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
 
 
 def _max_tokens(cfg: Node, splits: TokenizedTasks) -> dict[str, int]:
-    """The budget of one text of each example, of which pairs have two and triplets three."""
+    """Return the token budget per text column, since pairs have two texts and triplets three."""
     found = {}
     for name, encoded in splits.items():
         budget, num_texts = cfg["tasks"][name].get("max_tokens"), len(encoded["train"].texts)
@@ -132,7 +136,7 @@ def _max_tokens(cfg: Node, splits: TokenizedTasks) -> dict[str, int]:
 def _arrangements(
     tasks: Mapping[str, Node], splits: TokenizedTasks
 ) -> dict[str, Callable[..., Draws]]:
-    """What puts the examples of a step together, where a loss asks for it."""
+    """Return the functions that select the examples of a step, for losses that need one."""
     found: dict[str, Callable[..., Draws]] = {}
     for name, encoded in splits.items():
         arrange = rule_of(instantiate(tasks[name]["loss"])).arrange
@@ -149,7 +153,10 @@ def _arrangements(
 
 
 def _check_validations(trainer: Node, steps_per_epoch: int) -> None:
-    """Lightning would refuse it too, when everything is loaded and in other words."""
+    """Raise ConfigError if the validation interval exceeds an epoch.
+
+    Lightning would raise too, but only after everything is loaded and without naming our keys.
+    """
     interval, batches = (
         trainer["val_check_interval"],
         steps_per_epoch * trainer["accumulate_grad_batches"],
@@ -165,7 +172,7 @@ def _check_validations(trainer: Node, steps_per_epoch: int) -> None:
 def model(
     cfg: Node, labels: Mapping[str, list[str]], encoder: Encoder, *, steps_per_epoch: int = 1
 ) -> MultiTaskModel:
-    """Encoder, heads and poolings with the weights they start from, frozen as in the first step."""
+    """Build the model with its initial weights, frozen as in the first step."""
     freezer = Freezer(instantiate(cfg["freeze"]), steps_per_epoch=steps_per_epoch)
     built = assemble(
         encoder,
@@ -190,8 +197,10 @@ def model(
         instantiate(cfg["adapter"]).attach(encoder, list(cfg["tasks"]))
     with naming("freeze"):
         freezer.apply(built, 0)
-        some_day = {id(parameter) for parameter in freezer.some_day_learning(built)}
-    if encoder.adapters and not some_day & {id(parameter) for parameter in encoder.parameters()}:
+        ever_trained = {id(parameter) for parameter in freezer.some_day_learning(built)}
+    if encoder.adapters and not ever_trained & {
+        id(parameter) for parameter in encoder.parameters()
+    }:
         raise ConfigError(
             "the freeze option freezes all adapters, so the encoder would not learn at all: under "
             "adapters its own weights are fixed anyway; take freeze=none, or adapter=none"
@@ -209,12 +218,11 @@ def _partial(node: Node) -> functools.partial[Any]:
 def module(
     cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData], total_steps: int
 ) -> MultiTaskModule:
-    """The LightningModule of a training run.
+    """Build the LightningModule of a training run.
 
     Raises:
-        ConfigError: A task's head does not fit its data, or its loss does not fit its
-            head; or the weighting cannot work with the
-            step, the freeze option or the precision.
+        ConfigError: If a head does not fit the task's data, a loss does not fit its head, or the
+            weighting is incompatible with the step, freeze option or precision.
     """
     judged = fitting_objectives(cfg, built, data)
     with naming("weighting"):
@@ -248,7 +256,7 @@ def module(
 
 
 def trainer(cfg: Node, *, precision: str, record: RunFolder) -> pl.Trainer:
-    """The Lightning trainer with the run's callbacks and loggers."""
+    """Build the Lightning trainer with the run's callbacks and loggers."""
     callbacks = [instantiate(node) for node in cfg["callbacks"].values() if node is not None]
     callbacks.append(StopOnSignal(f"candelabra train resume={record.path}"))
     loggers = [_logger(node, cfg, record) for node in cfg["logger"].values() if node is not None]
@@ -258,7 +266,7 @@ def trainer(cfg: Node, *, precision: str, record: RunFolder) -> pl.Trainer:
         callbacks=callbacks,
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
-        limit_train_batches=1.0,  # the schedule has shortened the epoch already
+        limit_train_batches=1.0,  # The schedule has already applied the limit.
         enable_progress_bar=any(isinstance(item, ProgressBar) for item in callbacks),
         default_root_dir=str(record.path),
     )
@@ -268,7 +276,7 @@ def _logger(node: Node, cfg: Node, record: RunFolder) -> Logger:
     made = instantiate(node)
     if not isinstance(made, functools.partial):
         return made
-    # A tracker wants to know the run that it belongs to.
+    # Experiment trackers are partial and need the identity of the run.
     return made(
         save_dir=cfg["paths"]["output_dir"],
         run_dir=record.path,

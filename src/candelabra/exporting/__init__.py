@@ -1,1 +1,1 @@
-"""A bundle in the formats of other tools: a file for each format, the model card, the Hub."""
+"""Export of bundles to the formats of other tools, with a model card, and upload to the Hub."""

@@ -1,4 +1,4 @@
-"""The model card: what it is, where it comes from, how good it is, what it cannot do."""
+"""Model card of an exported model: use, tasks, scores, settings and limits."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PIPELINES = {"tagging": "token-classification", "embedding": "sentence-similarit
 def card(
     bundle: Bundle, written: Written, *, name: str, model: str, kinds: Mapping[str, str]
 ) -> str:
-    """The text of `README.md`.
+    """Return the text of the model card `README.md`.
 
     Args:
-        bundle: What was exported.
-        written: What the format says of itself.
-        name: What the model is called.
-        model: What stands for the model in the code: a folder, or an id of the Hub.
-        kinds: Task -> what its head answers.
+        bundle: The exported bundle.
+        written: Description of the export from the format's writer.
+        name: Name of the model.
+        model: Folder or Hub id with which the example code loads the model.
+        kinds: Task -> kind of its head, such as `classification`.
     """
     sections = {
         "Use": f"```python\n{written.usage.replace('{model}', model).rstrip()}\n```",
@@ -50,7 +50,7 @@ def card(
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; whatever its cells hold is text, neither HTML nor a link."""
+    """Return a Markdown table whose cells are text, neither HTML nor links."""
     lines = [header, ["---"] * len(header), *rows]
     cells = (map(_plain, line) for line in lines)
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
@@ -100,7 +100,7 @@ def _tasks(bundle: Bundle, kinds: Mapping[str, str]) -> str:
 
 
 def _learnt(bundle: Bundle) -> list[str]:
-    """The tasks that the model was trained on; others only judged it."""
+    """Return the tasks that the model was trained on; the others were only evaluated."""
     return [task for task, node in bundle.config["tasks"].items() if node.get("train", True)]
 
 
@@ -124,7 +124,7 @@ def _scores(bundle: Bundle) -> str:
 
 
 def _part(bundle: Bundle, split: str, task: str) -> str:
-    """What part of a split a task was judged by; nothing of a whole one."""
+    """Describe the part of a split that was evaluated; empty for a whole split."""
     name = "validation" if split == "val" else split
     limit = (bundle.config["tasks"][task].get("limit") or {}).get(name)
     batches = bundle.config.get("judged_by_part", {}).get(split)
@@ -156,7 +156,7 @@ def _settings(bundle: Bundle) -> str:
 
 
 def source(node: Mapping[str, Any]) -> str:
-    """Where data comes from, without the folders of the machine that it was on."""
+    """Return where data comes from, without the folders of the machine it was on."""
     hub = _hub(node)
     if hub:
         revision = {**node, **node.get("hub", {})}.get("revision")
@@ -164,13 +164,13 @@ def source(node: Mapping[str, Any]) -> str:
     files = {**node, **(node.get("files") or {})}
     given = [files[split] for split in ("train", "validation", "test") if files.get(split)]
     paths = [path for each in given for path in ([each] if isinstance(each, str) else each)]
-    # A relative path is the data set's own; an absolute one tells of the machine.
+    # A relative path belongs to the data set; an absolute one would reveal the machine's folders.
     names = [path.name if path.is_absolute() else str(path) for path in map(PurePath, paths)]
     return ", ".join(names) or _name(node) or "not stated"
 
 
 def _hub(node: Mapping[str, Any]) -> str | None:
-    """The id of a data set on the Hub; None where files were read."""
+    """Return the Hub id of a data set, or `None` if it was read from files."""
     if node.get("data_dir") or node.get("folder"):
         return None
     found = (node.get("hub") or node).get("path")
@@ -182,7 +182,7 @@ def _name(node: Mapping[str, Any]) -> str:
 
 
 def _headlines(metrics: Mapping[str, float]) -> dict[tuple[str, str, str], float]:
-    """(split, task, metric) -> value, without those of single entity types."""
+    """Return (split, task, metric) -> value, without the metrics of single entity types."""
     keys = {key: tuple(key.split("/")) for key in metrics}
     return {
         (parts[0], parts[1], parts[2]): metrics[key]

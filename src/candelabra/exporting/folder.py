@@ -1,4 +1,4 @@
-"""The exported folder: whole or not at all, and never in place of somebody's files."""
+"""Atomic creation of the exported folder, which never replaces unrelated files."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from candelabra.output import check_place
 
 
 def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
-    """Refuses a place that holds something, or that and the bundle lie in one another.
+    """Raise ConfigError if the export cannot be written to `output`.
 
     Args:
-        output: The folder to write.
-        bundle: The bundle.
+        output: Folder to write.
+        bundle: Folder of the bundle.
         overwrite: Whether an earlier export may be replaced.
 
     Raises:
-        ConfigError: See above.
+        ConfigError: If one folder contains the other, or `output` is not a folder, cannot be
+            written, or has files that must not be replaced.
     """
     here, source = output.resolve(), bundle.resolve()
     if here.is_relative_to(source) or source.is_relative_to(here):
@@ -42,10 +43,10 @@ def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def replacing_folder(output: Path) -> Iterator[Path]:
-    """Gives a folder beside the target, and puts it in its place once all is written.
+    """Yield a temporary folder and move it to `output` when the block ends without an error.
 
     Raises:
-        DataError: It cannot be written.
+        DataError: If the folder cannot be written.
     """
     output = output.absolute()
     draft, old = (output.with_name(f".{output.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))

@@ -1,4 +1,4 @@
-"""What the formats are, and what each can hold. Imports nothing heavy."""
+"""Names and limits of the export formats. This module imports no large libraries."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ SENTENCE_TRANSFORMERS, TRANSFORMERS, ONNX = FORMATS = (
 )
 
 SIDES = {"head": "right", "tail": "left"}
-"""Truncations that a tokenizer's file can hold -> the side that it cuts."""
+"""Truncations that a tokenizer file can represent -> the side that is truncated."""
 MARK = "candelabra_export.json"
-"""The file by which an exported folder is known; only such a folder is ever replaced."""
+"""File that marks a folder as an export. Only such folders are replaced."""
 
 
 @dataclass
 class Written:
-    """What a format wrote, as the model card tells it.
+    """Description of an export for the model card.
 
     Attributes:
-        library: The Hub's name of the library that opens it.
-        pipeline: The Hub's name of what it does.
-        usage: Python that opens and asks it; `{model}` stands for its folder or its Hub id.
-        limits: What differs from the bundle, a sentence each.
-        checked: The largest difference from the bundle that was found, if one was sought.
-        tags: Further words to find it by.
-        tables: Further sections of the card: title -> Markdown.
+        library: Library that loads the export, as the Hub names it.
+        pipeline: Pipeline type, as the Hub names it.
+        usage: Example code in Python; `{model}` is replaced by the folder or the Hub id.
+        limits: Differences from the bundle, one sentence each.
+        checked: Largest absolute difference from the bundle's outputs, or `None` if not measured.
+        tags: Additional search tags for the Hub.
+        tables: Additional sections of the card, title -> Markdown.
     """
 
     library: str
@@ -44,26 +44,26 @@ class Written:
 
 
 def refusal(form: str, what: str, carriers: Sequence[str] = ()) -> ConfigError:
-    """The one form of a refusal: what a format cannot hold, and which formats can.
+    """Return the error for a part of a bundle that a format cannot represent.
 
     Args:
-        form: The format.
-        what: What it cannot hold.
-        carriers: The formats that carry it.
+        form: Name of the format.
+        what: The part that it cannot represent.
+        carriers: Formats that can represent it.
     """
     others = ", ".join(carriers) or "none"
     return ConfigError(f"format={form} cannot hold {what}; formats that carry it: {others}")
 
 
 def check_truncation(stored: str, chosen: str | None) -> str:
-    """The truncation of the exported tokenizer.
+    """Return the truncation of the exported tokenizer.
 
     Args:
-        stored: The bundle's.
-        chosen: The person's, by `truncation=`; None keeps the bundle's.
+        stored: Truncation of the bundle.
+        chosen: Value of the override `truncation=`. `None` keeps the bundle's truncation.
 
     Raises:
-        ConfigError: It is none that the files of tokenizers know.
+        ConfigError: If a tokenizer file cannot represent the truncation.
     """
     if chosen is None and stored not in SIDES:
         raise ConfigError(
@@ -77,15 +77,15 @@ def check_truncation(stored: str, chosen: str | None) -> str:
 
 
 def check_task(form: str, task: str | None, config: dict[str, Any]) -> str | None:
-    """The task to export alone, or None for all; where a format holds one, one must be named.
+    """Return the single task to export, or `None` for all tasks.
 
     Args:
-        form: The format.
-        task: What was given.
-        config: The bundle's `config.json`.
+        form: Name of the format.
+        task: Task requested by the user, if any.
+        config: Contents of the bundle's `config.json`.
 
     Raises:
-        ConfigError: None is given where one is needed.
+        ConfigError: If no task is given although the export can contain only one.
     """
     tasks = list(config["tasks"])
     if task is not None:

@@ -1,4 +1,4 @@
-"""Which formats carry which heads. The one place that says so: what stands not here is refused.
+"""Table of the formats that can represent each head. Heads that are not listed are rejected.
 
 Shapes: B texts, L token positions, C outputs.
 """
@@ -24,25 +24,26 @@ Logits = Callable[[Head, Encoded, Pooling], Tensor]
 
 
 def of_text(head: Head, text: Encoded, pooling: Pooling) -> Tensor:
-    """logits_BC of a head that reads the sentence embedding; numbers too stand in a column."""
+    """Return logits_BC of a head over the sentence embedding; C is 1 for regression."""
     logits = cast("Tensor", head((text,), pooling, None))
     return logits.unsqueeze(-1) if logits.dim() == 1 else logits
 
 
 def of_tokens(head: Head, text: Encoded, pooling: Pooling) -> Tensor:
-    """logits_BLC of a tagging head at every token; a word's are those of its first piece."""
+    """Return logits_BLC of a tagging head at every token; a word uses those of its first piece."""
     assert isinstance(head, TaggingHead)
     return cast("Tensor", head.classifier(text.hidden_BLD))
 
 
 @dataclass(frozen=True)
 class Carried:
-    """How heads of one class leave candelabra.
+    """Export rule for the heads of one class.
 
     Attributes:
-        kind: What they answer.
-        formats: The formats that carry them; sentence_transformers leaves heads out.
-        logits: (head, encoded text, pooling) -> their output in a graph; None: none of their own.
+        kind: Kind of prediction, such as `classification`.
+        formats: Formats that can represent the head.
+        logits: Function (head, encoded text, pooling) -> logits for the ONNX graph. `None` if the
+            head has no output besides the sentence embedding.
     """
 
     kind: str
@@ -60,14 +61,14 @@ HEADS: dict[type[Head], Carried] = {
     CrfHead: Carried("tagging", (ONNX,), of_tokens),
     EmbeddingHead: Carried("embedding", (SENTENCE_TRANSFORMERS, ONNX), None),
 }
-"""By the exact class: a subclass may compute something else."""
+"""Rules by exact class, because a subclass may compute something else."""
 
 
 def carried(form: str, task: str, head: Head) -> Carried:
-    """How a format carries a task's head.
+    """Return the rule by which a format represents a task's head.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: If the format cannot represent the head.
     """
     found = HEADS.get(type(head))
     if found is not None and found.logits is not None and not head.alone:

@@ -1,4 +1,4 @@
-"""An exported folder goes to the Hugging Face Hub, or is only shown."""
+"""Upload of an exported folder to the Hugging Face Hub, and its dry run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from candelabra.errors import ConfigError
 
 
 def check_push(repo: str, *, dry_run: bool) -> None:
-    """What can be known before the work: the name, and that there is a token.
+    """Check the repository name and the login before the export starts.
 
     Raises:
-        ConfigError: The name is none of the Hub's, or nobody is logged in.
+        ConfigError: If the Hub does not accept the name, or no token is available.
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
@@ -30,7 +30,7 @@ def check_push(repo: str, *, dry_run: bool) -> None:
 
 
 def plan(folder: Path, repo: str, *, private: bool, message: str) -> list[str]:
-    """What a push would send, as lines: the repository, the commit, every file with its size."""
+    """Return the lines of a dry run: repository, commit and every file with its size."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     sizes = [file.stat().st_size for file in files]
     kind = "private" if private else "public"
@@ -46,13 +46,13 @@ def plan(folder: Path, repo: str, *, private: bool, message: str) -> list[str]:
 
 
 def push(folder: Path, repo: str, *, private: bool, message: str) -> str:
-    """Uploads the folder in one commit; makes the repository where there is none.
+    """Upload the folder in one commit, and create the repository if it does not exist.
 
     Returns:
-        Its address.
+        URL of the repository.
 
     Raises:
-        ConfigError: No token, no right, or no network.
+        ConfigError: If the upload fails, for example without permission or network.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]

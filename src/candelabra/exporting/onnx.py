@@ -1,4 +1,4 @@
-"""One ONNX graph: one pass of the encoder, the sentence embedding and every head's logits.
+"""Export to one ONNX graph that computes the sentence embedding and every head's logits.
 
 Shapes: B texts, L token positions, D encoder width, C outputs of a head.
 """
@@ -34,7 +34,7 @@ EMBEDDING = "embedding"
 FILE, INT8 = "model.onnx", "model_int8.onnx"
 TOLERANCE = 1e-4
 SIZES = ((1, 1), (1, 7), (3, 12), (8, 5), (2, 0))
-"""(texts, longest text) at which the graph is checked; 0: as long as the bundle allows."""
+"""Batch sizes and lengths at which the graph is verified; length 0 is the bundle's maximum."""
 WORDS = (
     "Tagging heads answer every token; the tags of a word are those of its first piece, as the "
     "card's code takes them."
@@ -42,14 +42,14 @@ WORDS = (
 
 
 class Graph(nn.Module):
-    """What is exported: ids, mask -> the sentence embedding, then each head's logits.
+    """Module to be exported: token ids and mask -> sentence embedding and each head's logits.
 
     Args:
-        bundle: Of one task, where one is named.
-        task: Whose pooling gives the embedding; None: the run's.
+        bundle: The bundle to export, reduced to `task` if one is given.
+        task: Task whose pooling computes the embedding. `None` uses the default pooling.
 
     Attributes:
-        logits: Task -> how its logits come, for the heads that have some.
+        logits: Task -> function that computes its logits, for heads with logits.
     """
 
     def __init__(self, bundle: Bundle, task: str | None) -> None:
@@ -65,11 +65,11 @@ class Graph(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the outputs, in order."""
+        """Names of the graph's outputs, in order."""
         return [EMBEDDING, *self.logits]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        """(embedding_BD, logits of each task: (B, C), or (B, L, C) of tags)."""
+        """Return embedding_BD and the logits of each task, (B, C) or for tagging (B, L, C)."""
         model = self.model
         tokens = Tokens(ids_BL=input_ids, mask_BL=attention_mask)
         plain = model.encoder(tokens, every_layer=len(model.mixes) > 0)
@@ -86,16 +86,16 @@ class Graph(nn.Module):
 
 
 def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
-    """Writes `model.onnx`, the tokenizer, and `config.json` with labels and decoding.
+    """Write `model.onnx`, the tokenizer, and `config.json` with labels and decoding.
 
     Args:
-        bundle: Of one task, where one is named.
-        folder: Gets the files.
-        task: Whose pooling gives the embedding; None: the run's.
+        bundle: The bundle to export, reduced to `task` if one is given.
+        folder: Existing folder for the files.
+        task: Task whose pooling computes the embedding. `None` uses the default pooling.
 
     Raises:
-        ConfigError: A head is not carried, a task's name is taken by the graph, or the graph does
-            not compute what the bundle does.
+        ConfigError: If a head cannot be exported, a task has a reserved name, or the graph's
+            outputs differ from the bundle's by more than `TOLERANCE`.
     """
     graph = Graph(bundle, task).eval()
     for name in graph.logits:
@@ -115,7 +115,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
 
 
 def save_graph(graph: Graph, file: Path) -> None:
-    """Traces the graph with free numbers of texts and tokens, and writes it."""
+    """Export the graph with dynamic batch size and length, and write it to `file`."""
     ids_BL = torch.ones(2, 4, dtype=torch.long)
     free = {name: {0: "batch", 1: "length"} for name in INPUTS}
     with _quietly():
@@ -134,9 +134,9 @@ def save_graph(graph: Graph, file: Path) -> None:
 
 
 def _tidy(model: Any) -> None:
-    """Values inside get numbers for names, and nothing says in whose files they were made.
+    """Rename internal values to numbers, and remove metadata that names files of this machine.
 
-    Else an output may have the name of a value inside, such as `embedding`.
+    Otherwise an output could clash with an internal value, for example `embedding`.
     """
     model.metadata_props.clear()
     outputs = model.graph.outputs
@@ -153,7 +153,7 @@ def _tidy(model: Any) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what the exporter says of itself, its libraries and torch's own deprecations."""
+    """Silence warnings and log messages of the exporter and its libraries."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
@@ -168,7 +168,7 @@ def _quietly() -> Iterator[None]:
 
 
 def session(file: Path) -> Any:
-    """An onnxruntime session on the CPU."""
+    """Open an onnxruntime session on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -178,7 +178,10 @@ def session(file: Path) -> Any:
 
 @torch.inference_mode()
 def largest_difference(graph: Graph, bundle: Bundle, file: Path) -> float:
-    """Of any output, at several sizes with padding; tags at real tokens only."""
+    """Return the largest absolute difference between the outputs of torch and onnxruntime.
+
+    Random texts of several sizes with padding are compared; tagging logits only at tokens.
+    """
     opened, generator = session(file), torch.Generator().manual_seed(0)
     vocabulary = len(bundle.tokenizer.tokenizer)
     worst = 0.0
@@ -198,7 +201,7 @@ def largest_difference(graph: Graph, bundle: Bundle, file: Path) -> float:
 
 
 def _about(bundle: Bundle, graph: Graph) -> dict[str, Any]:
-    """`config.json`: what the outputs mean."""
+    """Return the contents of `config.json`, which describes the outputs."""
     outputs: dict[str, Any] = {}
     for name in graph.logits:
         head = bundle.model.head(name)
@@ -214,10 +217,10 @@ def _about(bundle: Bundle, graph: Graph) -> dict[str, Any]:
 
 
 def _decoding(head: Head) -> dict[str, Any]:
-    """What turns logits into answers, beyond the largest one.
+    """Return the settings that decoding needs besides the logits.
 
-    Of tags: the scores of a first tag, of each step and of a last tag. The best path over the
-    logits with them is the bundle's answer, with and without a CRF.
+    For tagging heads these are the scores of first tags, transitions and last tags. The path with
+    the largest total score is the bundle's prediction, with and without a CRF.
     """
     if isinstance(head, MultiLabelHead):
         return {"threshold": head.threshold}
@@ -229,8 +232,8 @@ def _decoding(head: Head) -> dict[str, Any]:
     )
     end_C = torch.zeros_like(start_C)
     if isinstance(head, CrfHead):
-        learnt = head.transitions
-        start_C, end_C = start_C + learnt.start_C, learnt.end_C
-        steps_CC = steps_CC + learnt.step_CC
+        learned = head.transitions
+        start_C, end_C = start_C + learned.start_C, learned.end_C
+        steps_CC = steps_CC + learned.step_CC
     found = {"start": start_C, "steps": steps_CC, "end": end_C}
     return {"decoding": {name: scores.tolist() for name, scores in found.items()}}

@@ -1,4 +1,4 @@
-"""The code that an exported graph's card shows: numpy, onnxruntime and tokenizers alone."""
+"""Example code for the model card of an ONNX export; needs numpy, onnxruntime and tokenizers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ tasks = json.loads((folder / "config.json").read_text(encoding="utf-8"))["tasks"
 
 
 def ask(texts):
-    """Every output for the texts, by name, and what the tokenizer made of them."""
+    """Return every output for the texts by name, and the tokenized texts."""
     encoded = tokenizer.encode_batch(texts)
     feeds = {
         "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
@@ -28,7 +28,7 @@ def ask(texts):
 
 
 def answer(task, logits):
-    """What a task says of one text: a label's name, the names that hold, or a number."""
+    """Return a task's prediction for one text: a label, a list of labels, or a number."""
     kind, labels = tasks[task]["kind"], tasks[task]["labels"]
     if kind == "regression":
         return float(logits[0])
@@ -52,7 +52,7 @@ import re
 
 
 def best_path(scores, decoding):
-    """The tags with the largest sum of scores and steps (Viterbi), for words x tags."""
+    """Return the tags with the largest total score (Viterbi); scores are words x tags."""
     start, steps, end = (np.array(decoding[name]) for name in ("start", "steps", "end"))
     total, back = scores[0] + start, []
     for row in scores[1:]:
@@ -66,7 +66,7 @@ def best_path(scores, decoding):
 
 
 def tag(task, text, logits, tokens):
-    """(word, tag) of every word that was not cut: the tag of its first piece."""
+    """Return (word, tag) for every word that was not truncated, using its first piece."""
     pieces = [
         (place, *span)
         for place, (span, special) in enumerate(zip(tokens.offsets, tokens.special_tokens_mask))

@@ -1,4 +1,4 @@
-"""The graph with int8 weights, and what it loses: measured, or said not to be.
+"""Quantization of the ONNX graph to int8 weights, and measurement of the quality lost.
 
 Shapes: B texts, W words, L token positions, C outputs of a head.
 """
@@ -26,19 +26,19 @@ from candelabra.records import Batch, Examples
 
 BATCH = 32
 SEED = 0
-"""Of the draw, where only some examples are measured."""
+"""Seed of the sample when only some examples are measured."""
 
 Judges = tuple[Mapping[str, TokenizedSplit], Mapping[str, Metric | MetricCollection]]
-"""The examples of each task, and its metrics."""
+"""Examples and metrics of each task."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Two graphs over the same texts.
+    """Quality and speed of the two graphs on the same texts.
 
     Attributes:
-        metrics: File -> `<split>/<task>/<metric>`.
-        per_second: File -> texts answered in a second, all tasks.
+        metrics: File -> values by `<split>/<task>/<metric>`.
+        per_second: File -> texts per second, over all tasks.
         sizes: Task -> number of examples.
     """
 
@@ -48,7 +48,7 @@ class Measured:
 
 
 def quantize(folder: Path) -> None:
-    """Writes `model_int8.onnx` beside `model.onnx`: weights in int8, activations as they come."""
+    """Write `model_int8.onnx` next to `model.onnx`, with dynamic quantization to int8 weights."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -59,7 +59,7 @@ def quantize(folder: Path) -> None:
 
 
 def tokenized(examples: Examples, tokenizer: TextTokenizer, limit: int | None) -> TokenizedSplit:
-    """All examples, or `limit` of them, drawn with a fixed seed."""
+    """Tokenize all examples, or a random sample of `limit` examples with a fixed seed."""
     if limit is not None and limit < len(examples):
         rows = np.random.default_rng(SEED).permutation(len(examples))[:limit]
         examples = examples.take(np.sort(rows).tolist())
@@ -75,14 +75,14 @@ def measure(
     *,
     split: str,
 ) -> Measured:
-    """Each task's metrics by onnxruntime, in float32 and in int8.
+    """Measure each task's metrics with onnxruntime in float32 and in int8.
 
     Args:
-        folder: Holds both graphs.
-        model: Its heads decode the logits.
-        splits: The examples of each task.
-        metrics: Those of each task.
-        split: The splits' name in the keys.
+        folder: Folder with both graphs.
+        model: Model whose heads decode the logits.
+        splits: Examples of each task.
+        metrics: Metrics of each task.
+        split: Name of the split, used in the keys of the result.
     """
     found: dict[str, dict[str, float]] = {}
     pace: dict[str, float] = {}
@@ -115,7 +115,7 @@ def _batches(split: TokenizedSplit) -> list[Batch]:
 
 
 def _logits(opened: Any, task: str, batch: Batch, head: Head) -> Tensor:
-    """A head's logits as the head itself gives them: (B, C), (B), or (B, W, C)."""
+    """Return logits in the shape of the head's own output: (B, C), (B), or (B, W, C)."""
     (tokens,) = batch.texts
     feeds = {"input_ids": tokens.ids_BL.numpy(), "attention_mask": tokens.mask_BL.numpy()}
     (found,) = opened.run([task], feeds)

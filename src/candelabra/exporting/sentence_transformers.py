@@ -1,7 +1,7 @@
-"""A folder for `SentenceTransformer(path)`. Written without that library, so it needs no extra.
+"""Export to a folder for `SentenceTransformer(path)`, written without that library.
 
-The files are those that versions 5 and 6 both read: version 6 still knows the module paths of
-version 5, which does not know those of 6.
+The files can be read by versions 5 and 6: version 6 still accepts the module paths of version 5,
+which does not know the new ones.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ STRIPS = (
 
 
 def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
-    """Writes the modules: Transformer, Pooling, Dense (of `cls_pooler`), Normalize.
+    """Write the modules Transformer, Pooling, Dense (for `cls_pooler`) and Normalize.
 
     Args:
-        bundle: Of one task, where one is named.
-        folder: Gets the files.
-        task: Whose pooling is used; None: the run's.
+        bundle: The bundle to export, reduced to `task` if one is given.
+        folder: Existing folder for the files.
+        task: Task whose pooling is used. `None` uses the default pooling.
 
     Raises:
-        ConfigError: No such modules compute the sentence embedding.
+        ConfigError: If these modules cannot compute the sentence embedding.
     """
     crossed = no_vectors(bundle.config["tasks"], task)
     if crossed:
@@ -91,14 +91,14 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
 
 
 def _left_out(bundle: Bundle) -> list[str]:
-    """What is said of heads that have learnt something; an embedding head has nothing to lose."""
+    """Return a note about heads with parameters, which this format cannot represent."""
     heads = {task: list(bundle.model.head(task).parameters()) for task in bundle.labels}
-    learnt = [task for task, parameters in heads.items() if parameters]
-    return [f"The heads of the tasks ({', '.join(learnt)}) are left out."] if learnt else []
+    learned = [task for task, parameters in heads.items() if parameters]
+    return [f"The heads of the tasks ({', '.join(learned)}) are left out."] if learned else []
 
 
 def _mode(pooling: nn.Module) -> str:
-    """sentence-transformers' name of a pooling."""
+    """Return the name of a pooling in sentence-transformers."""
     if isinstance(pooling, ClsPooler):
         return MODES[poolings.cls]
     function = pooling.function if isinstance(pooling, FunctionPooling) else type(pooling)
@@ -112,9 +112,9 @@ def _mode(pooling: nn.Module) -> str:
 
 
 def _save_encoder(encoder: Encoder, dense: nn.Linear | None, folder: Path) -> None:
-    """With the pooler that transformers expects, or it would report that it is missing.
+    """Save the encoder with a pooler, because transformers warns if its weights are missing.
 
-    No module reads the pooler: it holds the dense layer where there is one, else zeros.
+    No module uses this pooler. It gets the weights of `dense`, or zeros without it.
     """
     from transformers import AutoModel
 
@@ -145,7 +145,7 @@ def _write_modules(names: list[str], folder: Path) -> None:
         (folder / path).mkdir(parents=True, exist_ok=True)
     write_json(folder / "modules.json", rows)
     if names[-1] == "Normalize":
-        # Git keeps no empty folder, so that a clone of the Hub would lack it.
+        # Git does not store empty folders, so a clone from the Hub would lack this one.
         write_json(folder / rows[-1]["path"] / "config.json", {})
     about: dict[str, Any] = {
         "model_type": "SentenceTransformer",

@@ -1,4 +1,4 @@
-"""The tokenizer as other tools open it: what they feed is what candelabra feeds."""
+"""Export of the tokenizer so that other tools produce the same inputs as candelabra."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from candelabra.data.tokens import TextTokenizer
 from candelabra.exporting.formats import SIDES
 
 INPUTS = ("input_ids", "attention_mask")
-"""All that candelabra feeds an encoder; token types are left to its default."""
+"""Inputs that candelabra passes to an encoder; token types keep their default."""
 STALE = ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of")
-"""What a checkpoint's tokenizer kept of somebody's last call."""
+"""Settings of an earlier tokenizer call that checkpoints may have stored."""
 
 
 def save_tokenizer(tokenizer: TextTokenizer, folder: Path) -> None:
-    """Writes it with its length, truncation and padding; `tokenizer.json` alone suffices.
+    """Write the tokenizer so that `tokenizer.json` alone defines length, truncation and padding.
 
     Args:
-        tokenizer: Its truncation is one of `SIDES`.
-        folder: Gets the files.
+        tokenizer: Tokenizer whose truncation is one of `SIDES`.
+        folder: Existing folder for the files.
     """
     written = deepcopy(tokenizer.tokenizer)
     side = SIDES[tokenizer.truncation]

@@ -1,4 +1,4 @@
-"""One task as an architecture's own class, for the pipelines of transformers.
+"""Export of one task to a model class of transformers, for its pipelines.
 
 Shapes: B texts, L token positions, W words, C labels.
 """
@@ -36,7 +36,7 @@ LAYERS = {
     "roberta": IN_THE_HEAD,
     "xlm-roberta": IN_THE_HEAD,
 }
-"""Where the classes for texts keep the layer with tanh over [CLS], and the one over that."""
+"""Names of the tanh layer over [CLS] and of the output layer, by `model_type`."""
 PROBLEMS: dict[str, Any] = {
     "classification": "single_label_classification",
     "multilabel": "multi_label_classification",
@@ -44,7 +44,7 @@ PROBLEMS: dict[str, Any] = {
 }
 TOLERANCE = 1e-4
 PROBE = ("what 1995 romantic comedy starred michael douglas", "dull", "a film " * 400)
-"""Texts over which the two are compared before anything is handed over."""
+"""Texts on which the exported model is compared with the bundle."""
 TEXT_USAGE = """\
 from transformers import pipeline
 
@@ -74,15 +74,16 @@ NO_WORDS = (
 
 
 def write(bundle: Bundle, folder: Path, task: str) -> Written:
-    """Writes the architecture's class for tokens or for texts.
+    """Write the task as the architecture's class for token or sequence classification.
 
     Args:
-        bundle: Of this task alone.
-        folder: Gets the files.
-        task: The task.
+        bundle: Bundle reduced to this task.
+        folder: Existing folder for the files.
+        task: Name of the task.
 
     Raises:
-        ConfigError: The class cannot hold the head, or gives other logits.
+        ConfigError: If the class cannot represent the head, or its logits differ from the
+            bundle's by more than `TOLERANCE`.
     """
     head, kind = bundle.model.head(task), carried(TRANSFORMERS, task, bundle.model.head(task)).kind
     if task in bundle.model.mixes:
@@ -114,7 +115,7 @@ def _words(bundle: Bundle) -> str:
 
 def _config(bundle: Bundle, task: str, kind: str) -> Any:
     config = deepcopy(bundle.model.encoder.backbone.config)
-    names = bundle.labels[task] or [task]  # a number has no name but its task's
+    names = bundle.labels[task] or [task]  # Regression has no labels, so use the task name.
     config.id2label = dict(enumerate(names))
     config.label2id = {name: place for place, name in enumerate(names)}
     if kind in PROBLEMS:
@@ -123,7 +124,7 @@ def _config(bundle: Bundle, task: str, kind: str) -> Any:
 
 
 def _for_tokens(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
-    """Dropout and a linear layer over every token, as most architectures have it."""
+    """Build a token classifier with dropout and one linear layer over every token."""
     from transformers import AutoModelForTokenClassification
 
     model = _made(AutoModelForTokenClassification, config, task)
@@ -135,7 +136,7 @@ def _for_tokens(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
 
 
 def _for_texts(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
-    """A layer with tanh over [CLS], and a linear one over it."""
+    """Build a sequence classifier with a tanh layer over [CLS] and a linear layer."""
     from transformers import AutoModelForSequenceClassification
 
     head, pooling = bundle.model.head(task), bundle.model.pooling_of(task)
@@ -169,7 +170,7 @@ def _made(auto: Any, config: Any, task: str) -> PreTrainedModel:
 def _filled(
     model: PreTrainedModel, bundle: Bundle, layers: dict[str, nn.Linear]
 ) -> PreTrainedModel:
-    """Takes over the encoder's weights, and those of the named layers."""
+    """Load the weights of the encoder and of the named layers into the model."""
     state = bundle.model.encoder.backbone.state_dict()
     missing, unexpected = model.base_model.load_state_dict(state, strict=False)
     assert not unexpected
@@ -195,7 +196,7 @@ def _is_cls(pooling: nn.Module) -> bool:
 
 @torch.inference_mode()
 def _difference(model: PreTrainedModel, bundle: Bundle, task: str) -> float:
-    """The largest difference of logits at real tokens."""
+    """Return the largest absolute difference of the logits, ignoring padding."""
     tokens = probe_tokens(bundle)
     ours = bundle.model
     encoded = ours.encoder(tokens)
@@ -207,6 +208,6 @@ def _difference(model: PreTrainedModel, bundle: Bundle, task: str) -> float:
 
 
 def probe_tokens(bundle: Bundle) -> Tokens:
-    """The probe's tokens, of unequal lengths."""
+    """Tokenize and pad the texts of `PROBE`, which have unequal lengths."""
     tokenized = bundle.tokenizer(PROBE)
     return pad_tokens([tokenized.text(row) for row in range(len(PROBE))], bundle.tokenizer.pad_id)
