@@ -207,7 +207,9 @@ def test_a_checkpoint_of_another_model_is_refused(toys: Splits, tmp_path: Path) 
     torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, tmp_path / "x.ckpt")
     with pytest.raises(TrainingError, match=r"x.ckpt lacks \['loops', 'callbacks', .*'losses'"):
         resumed(toys, tmp_path / "x.ckpt", toy_module())
-    with pytest.raises(TrainingError, match=r"of another model: .* \[.*16.*\] there, and \[.*32"):
+    with pytest.raises(
+        TrainingError, match=r"of another model: .* \[.*16.*\] in the checkpoint, and \[.*32"
+    ):
         resumed(toys, file, wider)
 
 

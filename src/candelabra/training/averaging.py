@@ -1,4 +1,4 @@
-"""Averages of the weights over the steps of a run, by Lightning's callback."""
+"""Callbacks that average the weights over the steps of a run."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from candelabra.training.module import MultiTaskModule
 
 
 class _BesideTheWeights(WeightAveraging):
-    """Keeps the average on the device of the run: at `setup` the module has not moved there yet."""
+    """Weight averaging on the training device; at `setup` the module is still on the CPU."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Makes the average when a fit begins."""
+        """Create the averaged model on the training device."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 
 
 class ExponentialMovingAverage(_BesideTheWeights):
-    """`decay * average + (1 - decay) * weights` after each step; it starts as the first weights.
+    """Exponential moving average of the weights.
+
+    After each step, `average = decay * average + (1 - decay) * weights`. The average starts as the
+    initial weights.
 
     Args:
-        decay: About the last `1 / (1 - decay)` steps count.
+        decay: Decay in (0, 1); the average covers about the last `1 / (1 - decay)` steps.
 
     Raises:
-        ValueError: `decay` does not lie between 0 and 1.
+        ValueError: If `decay` is not in (0, 1).
     """
 
     def __init__(self, *, decay: float = 0.99) -> None:
@@ -37,16 +40,16 @@ class ExponentialMovingAverage(_BesideTheWeights):
 
 
 class StochasticWeightAveraging(_BesideTheWeights):
-    """The plain mean of the weights over the last part of a run (SWA, Izmailov et al. 2018).
+    """Arithmetic mean of the weights over the last part of a run (SWA, Izmailov et al. 2018).
 
-    Until that part begins, validations see the weights as they are. The learning-rate schedule is
-    left alone: `scheduler=constant` comes closest to the paper.
+    Before that part, validations use the current weights. The callback does not change the
+    learning-rate schedule; `scheduler=constant` comes closest to the paper.
 
     Args:
-        start: The part of the run, 0 to 1, after which weights are averaged.
+        start: Share of the run, in [0, 1), after which the averaging starts.
 
     Raises:
-        ValueError: `start` does not lie from 0 to below 1.
+        ValueError: If `start` is not in [0, 1).
     """
 
     def __init__(self, *, start: float = 0.75) -> None:
@@ -57,7 +60,7 @@ class StochasticWeightAveraging(_BesideTheWeights):
         self._first = 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Finds the first step that counts."""
+        """Compute the first step that is averaged, and create the averaged model."""
         assert isinstance(pl_module, MultiTaskModule)
         self._first = round(self.start * pl_module.total_steps)
         super().setup(trainer, pl_module, stage)
@@ -66,6 +69,12 @@ class StochasticWeightAveraging(_BesideTheWeights):
     def _mean(
         self, averaged: list[Tensor], current: list[Tensor], num_updates: Tensor | int
     ) -> None:
-        """Called after each step but the first; `num_updates` steps were done before it."""
+        """Update the mean in place; PyTorch calls this after each step except the first.
+
+        Args:
+            averaged: Tensors of the averaged model, changed in place.
+            current: Tensors of the trained model.
+            num_updates: Number of steps before this one.
+        """
         counted = max(0, int(num_updates) - self._first)
         torch._foreach_lerp_(averaged, current, 1 / (counted + 1))

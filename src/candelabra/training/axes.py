@@ -1,27 +1,27 @@
-"""What each metric is drawn against."""
+"""Horizontal axis of each metric in charts."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 GLOBAL_STEP = "trainer/global_step"
-"""Optimizer steps done: what every metric is drawn against unless its task has an own axis."""
+"""Number of optimizer steps: the default axis of metrics."""
 
 
 def examples_axis(task: str) -> str:
-    """The metric that counts the examples which `task` has seen."""
+    """Return the name of the metric that counts the training examples of `task` so far."""
     return f"{task}/examples"
 
 
 def axis_of(metric: str, tasks: Collection[str]) -> str:
-    """The step metric that `metric` is drawn against.
+    """Return the name of the metric that is the horizontal axis for `metric`.
 
     Args:
-        metric: A name such as `train/sentiment/loss`.
-        tasks: The tasks whose examples are counted.
+        metric: Name such as `train/sentiment/loss`.
+        tasks: Tasks whose examples are counted.
 
     Returns:
-        `<task>/examples` for `train/<task>/...` of such a task, else the global step.
+        `<task>/examples` for `train/<task>/...` with a task in `tasks`, else `GLOBAL_STEP`.
     """
     split, _, rest = metric.partition("/")
     task = rest.partition("/")[0]

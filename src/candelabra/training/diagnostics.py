@@ -1,4 +1,4 @@
-"""Do the tasks pull the encoder the same way? Looked at every few steps, layer by layer."""
+"""Callback that compares the gradients of the tasks every few steps, layer by layer."""
 
 from __future__ import annotations
 
@@ -21,32 +21,40 @@ from candelabra.training.task_gradients import StepReport
 _log = logging.getLogger(__name__)
 
 Look = dict[str, float]
-"""`<task>_vs_<task>/<part>` -> the cosine of two tasks' gradients in a part of the model."""
+"""One comparison: `<task>_vs_<task>/<part>` -> cosine of the two gradients in that part."""
 
 
 class GradientDiagnostics(pl.Callback):
-    """Compares the gradients of every two tasks in what they share.
+    """Compares, for every pair of tasks, the gradients of the shared parameters.
 
-    Logs, of each part of the model (`embeddings`, `layer_1` and so on, `pooling`) and of `all`,
-    under `gradients/<task>_vs_<task>/<part>/`: the `cosine` (0 where a gradient is zero), the
-    `norm_ratio` of the first to the second task, `conflict` (1 where the cosine is below 0), and
-    `conflict_share`, the part of all looks so far that found one. And under `losses/<task>/`: the
-    `raw` loss of the whole step (with what `distill_frozen` adds), its `weight` (what the weighting
-    gave, times `loss_weight`), and `weighted`, their product. Gradients are those of the losses
-    times their `loss_weight`, over all processes and micro-batches, before clipping. A row of its
-    own in `metrics.csv`.
+    For each part of the model (`embeddings`, `layer_1` and so on, `pooling`) and for `all`, logs
+    under `gradients/<task>_vs_<task>/<part>/`:
 
-    A step that is looked at runs a backward pass for each task, which costs no more than one for
-    all, and holds a float32 number for each task and learning parameter. Its gradient differs from
-    that of the same step in a run without this callback by rounding; all other steps are the same
-    to the bit from the same weights. Steps with one task are not looked at.
+    - `cosine`: cosine of the two gradients; 0 if either gradient is zero.
+    - `norm_ratio`: norm of the first task's gradient divided by the second's.
+    - `conflict`: 1 if the cosine is negative, else 0.
+    - `conflict_share`: share of all comparisons so far with a negative cosine.
+
+    For each task, logs under `losses/<task>/`:
+
+    - `raw`: loss of the whole step, including the `distill_frozen` term.
+    - `weight`: weight from the weighting times `loss_weight`.
+    - `weighted`: product of the two.
+
+    The gradients are those of the losses times `loss_weight`, summed over processes and
+    micro-batches, before clipping. The values form a separate row of `metrics.csv`.
+
+    A compared step runs one backward pass for each task. This costs no more time than one pass for
+    all, and needs one float32 number for each task and trainable parameter. Its gradient equals
+    that of a run without this callback up to rounding; all other steps are bitwise identical given
+    the same weights. Steps with a single task are not compared.
 
     Args:
-        every_n_steps: Optimizer steps from one look to the next; the first step is looked at.
-        path: Where the map of all looks is drawn when training ends; None draws none.
+        every_n_steps: Number of optimizer steps between comparisons, starting with the first step.
+        path: File for the plot of all comparisons, drawn when training ends; `None` draws none.
 
     Raises:
-        ValueError: `every_n_steps` is below 1.
+        ValueError: If `every_n_steps` is below 1.
     """
 
     def __init__(self, *, every_n_steps: int = 50, path: str | Path | None = None) -> None:
@@ -57,22 +65,22 @@ class GradientDiagnostics(pl.Callback):
         self.every_n_steps = every_n_steps
         self.path = None if path is None else Path(path)
         self.looks: dict[int, Look] = {}
-        self._num: Counter[str] = Counter()  # looks at a pair and part
-        self._conflicts: Counter[str] = Counter()  # those that found a cosine below 0
+        self._num: Counter[str] = Counter()  # comparisons for each pair and part
+        self._conflicts: Counter[str] = Counter()  # comparisons with a negative cosine
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Asks for a step apart, before its first forward pass."""
+        """Request one backward pass for each task before the first forward pass of a step."""
         assert isinstance(pl_module, MultiTaskModule)
         one = trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)
-        # Other strategies keep a part of the parameters only.
+        # Under other strategies (such as FSDP) a process holds only some of the parameters.
         pl_module.tell_apart = one and trainer.global_step % self.every_n_steps == 0
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Keeps and logs what the step showed; the same in every process."""
+        """Record and log the comparison of this step; all processes log the same values."""
         assert isinstance(pl_module, MultiTaskModule)
         report = pl_module.last_step
         due = pl_module.tell_apart and report is not None and len(report.tasks) > 1
@@ -96,11 +104,11 @@ class GradientDiagnostics(pl.Callback):
                 f"losses/{task}/weighted": float(loss * weight),
             }
         for logger in trainer.loggers:
-            # Lightning's own rows would repeat the values until the next look.
+            # `self.log` would repeat these values in every row until the next comparison.
             logger.log_metrics(row, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draws the map; one look alone makes none, nor do looks that found nothing to compare."""
+        """Draw the plot if there are two or more comparisons and at least one has values."""
         drawn = len(self.looks) > 1 and any(self.looks.values())
         if self.path is None or not drawn or not trainer.is_global_zero:
             return
@@ -110,17 +118,17 @@ class GradientDiagnostics(pl.Callback):
             _log.warning("%s cannot be written: %s", self.path, error)
 
     def state_dict(self) -> dict[str, Any]:
-        """All looks so far."""
+        """Return all comparisons so far."""
         return {"looks": self.looks}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with the looks of the interrupted run."""
+        """Restore the comparisons of the interrupted run."""
         self.looks = state_dict["looks"]
         for look in self.looks.values():
             self._count(look)
 
     def conflict_shares(self) -> dict[str, float]:
-        """For each pair and part the share of its looks that found a cosine below 0."""
+        """Return, for each pair and part, the share of comparisons with a negative cosine."""
         return {key: self._conflicts[key] / num for key, num in self._num.items()}
 
     def _count(self, look: Look) -> None:
@@ -129,20 +137,23 @@ class GradientDiagnostics(pl.Callback):
 
 
 def is_finite(report: StepReport) -> bool:
-    """Whether everything in it is a finite number."""
-    found = (report.losses, report.weights, *report.grams.values())
-    return all(bool(tensor.isfinite().all()) for tensor in found)
+    """Return whether all losses, weights and Gram matrices of the report are finite."""
+    tensors = (report.losses, report.weights, *report.grams.values())
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def compared(report: StepReport) -> dict[str, float]:
-    """`<task>_vs_<task>/<part>/` with `cosine`, `norm_ratio`, `conflict` of a step.
+    """Compute `cosine`, `norm_ratio` and `conflict` for every pair of tasks and part.
 
     Args:
-        report: Of two or more tasks.
+        report: Report of a step with two or more tasks.
+
+    Returns:
+        `<task>_vs_<task>/<part>/<key>` -> value; empty if no shared parameter is trainable.
     """
     found: dict[str, float] = {}
     if not report.grams.keys() - {ALL}:
-        return found  # nothing that the tasks share learns
+        return found  # no shared parameter is trainable
     for i, j in combinations(range(len(report.tasks)), 2):
         for part, gram_KK in report.grams.items():
             first, second = (math.sqrt(max(float(gram_KK[k, k]), 0.0)) for k in (i, j))

@@ -1,4 +1,4 @@
-"""A loss that is no number: found, named, and kept out of the weights or the checkpoint."""
+"""Callback that detects losses and gradients that are not finite, and stops or skips."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ _log = logging.getLogger(__name__)
 ACTIONS = ("stop", "skip")
 NEVER = 2**62
 GRADIENT = "the gradient"
-"""Stands among the tasks' names, where no task can be blamed."""
+"""Key used instead of a task name when the gradient is bad but all losses are finite."""
 
 
 class FiniteLosses(pl.Callback):
-    """Watches every task's loss and the gradient's norm.
+    """Checks that every task's loss and the gradient norm are finite.
 
-    On a GPU a loss is not waited for: the first bad step is remembered there, and asked for when
-    metrics are logged and before any checkpoint is written, so that the last one is good.
+    To avoid a device synchronisation in every step, the first bad step is kept on the device. It is
+    read when metrics are logged and before any checkpoint is written, so that every checkpoint has
+    finite weights.
 
     Args:
-        action: `stop` ends the run and names task, step and rows. `skip` leaves such a step out
-            (neither weights nor the optimizer's state move), warns and counts it; every step then
-            waits for its losses.
+        action: `stop` ends the run with an error that names task, step and rows. `skip` drops the
+            update of a bad step (weights and optimizer state stay the same), warns and counts it;
+            this synchronises with the device in every step.
 
     Raises:
-        ValueError: `action` is neither.
+        ValueError: If `action` is neither `stop` nor `skip`.
     """
 
     def __init__(self, action: str = "stop") -> None:
@@ -46,7 +47,7 @@ class FiniteLosses(pl.Callback):
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
-        """Looks at the losses of one micro-batch."""
+        """Check the losses of one micro-batch."""
         assert isinstance(pl_module, MultiTaskModule)
         for task, value in pl_module.last_losses.items():
             self._look(task, value, trainer.global_step)
@@ -54,17 +55,17 @@ class FiniteLosses(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Looks at the norm that clipping found."""
+        """Check the gradient norm that clipping computed."""
         assert isinstance(pl_module, MultiTaskModule)
         norm = pl_module.last_grad_norm
-        # float16's scaler meets infinite gradients as it goes, and leaves such steps out.
+        # The float16 gradient scaler expects infinite gradients and skips such steps itself.
         if self.action == "stop" and norm is not None and _scaler(trainer) is None:
             self._look(GRADIENT, norm, trainer.global_step - 1)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Stops, or takes the step's gradients away, before the weights move."""
+        """Stop, or discard the gradients of a bad step, before the weights change."""
         if self.action == "skip":
             self._skip_if_bad(trainer, pl_module)
             return
@@ -74,17 +75,17 @@ class FiniteLosses(pl.Callback):
             self._stop_if_bad(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """No bundle after a bad step."""
+        """Stop after a bad step, before a bundle is written."""
         self._stop_if_bad(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """No weights are judged, or kept as the best, after a bad step."""
+        """Stop after a bad step, before the weights are evaluated or kept as the best."""
         self._stop_if_bad(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """No checkpoint after a bad step."""
+        """Stop after a bad step, before a checkpoint is written."""
         self._stop_if_bad(trainer)
 
     def _look(self, name: str, value: Tensor, step: int) -> None:
@@ -95,7 +96,7 @@ class FiniteLosses(pl.Callback):
         self._first[name] = torch.where(bad, first.clamp(max=step), first)
 
     def _bad(self) -> dict[str, int]:
-        """The first bad step of each task that had one."""
+        """Return the first bad step of each task that has one."""
         steps = {task: int(first) for task, first in self._first.items()}
         return {task: step for task, step in steps.items() if step != NEVER}
 
@@ -113,7 +114,7 @@ class FiniteLosses(pl.Callback):
         self._look(GRADIENT, _norm(pl_module), trainer.global_step)
         bad = self._bad()
         if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
-            # float16's scaler leaves such a step out by itself, and needs the gradients to see it.
+            # The float16 gradient scaler skips bad steps itself, and detects them by the gradients.
             if _scaler(trainer) is None:
                 pl_module.zero_grad(set_to_none=True)
             self.skipped += 1
@@ -123,11 +124,11 @@ class FiniteLosses(pl.Callback):
         pl_module.log("train/skipped_steps", float(self.skipped), batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The count of skipped steps."""
+        """Return the number of skipped steps."""
         return {"skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on counting."""
+        """Restore the number of skipped steps."""
         self.skipped = state_dict["skipped"]
 
 
@@ -145,7 +146,7 @@ def _interval(trainer: pl.Trainer) -> int:
 
 
 def _where(trainer: pl.Trainer, task: str, step: int) -> str:
-    """Names task, step and rows: the schedule knows what a step held."""
+    """Describe task, step and rows; the schedule can recompute the rows of a step."""
     if task == GRADIENT:
         return f"the gradient is not finite in step {step + 1}, with finite losses"
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Holds heads that are frozen beside a moving encoder, by a frozen copy of the model."""
+"""Distillation from a frozen copy of the model, which preserves the outputs of frozen heads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from candelabra.records import Batch, Encoded
 
 
 def frozen_heads(model: MultiTaskModel) -> list[str]:
-    """The tasks whose heads do not learn at present; one without parameters never could."""
+    """Return the tasks whose heads have parameters, none of which is currently trainable."""
     heads = {task: list(head.parameters()) for task, head in model.heads.items()}
     return [
         task
@@ -22,21 +22,22 @@ def frozen_heads(model: MultiTaskModel) -> list[str]:
 
 
 class FrozenCopy:
-    """Holds the answers of frozen heads by a copy of the model as it was at the start.
+    """Distillation loss between frozen heads on the trained encoder and on the initial encoder.
 
-    Learning without forgetting (Li & Hoiem 2017): every batch that a frozen head can read is also
-    answered by that head on the copy's encoder; the loss is how far the two answers are apart.
+    Implements Learning without Forgetting (Li & Hoiem 2017). A frozen head is applied to every
+    batch whose format it accepts, once with the trained encoder and once with a copy of the
+    initial encoder. The loss is the divergence of the two outputs.
 
-    The copy is no part of the model: no checkpoint holds it, since a run starts from the same
-    weights again when it is resumed.
+    The copy is not a submodule, and no checkpoint contains it: a resumed run starts from the same
+    initial weights.
 
     Args:
-        model: At the start of the run.
-        weight: What the loss is multiplied by.
-        temperature: Softens both answers; 2 in the paper.
+        model: Model at the start of the run.
+        weight: Factor of the loss.
+        temperature: Softmax temperature of both outputs; 2 in the paper.
 
     Raises:
-        ValueError: No head is frozen.
+        ValueError: If no head is frozen.
     """
 
     def __init__(self, model: MultiTaskModel, *, weight: float, temperature: float = 2.0) -> None:
@@ -48,16 +49,19 @@ class FrozenCopy:
         self._copy = deepcopy(model).eval().requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
-        """Moves the copy."""
+        """Move the copy to a device."""
         self._copy.to(device)
 
     def loss(self, model: MultiTaskModel, encoded: tuple[Encoded, ...], batch: Batch) -> Tensor:
-        """How far the frozen heads have moved apart on a batch: its part of the global mean.
+        """Compute the distillation loss of a batch: its part of the global mean.
 
         Args:
-            model: The model in training.
-            encoded: What its encoder made of the batch.
-            batch: Of any task.
+            model: Model in training.
+            encoded: Output of the model's encoder for the batch.
+            batch: Batch of any task.
+
+        Returns:
+            Scalar; 0 if no frozen head accepts the batch.
         """
         readers = [head for head in self.heads if model.head(head).reads(batch)]
         total = encoded[0].hidden_BLD.new_zeros(())

@@ -1,4 +1,4 @@
-"""A picture of how the tasks' gradients agree: parts of the model by optimizer steps."""
+"""Plot of the agreement of the tasks' gradients, by part of the model and optimizer step."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ LOWEST_FIRST = ("embeddings", "layer", "pooling", "other", "all")
 HOW_TO_READ = (
     "Blue: both tasks move this part of the model the same way.  "
     "Red: each undoes some of the other's step (a conflict).\n"
-    "Pale: neither.  Grey: not learning there.  Colours end at the largest cosine found.  "
-    "Right: the looks that found a conflict."
+    "Pale: neither.  Grey: no gradient there.  The largest cosine sets the range of colours.  "
+    "Right: the share of compared steps with a conflict."
 )
 
 
 def draw(looks: Mapping[int, Mapping[str, float]], path: Path) -> None:
-    """Writes a png with a panel for each pair of tasks.
+    """Write a PNG file with one heat map for each pair of tasks.
 
     Args:
         looks: Optimizer step -> {`<task>_vs_<task>/<part>`: cosine}.
-        path: The file; whole or not at all.
+        path: PNG file, replaced atomically.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: If the file cannot be written.
     """
-    from matplotlib.figure import Figure  # without pyplot: no display, no state
+    from matplotlib.figure import Figure  # pyplot would need a display and keep global state
 
     pairs = list(dict.fromkeys(key.partition("/")[0] for look in looks.values() for key in look))
     parts = {pair: parts_of(looks, pair) for pair in pairs}
@@ -47,7 +47,7 @@ def draw(looks: Mapping[int, Mapping[str, float]], path: Path) -> None:
 
 
 def parts_of(looks: Mapping[int, Mapping[str, float]], pair: str) -> list[str]:
-    """The parts of the model in which a pair was compared, lowest first, `all` last."""
+    """Return the parts of the model in which a pair was compared, lowest first, `all` last."""
     keys = {key for look in looks.values() for key in look if key.startswith(f"{pair}/")}
 
     def place(part: str) -> tuple[int, int]:
@@ -64,7 +64,7 @@ def _panel(
     parts: Sequence[str],
     limit: float,
 ) -> Any:
-    """One pair: rows are parts, columns are looks."""
+    """Draw the heat map of one pair, with parts as rows and compared steps as columns."""
     rows = [[look.get(f"{pair}/{part}", math.nan) for look in looks.values()] for part in parts]
     panel.set_facecolor("0.8")
     image = panel.imshow(
@@ -85,10 +85,10 @@ def _panel(
     every = max(1, math.ceil(len(looks) / 12))
     panel.set_xticks(range(0, len(looks), every), [str(step) for step in list(looks)[::every]])
     right = panel.secondary_yaxis("right")
-    found = [[cosine for cosine in row if not math.isnan(cosine)] for row in rows]
-    shares = [sum(cosine < 0 for cosine in row) / len(row) for row in found]
+    cosines = [[cosine for cosine in row if not math.isnan(cosine)] for row in rows]
+    shares = [sum(cosine < 0 for cosine in row) / len(row) for row in cosines]
     right.set_yticks(range(len(parts)), [f"{share:.0%}" for share in shares])
-    right.set_ylabel("looks in conflict")
+    right.set_ylabel("share of conflicts")
     return image
 
 

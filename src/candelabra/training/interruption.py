@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step is finished, the state saved, and the process ends."""
+"""Callback that handles Ctrl-C and SIGTERM: finish the step, save the state, and exit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from candelabra.training.checkpoints import can_go_on_from_here, resume_checkpoi
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_AFTER_SECONDS = 2.0
-"""A launcher may pass one Ctrl-C on a second time; later it means that nobody wants to wait."""
+"""Time after which a second signal exits at once; earlier, a launcher may have repeated it."""
 
 
 class StopOnSignal(Checkpoint):
-    """Ends the process with status 128 + signal (130, 143) at the next step's end.
+    """Ends the process with status 128 + signal (130 or 143) after the current step.
 
-    In a validation it ends at once: the checkpoint written before it starts it again. A Checkpoint,
-    since Lightning calls those last, when the step has been seen by all others.
+    During a validation the process ends at once; a resumed run repeats the validation from the
+    checkpoint written before it. The class derives from `Checkpoint` because Lightning calls
+    checkpoint callbacks last, after all other callbacks have processed the step.
 
     Args:
-        resume_command: What a person types to go on.
+        resume_command: Command that resumes the run, shown to the user.
     """
 
     def __init__(self, resume_command: str) -> None:
@@ -39,25 +40,25 @@ class StopOnSignal(Checkpoint):
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the signals over, from Lightning too, which would exit with status 0 or 1."""
+        """Install the handlers, replacing those of Lightning, which exit with status 0 or 1."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ends, where a signal came too late for a step's end, and gives the signals back."""
+        """Restore the handlers, and end if a signal came after the last step."""
         self._give_back()
         self._leave_if_wanted(trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Gives the signals back."""
+        """Restore the earlier signal handlers."""
         self._give_back()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Saves and ends, where a run can go on from."""
+        """Save and end after a signal, at points from which a run can resume."""
         if can_go_on_from_here(trainer, pl_module) and self._wanted(trainer):
             checkpoint = resume_checkpoint(trainer)
             if checkpoint is not None:
@@ -65,13 +66,16 @@ class StopOnSignal(Checkpoint):
             self._leave(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ends before a validation; the resume checkpoint was written just now."""
+        """End before a validation after a signal; the resume checkpoint is up to date."""
         self._leave_if_wanted(trainer)
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Ends in a validation; several processes go on, as each may be at another batch."""
+        """End within a validation after a signal if there is a single process.
+
+        Several processes finish the validation, as each may be at a different batch.
+        """
         if trainer.world_size == 1:
             self._leave_if_wanted(trainer)
 
@@ -92,7 +96,7 @@ class StopOnSignal(Checkpoint):
                 print(f"\ncandelabra: {self._received.name}: finishing the step", file=sys.stderr)
 
     def _wanted(self, trainer: pl.Trainer) -> bool:
-        """Whether any process got a signal: all have to end after the same step."""
+        """Return whether any process received a signal, so that all end after the same step."""
         here = self._received is not None
         if trainer.world_size == 1:
             return here
@@ -105,12 +109,12 @@ class StopOnSignal(Checkpoint):
     def _leave(self, trainer: pl.Trainer) -> None:
         received = self._received or signal.SIGTERM
         if trainer.is_global_zero:
-            said = f"candelabra: {received.name}: ended after step {trainer.global_step}; "
+            message = f"candelabra: {received.name}: ended after step {trainer.global_step}; "
             checkpoint = resume_checkpoint(trainer)
             if checkpoint is None or not checkpoint.path.is_file():
-                said += "nothing is saved"
+                message += "nothing is saved"
             else:
-                said += f"step {checkpoint.saved_step} is saved in {checkpoint.path}"
-                said += f"\n  go on with: {self.resume_command}"
-            print(said, file=sys.stderr)
+                message += f"step {checkpoint.saved_step} is saved in {checkpoint.path}"
+                message += f"\n  go on with: {self.resume_command}"
+            print(message, file=sys.stderr)
         raise Ended(128 + received)

@@ -1,4 +1,4 @@
-"""What an epoch did with each task's examples: drawn, repeated, left out, padding."""
+"""Callback that reports how each epoch used the examples of every task."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ COLUMNS = ("share", "drawn", "repeated", "left_out", "padding")
 
 
 class MixingReport(pl.Callback):
-    """Logs `train/<task>/drawn` and so on at the end of each epoch, and prints them."""
+    """Logs and prints the sampling statistics of every task at the end of each epoch.
+
+    The logged metrics are `train/<task>/<column>` for each of `COLUMNS`: the task's sampling share,
+    the numbers of drawn, repeated and left-out examples, and the share of padding tokens.
+    """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Asks the schedule what the epoch was made of."""
+        """Log and print the statistics that the schedule computes for this epoch."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, MultiTaskDataModule)
         assert isinstance(pl_module, MultiTaskModule)
         assert data.schedule is not None
         schedule = data.schedule
-        # The module's scores are still those that the epoch began with: callbacks come first.
+        # Callbacks run before the module's hook, so `epoch_scores` still belong to this epoch.
         epoch, scores = trainer.current_epoch, pl_module.epoch_scores
         parts = trainer.world_size * trainer.accumulate_grad_batches
         shares = schedule.shares(epoch * schedule.steps_per_epoch, scores)

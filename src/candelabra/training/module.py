@@ -1,4 +1,4 @@
-"""The LightningModule: losses of a step, metrics of an evaluation, one optimizer."""
+"""LightningModule that trains and evaluates a `MultiTaskModel` with one optimizer."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
 
     Args:
         model: Encoder and heads.
-        objectives: For each task its loss and metrics.
-        weighting: {task: loss} -> one loss.
-        optimizer: (model, weighting) -> optimizer.
-        scheduler: (optimizer, total steps) -> learning-rate schedule.
-        total_steps: Optimizer steps in the whole run.
-        seed: Randomness of step `t` comes from (seed, t, rank) alone.
-        frozen_copy: Holds the answers of frozen heads.
+        objectives: Task name -> its loss and metrics.
+        weighting: Combines the losses of the tasks into one scalar.
+        optimizer: Function (model, weighting) -> optimizer.
+        scheduler: Function (optimizer, total steps) -> learning-rate schedule.
+        total_steps: Number of optimizer steps in the whole run.
+        seed: Base seed; the randomness of step `t` depends only on (seed, t, rank).
+        frozen_copy: Distillation term that preserves the outputs of frozen heads, if enabled.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         self.seed = seed
         self.steps_done = 0
         self.examples_seen = dict.fromkeys(self.objectives, 0)
-        self._in_step = dict.fromkeys(self.objectives, 0)  # examples of the present step
-        self.session = {"examples": 0, "tokens": 0}  # since this process started
+        self._in_step = dict.fromkeys(self.objectives, 0)  # examples in the current step
+        self.session = {"examples": 0, "tokens": 0}  # counts since this process started
         self.last_losses: dict[str, Tensor] = {}
-        self._holds: dict[str, Tensor] = {}  # of the frozen copy, on each task's texts
-        self._latest_losses: dict[str, Tensor | float] = {}  # also of tasks the step leaves out
+        self._holds: dict[str, Tensor] = {}  # distillation loss for each task's batch
+        self._latest_losses: dict[str, Tensor | float] = {}  # includes tasks absent from the step
         self.last_grad_norm: Tensor | None = None  # before clipping
-        # Registered, so that they move to the device with the module.
+        # Registered as submodules so that they move to the device with the module.
         self.metrics = nn.ModuleDict({task: o.metrics for task, o in self.objectives.items()})
 
     def configure_optimizers(self) -> Any:
-        """One optimizer; its schedule moves with every optimizer step."""
+        """Build the optimizer and a schedule that advances after every optimizer step."""
         assert self.optimizer_factory is not None
         assert self.scheduler_factory is not None
         assert self.weighting is not None
@@ -79,7 +79,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
             make_scheduler=self.scheduler_factory,
             total_steps=self.total_steps,
         )
-        # Of a resumed run; the step that comes next is followed when it starts.
+        # A resumed run replays earlier thaws; `on_train_batch_start` handles the next step.
         for step in range(1, self.steps_done):
             self.thawing.follow(step)
         return {
@@ -93,9 +93,13 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the norm in torch: Lightning refuses to with a fused optimizer under bf16.
+        """Clip the gradient norm of the model's parameters with PyTorch.
 
-        The weighting's own parameters take no part: they would shrink the model's step.
+        Lightning refuses to clip with a fused optimizer under bf16. The parameters of the weighting
+        are excluded, since their gradients would reduce the step of the model.
+
+        Raises:
+            ConfigError: If the clipping algorithm is not `norm`.
         """
         if not gradient_clip_val:
             return
@@ -105,7 +109,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
             )
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            # float16: a fused optimizer would only divide the scale out in its own step.
+            # Under float16 a fused optimizer unscales only in its step, which is after clipping.
             scaler.unscale_(optimizer)
         self.last_grad_norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), gradient_clip_val
@@ -114,18 +118,18 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
             self.log("train/grad_norm", self.last_grad_norm, batch_size=1)
 
     def on_fit_start(self) -> None:
-        """Switches dropout on where nothing is frozen: `from_pretrained` leaves it off."""
+        """Enable training mode (`from_pretrained` returns a model in evaluation mode)."""
         self.model.train()
         if self.frozen_copy is not None:
             self.frozen_copy.to(self.device)
         if self.steps_done:
-            # A resumed run was wrapped before the optimizer followed its steps.
+            # DDP wrapped the module before `configure_optimizers` replayed the thaws.
             wrap_anew(self.trainer.strategy)
 
     def on_train_batch_start(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
-        """Lets learn what does from now on; seeds dropout from (seed, micro-batch, rank).
+        """Apply the freeze schedule, and seed PyTorch from (seed, micro-batch, rank).
 
-        No generator state has to be stored then.
+        With this seeding, a checkpoint needs no state of the random generators.
         """
         if self.thawing.follow(self.steps_done):
             wrap_anew(self.trainer.strategy)
@@ -137,7 +141,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         torch.manual_seed(seed)
 
     def training_step(self, batches: Mapping[str, Batch], batch_idx: int) -> Tensor:
-        """Every task's loss at its own length, combined into one."""
+        """Return the combined loss; each task's batch is padded and encoded separately."""
         self._in_step = {task: batch.num_examples for task, batch in batches.items()}
         losses = self.losses_of(batches)
         self.last_losses = {task: loss.detach() for task, loss in losses.items()}
@@ -148,24 +152,24 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         return total
 
     def losses_of(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
-        """Each task's part of the global mean, from a pass of the model."""
+        """Compute the loss of every task: this micro-batch's part of the global mean."""
         self._holds = {}
         return {task: self._loss(task, batch) for task, batch in batches.items()}
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each loss times its `loss_weight`, with what holds frozen heads on the task's texts."""
+        """Return each loss times its `loss_weight`, plus the distillation loss of its batch."""
         return {
             task: loss * self.objectives[task].loss_weight + self._holds.get(task, 0.0)
             for task, loss in losses.items()
         }
 
     def _writes_metrics(self) -> bool:
-        """Whether this step is written: Lightning's `log` takes milliseconds of every call."""
+        """Return whether loggers write this step; `self.log` costs milliseconds for each call."""
         due = self.trainer._logger_connector.should_update_logs
         return due or self.trainer.global_step == 0
 
     def _log_step(self, total: Tensor) -> None:
-        """The same keys in every step, also where a step carries one task."""
+        """Log the same keys in every step, even if the step contains a single task."""
         assert self.weighting is not None
         self.log("train/loss", total, prog_bar=True, batch_size=1)
         values: dict[str, Any] = {
@@ -181,10 +185,10 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         self.log_dict(values, batch_size=1)
 
     def _loss(self, task: str, batch: Batch) -> Tensor:
-        """The loss' part of the global mean.
+        """Compute this micro-batch's part of the mean over the whole optimizer step.
 
-        Lightning divides by the micro-batches and DistributedDataParallel by the ranks; both are
-        taken back, since `num_units` counts the whole optimizer step already.
+        Lightning divides by the number of micro-batches and DistributedDataParallel by the number
+        of ranks. The result is multiplied by both, since `num_units` already counts the whole step.
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         if self.frozen_copy is None:
@@ -199,7 +203,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         return loss * parts
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Counts optimizer steps; the schedule is asked for the next ones."""
+        """Count the optimizer steps, examples and tokens of finished steps."""
         if self.trainer.global_step > self.steps_done:
             for task, sub_batch in batch.items():
                 self.examples_seen[task] += sub_batch.num_examples
@@ -208,8 +212,8 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         self.steps_done = self.trainer.global_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the progress and the latest scores beside the weights."""
-        # A checkpoint callback saves before `on_train_batch_end` has counted here.
+        """Store the progress and the latest scores in the checkpoint."""
+        # Checkpoint callbacks may save before `on_train_batch_end` has counted this step.
         checkpoint["steps_done"] = self.trainer.global_step
         uncounted = self._in_step if self.trainer.global_step > self.steps_done else {}
         checkpoint["examples_seen"] = {
@@ -224,11 +228,11 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         checkpoint["scores"] = self.val_scores()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the progress up again.
+        """Restore the progress and the latest scores.
 
         Raises:
-            TrainingError: It is no checkpoint of a run, its weights are those of another model, or
-                it names files of others.
+            TrainingError: If keys are missing, the weights belong to a different model, or a stored
+                path lies outside of the run folder.
         """
         check_stored(checkpoint, self.state_dict(), path=self.trainer.ckpt_path)
         check_files(checkpoint, self.trainer.checkpoint_callbacks)

@@ -1,4 +1,4 @@
-"""Writes what the model said of every test row: `predictions/<task>.jsonl`."""
+"""Callback that writes the predictions for every test row to `predictions/<task>.jsonl`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from candelabra.training.module import MultiTaskModule
 
 
 class PredictionWriter(pl.Callback):
-    """Collects answers during a test and writes them at its end, in the order of the source.
+    """Collects predictions during a test and writes them at its end, in source order.
 
     Args:
-        folder: Where `<task>.jsonl` go.
-        splits: The split that is tested, for each task.
+        folder: Folder of the files `<task>.jsonl`.
+        splits: Task name -> the split that is tested.
     """
 
     def __init__(self, folder: Path, splits: Mapping[str, TokenizedSplit]) -> None:
@@ -30,7 +30,7 @@ class PredictionWriter(pl.Callback):
         self._rows: dict[str, dict[int, Any]] = {}
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forgets an earlier test."""
+        """Discard the predictions of an earlier test."""
         self._rows = {task: {} for task in self.splits}
 
     def on_test_batch_end(
@@ -42,34 +42,34 @@ class PredictionWriter(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Turns one batch's logits into answers."""
+        """Convert the logits of one batch to predictions."""
         assert isinstance(pl_module, MultiTaskModule)
         logits: Mapping[str, Tensor] = outputs
         for task, sub_batch in batch.items():
             head = pl_module.model.head(task)
             examples = self.splits[task].examples.take(sub_batch.rows_B.tolist())
             gold = head.describe_labels(examples)
-            found = head.describe(logits[task], sub_batch.first_BW, examples)
-            for index, row, right, answer in zip(
-                sub_batch.rows_B.tolist(), examples.rows, gold, found, strict=True
+            predictions = head.describe(logits[task], sub_batch.first_BW, examples)
+            for index, row, label, prediction in zip(
+                sub_batch.rows_B.tolist(), examples.rows, gold, predictions, strict=True
             ):
-                if answer is not None:
-                    self._rows[task][index] = {"row": row, "label": right, "prediction": answer}
+                if prediction is not None:
+                    self._rows[task][index] = {"row": row, "label": label, "prediction": prediction}
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes one file a task, with the rows of all processes."""
+        """Write one file for each task, with the rows of all processes."""
         for task, rows in self._gathered(trainer).items():
             if rows:
                 write_jsonl(self.folder / f"{task}.jsonl", [rows[index] for index in sorted(rows)])
 
     def _gathered(self, trainer: pl.Trainer) -> dict[str, dict[int, Any]]:
-        """Everyone's rows, in the first process; nothing in the others."""
+        """Return the rows of all processes in the first process, and an empty dict elsewhere."""
         if trainer.world_size == 1:
             return self._rows
-        everyone: list[Any] = [None] * trainer.world_size
-        torch.distributed.gather_object(self._rows, everyone if trainer.is_global_zero else None)
-        found: dict[str, dict[int, Any]] = {}
-        for rows in everyone if trainer.is_global_zero else []:
+        from_ranks: list[Any] = [None] * trainer.world_size
+        torch.distributed.gather_object(self._rows, from_ranks if trainer.is_global_zero else None)
+        merged: dict[str, dict[int, Any]] = {}
+        for rows in from_ranks if trainer.is_global_zero else []:
             for task in rows:
-                found.setdefault(task, {}).update(rows[task])
-        return found
+                merged.setdefault(task, {}).update(rows[task])
+        return merged

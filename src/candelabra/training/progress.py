@@ -1,4 +1,4 @@
-"""The progress bar."""
+"""Progress bar that avoids a device synchronisation in every step."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich bar, which would fetch the loss from the device after every step.
+    """Rich progress bar that reads metrics only every `trainer.log_every_n_steps` steps.
 
-    It is fetched when it is logged: every `trainer.log_every_n_steps` steps.
+    Lightning's bar copies the loss from the device after every step, which stalls a GPU.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class ProgressBar(RichProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The latest metrics, without the loggers' run numbers."""
+        """Return the latest metrics without the version numbers of the loggers."""
         every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         due = trainer.global_step % every == 0
         if due or not trainer.training or not self._latest:

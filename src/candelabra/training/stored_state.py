@@ -1,4 +1,4 @@
-"""Whether a checkpoint is one that a run can go on from."""
+"""Check that a run can resume from a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from candelabra.errors import TrainingError
 
 OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 OF_THE_MODULE = ("steps_done", "examples_seen", "losses", "main_scores", "scores")
-"""What is in every such checkpoint."""
+"""Keys that every resumable checkpoint contains."""
 NAMING_FILES = ("best_model_path", "kth_best_model_path", "last_model_path")
-"""What Lightning's checkpoint callbacks keep of files that they have written."""
+"""Keys under which Lightning's checkpoint callbacks store the paths of their files."""
 KINDS = {
     "state_dict": dict,
     "loops": dict,
@@ -31,15 +31,15 @@ KINDS = {
 
 
 def check_stored(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], *, path: Any) -> None:
-    """Looks at keys and shapes.
+    """Check the keys of a checkpoint and the shapes of its weights against a module.
 
     Args:
-        checkpoint: As it was read.
-        ours: The state of the module that is to go on.
-        path: Where the checkpoint lies, for the message.
+        checkpoint: Content of the checkpoint file.
+        ours: State dict of the module that will load the checkpoint.
+        path: Path of the checkpoint, for the error message.
 
     Raises:
-        TrainingError: It is no checkpoint of a run, or its weights are those of another model.
+        TrainingError: If keys are missing, or names or shapes of the weights differ.
     """
     missing = [key for key in (*OF_LIGHTNING, *OF_THE_MODULE) if key not in checkpoint]
     if missing:
@@ -59,11 +59,11 @@ def check_stored(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], *, p
     states = (ours, checkpoint["state_dict"])
     shapes = [{key: list(tensor.shape) for key, tensor in state.items()} for state in states]
     for key in sorted(shapes[0].keys() | shapes[1].keys()):
-        here, there = (found.get(key) for found in shapes)
+        here, there = (by_key.get(key) for by_key in shapes)
         if here != there:
             raise TrainingError(
-                f"the checkpoint is of another model: {key} is {there or 'not'} there, and "
-                f"{here or 'not'} here"
+                f"the checkpoint is of another model: the shape of {key} is {_shape(there)} in the "
+                f"checkpoint, and {_shape(here)} in this run"
             )
 
 
@@ -85,3 +85,8 @@ def check_files(checkpoint: Mapping[str, Any], callbacks: Iterable[Callback]) ->
             for path in [*named, *state.get("best_k_models", {})]:
                 if path and not Path(path).resolve().is_relative_to(folder):
                     raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")
+
+
+def _shape(shape: list[int] | None) -> str:
+    """Return the text of a shape for the message; `None` means a missing tensor."""
+    return "missing" if shape is None else str(shape)

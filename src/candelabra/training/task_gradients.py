@@ -1,6 +1,6 @@
-"""Each task's gradient of an optimizer step, apart from the others'.
+"""Separate gradients for each task of an optimizer step.
 
-Shapes: K tasks, P numbers in all parameters that learn.
+Shapes: K tasks, P trainable numbers (elements of all trainable parameters).
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from candelabra.training.optim import layer_of
 
 @dataclass(frozen=True)
 class StepReport:
-    """What an optimizer step looked like, task by task; the same in every process.
+    """Losses, gradients and weights of one optimizer step; identical in every process.
 
     Attributes:
-        tasks: The names, in the order of everything below.
-        losses: Each times its `loss_weight`, over all processes and micro-batches; float64, CPU.
-        grams: Part of the model, lowest first, and `all` -> Gram matrix of those losses' gradients
-            there; float64, CPU. Parts in which only one task learns are left out. Under float16
-            the gradients carry the scaler's factor.
-        weights: What the shared gradients were multiplied by.
+        tasks: Names of the K tasks, in the order of the other attributes.
+        losses: Losses times `loss_weight` (K), summed over processes and micro-batches; float64 on
+            the CPU.
+        grams: Part of the model (lowest first, then `all`) -> Gram matrix (K, K) of the gradients
+            of `losses` in that part; float64 on the CPU. Contains only parts that two or more tasks
+            share. Under float16 the gradients include the factor of the gradient scaler.
+        weights: Factors (K) of the shared gradients in the combined gradient.
     """
 
     tasks: tuple[str, ...]
@@ -40,11 +41,11 @@ class StepReport:
 
 
 def part_of(name: str, depth: int) -> str:
-    """The part of the model that a parameter belongs to, as people speak of it.
+    """Return the name of the part of the model that a parameter belongs to.
 
     Args:
-        name: Its name in a `MultiTaskModel`.
-        depth: The number of the encoder's layers.
+        name: Name of the parameter in a `MultiTaskModel`.
+        depth: Number of encoder layers.
 
     Returns:
         `embeddings`, `layer_1` and so on, `pooling`, or `other`.
@@ -56,15 +57,15 @@ def part_of(name: str, depth: int) -> str:
 
 
 class TaskGradients:
-    """Gradients of each task's loss, summed over the micro-batches of one step.
+    """Accumulates the gradient of each task's loss over the micro-batches of one step.
 
-    Every task has its own passes of the encoder, so its own backward pass costs nothing more; the
-    memory is one float32 number for each task and learning parameter. A parameter is shared where
-    the losses of two or more tasks reach it; the others belong to one task.
+    Every task has separate forward passes through the encoder, so separate backward passes cost no
+    extra time. The memory is K * P float32 numbers. A parameter is shared if the losses of two or
+    more tasks depend on it.
 
     Args:
         model: Encoder and heads.
-        tasks: The tasks of the step.
+        tasks: Names of the tasks in the step.
     """
 
     def __init__(self, model: MultiTaskModel, tasks: Sequence[str]) -> None:
@@ -81,33 +82,36 @@ class TaskGradients:
         self.losses_K = torch.zeros(len(self.tasks), device=device)
 
     def add(self, losses: Mapping[str, Tensor], scale: Tensor, parts: int) -> None:
-        """One micro-batch: a backward pass for each task.
+        """Run a backward pass for each task of a micro-batch and add up the gradients.
 
         Args:
-            losses: With their graphs, which are freed.
-            scale: What gradients are multiplied by.
-            parts: The micro-batches of a step.
+            losses: Task name -> loss with its autograd graph; the graphs are freed.
+            scale: Scalar factor of the gradients.
+            parts: Number of micro-batches in a step.
         """
         for place, task in enumerate(self.tasks):
             self.losses_K[place] += losses[task].detach() / parts
             if not losses[task].requires_grad:
-                continue  # all of the task is frozen
-            found = torch.autograd.grad(
+                continue  # every parameter of the task is frozen
+            gradients = torch.autograd.grad(
                 losses[task], self.parameters, grad_outputs=scale, allow_unused=True
             )
-            for index, gradient in enumerate(found):
+            for index, gradient in enumerate(gradients):
                 if gradient is not None:
                     self.reached[index].add(place)
                     self.flat_KP[place, self.slices[index]] += gradient.flatten()
 
     def grams(self) -> dict[str, Tensor]:
-        """Gram matrices of the shared gradients: each part's, and of all; float64 on the CPU."""
+        """Return the Gram matrices (K, K) of the shared gradients, for each part and for `all`.
+
+        The matrices are float64 on the CPU.
+        """
         num = len(self.tasks)
         shared = [place for place, tasks in enumerate(self.reached) if len(tasks) > 1]
         rows = [self.flat_KP[:, self.slices[place]] for place in shared]
         products = [rows_KN @ rows_KN.T for rows_KN in rows] or [self.flat_KP.new_zeros(num, num)]
-        sums: dict[str, Tensor] = {}  # as the model has them: the lowest part first
-        # One transfer, and float64 on the host: not every device has it.
+        sums: dict[str, Tensor] = {}  # in model order: the lowest part first
+        # One transfer for all; float64 on the CPU because not every device supports it.
         for place, gram_KK in zip(shared, torch.stack(products).cpu().double(), strict=False):
             part = self.parts[place]
             sums[part] = sums[part] + gram_KK if part in sums else gram_KK
@@ -115,16 +119,16 @@ class TaskGradients:
         return {**sums, ALL: sum(sums.values(), total)}
 
     def write(self, weights_K: Tensor, *, heads: bool) -> None:
-        """Puts the combined gradient into `.grad`.
+        """Write the combined gradient into `.grad` of every parameter.
 
         Args:
-            weights_K: What each task's shared gradient is multiplied by.
-            heads: Whether those of parameters that belong to one task are multiplied, too.
+            weights_K: Factor of each task's gradient (K).
+            heads: Whether the weights also apply to parameters of a single task.
         """
         weights_K = weights_K.to(self.flat_KP)
         for parameter, tasks, where in zip(self.parameters, self.reached, self.slices, strict=True):
             if not tasks:
-                continue  # an idle head keeps None, and the optimizer leaves it alone
+                continue  # the optimizer skips parameters whose `.grad` is `None`
             if len(tasks) > 1 or heads:
                 gradient = weights_K @ self.flat_KP[:, where]
             else:
@@ -140,18 +144,18 @@ def check_possible(
     precision: str,
     total_steps: int = 0,
 ) -> None:
-    """Refuses, before training, what a step weighting could not do.
+    """Check before training that the run meets the requirements of a step weighting.
 
     Args:
-        weighting: Any weighting; those of losses are always possible.
+        weighting: Weighting of the run; a weighting of losses has no requirements.
         model: Encoder and heads.
-        idle_heads: Whether steps leave tasks out.
+        idle_heads: Whether some steps do not contain all tasks.
         precision: Lightning's name of the precision.
-        total_steps: Optimizer steps of the run: what is frozen at first may thaw.
+        total_steps: Number of optimizer steps in the run, in which frozen parameters may thaw.
 
     Raises:
-        ConfigError: It needs every task in every step, or shared parameters that learn, or
-            gradients that no scaler has multiplied.
+        ConfigError: If steps do not contain all tasks; or, for a weighting of gradients, if there
+            are fewer than two tasks, no trainable shared parameters, or float16 precision.
     """
     if not isinstance(weighting, StepWeighting):
         return
@@ -165,7 +169,7 @@ def check_possible(
             "a weighting of gradients needs two or more tasks that share the encoder; found "
             f"{list(weighting.tasks)}: take weighting=fixed"
         )
-    # What a scheme lacks or refuses is said now, and not in the first step.
+    # A trial call raises the errors of the scheme before training instead of in the first step.
     losses_K = torch.ones(len(weighting.tasks), dtype=torch.float64)
     deepcopy(weighting).weigh(losses_K, {ALL: losses_K.diag()})
     if not weighting.uses_gradients:
@@ -186,13 +190,13 @@ def check_possible(
 
 
 def shared(model: MultiTaskModel) -> list[nn.Parameter]:
-    """What the tasks have in common: the encoder, and the run's pooling if two heads read it.
+    """Return the parameters that tasks share: the encoder, and the pooling if two heads use it.
 
-    With an adapter for each task they share no encoder that learns.
+    With one adapter for each task, the tasks share no trainable encoder parameters.
     """
-    readers = [
+    pooled_tasks = [
         task for task in model.heads if model.head(task).pools and task not in model.poolings
     ]
-    pooling = list(model.pooling.parameters()) if len(readers) > 1 else []
+    pooling = list(model.pooling.parameters()) if len(pooled_tasks) > 1 else []
     encoder = [] if model.encoder.adapts_per_task else model.encoder.parameters()
     return [*encoder, *pooling]

@@ -1,4 +1,4 @@
-"""Optimizer steps whose tasks are told apart: what step weightings and diagnostics need."""
+"""Optimizer steps with one backward pass per task, for step weightings and diagnostics."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from candelabra.training.task_gradients import StepReport, TaskGradients
 
 
 class TaskwiseModule(pl.LightningModule):
-    """How losses become the gradients of an optimizer step.
+    """LightningModule that turns the losses of the tasks into the gradients of a step.
 
-    A usual step runs one backward pass through `weighting(losses)`. A step apart, taken where the
-    weighting is a `StepWeighting` or where `tell_apart` is set, runs one for each task, adds the
-    micro-batches up, averages over the processes, asks for the weights, and writes the combined
-    gradient: all before clipping, and before any callback looks at the gradient. There
-    DistributedDataParallel's own reduction is off.
+    An ordinary step runs one backward pass through `weighting(losses)`. A taskwise step runs if the
+    weighting is a `StepWeighting`, or if `tell_apart` is set and the step has two or more tasks. It
+    runs one backward pass for each task, sums over the micro-batches, averages over the processes,
+    computes the weights, and writes the combined gradient. All of this happens before clipping and
+    before `on_before_optimizer_step`. The gradient reduction of DistributedDataParallel is disabled
+    in a taskwise step.
 
     Attributes:
         model: Encoder and heads.
-        weighting: {task: loss} -> one loss.
-        tell_apart: Set by a callback before the first micro-batch of a step: take it apart, where
-            it has two or more tasks.
-        last_step: The report of a step apart; None after any other.
+        weighting: Combines the losses of the tasks into one scalar.
+        tell_apart: Flag that a callback sets before the first micro-batch to request a taskwise
+            step.
+        last_step: Report of the last step if it was taskwise, else `None`.
     """
 
     model: MultiTaskModel
@@ -46,30 +47,34 @@ class TaskwiseModule(pl.LightningModule):
         self.tell_apart = False
         self.last_step: StepReport | None = None
         self._apart: TaskGradients | None = None
-        self._losses: dict[str, Tensor] = {}  # of the micro-batch, with their graphs
-        self._leaves: dict[str, Tensor] = {}  # those losses again, cut off from their graphs
-        self._total: Tensor | None = None  # of the leaves
-        self._observed: dict[str, Tensor] = {}  # of the step so far, in this process
-        self._batches: list[tuple[Mapping[str, Batch], int]] = []  # with their seeds
+        self._losses: dict[str, Tensor] = {}  # losses of the micro-batch with their autograd graphs
+        self._leaves: dict[str, Tensor] = {}  # detached copies of `_losses`
+        self._total: Tensor | None = None  # weighted loss of the leaves
+        self._observed: dict[str, Tensor] = {}  # losses of the step in this process
+        self._batches: list[tuple[Mapping[str, Batch], int]] = []  # micro-batches with their seeds
 
     @abstractmethod
     def losses_of(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
-        """Each task's part of the global mean, from a pass of the model."""
+        """Compute the loss of every task: this micro-batch's part of the global mean."""
 
     @abstractmethod
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each loss times its `loss_weight`."""
+        """Return each loss times its `loss_weight`."""
 
     def begin_batch(
         self, batches: Mapping[str, Batch], *, step: int, micro: int, seed: int
     ) -> None:
-        """Before the forward pass of a micro-batch.
+        """Prepare the forward pass of a micro-batch.
 
         Args:
-            batches: The micro-batch.
-            step: The optimizer step, counted from 0.
-            micro: The place of the micro-batch in the step.
-            seed: What torch was seeded with.
+            batches: Micro-batch: task name -> batch.
+            step: Index of the optimizer step, counted from 0.
+            micro: Index of the micro-batch in the step, counted from 0.
+            seed: Seed of PyTorch for this micro-batch.
+
+        Raises:
+            ConfigError: If a step weighting gets a step that does not contain all tasks, or the
+                strategy does not support taskwise steps.
         """
         assert self.weighting is not None
         if micro == 0:
@@ -89,7 +94,15 @@ class TaskwiseModule(pl.LightningModule):
             self._batches.append((batches, seed))
 
     def combined(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """One loss of the weighted losses of a micro-batch; `backward` takes it apart again."""
+        """Combine the losses of a micro-batch into one scalar.
+
+        Args:
+            losses: Task name -> loss times `loss_weight`.
+
+        Returns:
+            Weighted loss; in a taskwise step it has no graph to the model, and `backward` uses the
+            losses stored here.
+        """
         assert self.weighting is not None
         if self.weighting.observes:
             parts = self.trainer.accumulate_grad_batches
@@ -103,21 +116,24 @@ class TaskwiseModule(pl.LightningModule):
         return self._total
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """As Lightning's, or a pass for each task; the last one ends with the step's gradient."""
+        """Run Lightning's backward pass, or one pass for each task in a taskwise step.
+
+        The last micro-batch of a taskwise step also writes the combined gradient.
+        """
         if self._apart is None:
             super().backward(loss, *args, **kwargs)
             return
         assert self._total is not None
-        # Lightning divides by the micro-batches; float16's scaler multiplies.
+        # `loss` differs from `_total` by Lightning's division and the float16 gradient scaler.
         (scale,) = torch.autograd.grad(loss, self._total, retain_graph=True)
-        loss.backward()  # weights come to the leaves, and gradients to the weighting's parameters
+        loss.backward()  # the gradients of the leaves are the weights of the losses
         self._apart.add(self._losses, scale, self.trainer.accumulate_grad_batches)
         self._losses, self._total = {}, None
         if not self.trainer.fit_loop._should_accumulate():
             self._settle(scale)
 
     def _settle(self, scale: Tensor) -> None:
-        """Reduces, weighs, and writes the gradient of the whole step."""
+        """Reduce over processes, compute the weights, and write the gradient of the step."""
         apart, weighting = self._apart, self.weighting
         assert apart is not None
         assert weighting is not None
@@ -145,7 +161,7 @@ class TaskwiseModule(pl.LightningModule):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """As Lightning's; then the weighting is told what it asks for."""
+        """Run Lightning's optimizer step, then pass the losses to weightings that use them."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         assert self.weighting is not None
         self._reduce_in_backward(True)
@@ -158,7 +174,7 @@ class TaskwiseModule(pl.LightningModule):
             self._batches = []
 
     def _losses_again(self) -> Tensor:
-        """The step's losses under the weights of now, with the dropout that they had."""
+        """Recompute the losses (K) of the step after the update, with the same dropout."""
         assert self.weighting is not None
         sums = dict.fromkeys(self.weighting.tasks, torch.zeros((), device=self.device))
         with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
@@ -169,9 +185,9 @@ class TaskwiseModule(pl.LightningModule):
         return self._mean(torch.stack(list(sums.values()))).cpu().double()
 
     def _mean(self, tensor: Tensor) -> Tensor:
-        found = self.trainer.strategy.reduce(tensor, reduce_op="mean")
-        assert isinstance(found, Tensor)
-        return found
+        mean = self.trainer.strategy.reduce(tensor, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
 
     def _reduce_in_backward(self, wanted: bool) -> None:
         model = self.trainer.strategy.model
@@ -179,6 +195,6 @@ class TaskwiseModule(pl.LightningModule):
             model.require_backward_grad_sync = wanted
         elif not wanted and self.trainer.world_size > 1:
             raise ConfigError(
-                "gradients of single tasks are known under DistributedDataParallel only, found "
+                "gradients of single tasks require DistributedDataParallel; found "
                 f"{type(self.trainer.strategy).__name__}: use trainer=ddp"
             )

@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedule follow what learns."""
+"""Optimizer and learning-rate schedule that follow a freeze schedule."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from candelabra.training.optim import OWN_RATE, OptimizerFactory, SchedulerFacto
 
 
 class Thawing:
-    """One optimizer and its schedule, which hold exactly the parameters that learn.
+    """Optimizer and schedule that contain exactly the trainable parameters.
 
-    Parameters that thaw join as new groups and warm up, while the others keep their moments.
-    Those that freeze leave, and their moments with them. It has no state of its own: a resumed
-    run follows the steps before it again, so that the stored state finds the same groups.
+    Parameters that thaw are added as new groups with a warm-up, and the other parameters keep their
+    optimizer state. Parameters that freeze are removed together with their optimizer state. The
+    object has no state in checkpoints: a resumed run replays `follow` for all earlier steps, so
+    that the parameter groups match the stored optimizer state.
 
     Args:
-        model: Encoder and heads; its `freezer` says what learns.
-        weighting: Combines the losses; its parameters learn from the start.
-        make_optimizer: Gives groups of everything that learns at the time of the call.
-        make_scheduler: Gives the schedule of the groups of the start.
-        total_steps: Optimizer steps of the run.
+        model: Encoder and heads; `model.freezer` decides which parameters are trainable.
+        weighting: Combines the losses; its parameters are trainable from the start.
+        make_optimizer: Returns an optimizer over all currently trainable parameters.
+        make_scheduler: Returns the schedule of the initial groups.
+        total_steps: Number of optimizer steps in the run.
     """
 
     def __init__(
@@ -53,10 +54,13 @@ class Thawing:
                 self._follow_scheme(index, model.freezer)
 
     def follow(self, step: int) -> bool:
-        """Makes optimizer and schedule fit what learns in a step; call it for each in order.
+        """Update the optimizer and schedule for a step; call this for each step in order.
+
+        Args:
+            step: Index of the optimizer step, counted from 0.
 
         Returns:
-            Whether it is not the same as in the step before.
+            Whether the set of trainable parameters changed in this step.
         """
         freezer = self._model.freezer
         if freezer is None or not freezer.apply(self._model, step):
@@ -85,8 +89,8 @@ class Thawing:
                 self._follow_scheme(len(self.scheduler.lr_lambdas) - 1, freezer, joined=step)
 
     def _follow_scheme(self, index: int, freezer: Freezer, *, joined: int = 0) -> None:
-        """The group's rate also follows the scheme, and rises from the step in which it joined."""
-        # As a partial: of other callables the schedule's state would hold the attributes.
+        """Multiply a group's rate by the factors of the freeze scheme and of its warm-up."""
+        # `LambdaLR.state_dict` stores the `__dict__` of callables; that of a partial is empty.
         self.scheduler.lr_lambdas[index] = factor = partial(
             _factor,
             shape=self.scheduler.lr_lambdas[index],
@@ -99,7 +103,11 @@ class Thawing:
 
 
 def wrap_anew(strategy: Strategy) -> None:
-    """DistributedDataParallel sums the gradients of what learnt when it wrapped the module."""
+    """Wrap the module in DistributedDataParallel again after the trainable parameters changed.
+
+    DistributedDataParallel reduces the gradients of parameters that were trainable when it wrapped
+    the module. Other strategies are left alone.
+    """
     if isinstance(strategy, DDPStrategy):
         strategy.model = strategy.lightning_module
         strategy.configure_ddp()
