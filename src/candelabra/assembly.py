@@ -1,4 +1,4 @@
-"""All parts of a run, built from its configuration and its rows; heavy to import."""
+"""Construction of all objects of a run from its configuration and data (a slow import)."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of.
+    """Objects that make up a run.
 
     Attributes:
-        device: Where it trains, such as `cpu`.
-        precision: As Lightning writes it.
-        fingerprints: Of the rows of each task, and of a bundle that it starts from.
-        tokenizer: The encoder's.
-        labels: Of each task.
-        schedule: What each step draws.
-        datamodule: Its batches.
-        module: The model with losses, weighting and optimizer.
-        trainer: With callbacks and loggers.
+        device: Device type, such as `cpu`.
+        precision: Lightning's name of the precision.
+        fingerprints: Fingerprints of the data of each task, and of the bundle in `init_from`.
+        tokenizer: Tokenizer of the encoder.
+        labels: Task name -> label names.
+        schedule: Schedule that selects the examples of every step.
+        datamodule: Source of the batches.
+        module: Model with losses, weighting and optimizer.
+        trainer: Lightning trainer with callbacks and loggers.
     """
 
     device: str
@@ -49,7 +49,11 @@ class Parts:
     trainer: pl.Trainer
 
     def facts(self, data: Mapping[str, TaskData]) -> dict[str, Any]:
-        """What `run.json` says of them, and of the rows."""
+        """Return the entries of `run.json` about these objects and the data.
+
+        Args:
+            data: Task name -> its data.
+        """
         return {
             "device": self.device,
             "precision": self.precision,
@@ -65,18 +69,18 @@ class Parts:
 def run_parts(
     cfg: DictConfig, data: Mapping[str, TaskData], record: RunFolder, resume: StoredRun | None
 ) -> Parts:
-    """Builds everything that can fail before the first step.
+    """Build all objects of a run, so that wrong settings fail before the first step.
 
     Args:
-        cfg: A configuration that passed `validate`.
-        data: The rows of every task.
-        record: The run folder.
-        resume: The run that goes on; None starts one.
+        cfg: Configuration that passed `validate`.
+        data: Task name -> its data.
+        record: Run folder.
+        resume: Run to resume; `None` starts a new run.
     """
     device = hardware.device_type(cfg.trainer.accelerator)
-    # A resumed run keeps its precision, also on a machine that would choose another.
-    asked = cfg.trainer.precision if resume is None else resume.record["precision"]
-    precision = hardware.precision(asked, device)
+    # A resumed run keeps its precision, even on a machine where `auto` gives another.
+    requested = cfg.trainer.precision if resume is None else resume.record["precision"]
+    precision = hardware.precision(requested, device)
     pl.seed_everything(cfg.seed, verbose=False)
 
     backbone = build.backbone(cfg.encoder)
@@ -98,7 +102,7 @@ def run_parts(
     labels = {name: task.labels for name, task in data.items()}
     model = build.model(cfg, labels, backbone.load(), steps_per_epoch=schedule.steps_per_epoch)
     module = build.module(cfg, model, data, schedule.total_steps)
-    module.configure_optimizers()  # a wrong setting is said now, not when the fit starts
+    module.configure_optimizers()  # raises for wrong settings before the fit starts
     trainer = build.trainer(cfg, precision=precision, record=record)
     return Parts(
         device, precision, fingerprints, tokenizer, labels, schedule, datamodule, module, trainer

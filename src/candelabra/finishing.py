@@ -1,4 +1,4 @@
-"""What a finished fit is turned into: test scores of the best weights, and a bundle."""
+"""Steps after a fit: restore the best weights, test them, and make a bundle."""
 
 from __future__ import annotations
 
@@ -23,20 +23,30 @@ SCORE = "val/score"
 
 
 def pace(module: MultiTaskModule, seconds: float) -> dict[str, float]:
-    """How much the fit did in this process' time (validation included), and how fast."""
+    """Return steps, duration and throughput of the fit.
+
+    Args:
+        module: Module after the fit.
+        seconds: Duration of the fit in this process, including validations.
+
+    Returns:
+        `steps` (of the whole run), `fit_seconds`, and `examples_per_second` and
+        `tokens_per_second` since this process started.
+    """
     done = {f"{key}_per_second": round(n / seconds, 3) for key, n in module.session.items()}
     return {"steps": module.steps_done, "fit_seconds": round(seconds, 3), **done}
 
 
 def take_best(trainer: pl.Trainer, module: MultiTaskModule) -> dict[str, float]:
-    """Takes the weights with the best `val/score`.
+    """Load the weights with the best `val/score` into the module.
 
     Args:
-        trainer: After its fit.
-        module: Gets the best weights; keeps the last ones where no checkpoint watched the score.
+        trainer: Trainer after its fit.
+        module: Module that receives the weights; it keeps the last weights if no checkpoint
+            callback monitored the score.
 
     Returns:
-        `val/...` of those weights.
+        `val/...` metrics of the weights that the module has afterwards.
     """
     best = best_checkpoint(trainer)
     if best is None:
@@ -50,16 +60,16 @@ def take_best(trainer: pl.Trainer, module: MultiTaskModule) -> dict[str, float]:
 def test(
     trainer: pl.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, folder: Path
 ) -> dict[str, float]:
-    """Tests the weights as they are.
+    """Test the current weights, and write the predictions.
 
     Args:
-        trainer: After its fit.
-        module: With the weights to test.
-        data: Tasks without a test split are left out.
-        folder: The run folder; `predictions/` goes there.
+        trainer: Trainer after its fit.
+        module: Module with the weights to test.
+        data: Data module; tasks without a test split are skipped.
+        folder: Run folder, in which `predictions/` is written.
 
     Returns:
-        `test/...`.
+        `test/...` metrics; empty if no task has a test split.
     """
     tested = data.split("test")
     if not tested:
@@ -70,7 +80,7 @@ def test(
 
 
 def best_checkpoint(trainer: pl.Trainer) -> Path | None:
-    """The file that the callback on `val/score` kept, if there is one."""
+    """Return the best checkpoint by `val/score`, or `None` if no callback kept one."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor == SCORE:
             return Path(callback.best_model_path) if callback.best_model_path else None
@@ -84,13 +94,21 @@ def bundle(
     labels: dict[str, list[str]],
     metrics: dict[str, float],
 ) -> Bundle:
-    """The trained model with what it needs to be used; `config` holds plain values.
+    """Make a bundle of the trained model; this changes the model in place.
 
-    An adapter that serves all tasks is merged into the encoder.
+    The model is set to evaluation mode, and an adapter that all tasks share is merged into the
+    encoder.
+
+    Args:
+        config: Configuration of the run as plain Python values.
+        model: Trained model.
+        tokenizer: Tokenizer of the encoder.
+        labels: Task name -> label names.
+        metrics: Metrics for the model card.
     """
     kept = {key: config[key] for key in ("pooling", "normalize", "tasks")}
     limits = {split: config["trainer"][f"limit_{split}_batches"] for split in ("val", "test")}
-    # So that no card takes the scores of a trial for those of the data. A whole 1 is one batch.
+    # The model card must mark scores of limited splits. Note that 1 is one batch and 1.0 is all.
     kept["judged_by_part"] = {
         split: part for split, part in limits.items() if str(part) not in ("None", "1.0")
     }

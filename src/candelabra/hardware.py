@@ -1,4 +1,4 @@
-"""What the machine can do: device and precision."""
+"""Choice of device and precision for the hardware."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from candelabra.errors import ConfigError
 
 
 def device_type(accelerator: str) -> str:
-    """`cpu`, `cuda` or `mps`, for Lightning's name of an accelerator.
+    """Return the PyTorch device type for Lightning's name of an accelerator.
+
+    Returns:
+        `cpu`, or the type of the available GPU, such as `cuda` or `mps`.
 
     Raises:
-        ConfigError: A GPU is asked for where there is none.
+        ConfigError: If a GPU is requested and none is available.
     """
     best = torch.accelerator.current_accelerator(check_available=True)
     if accelerator == "auto":
@@ -25,7 +28,7 @@ def device_type(accelerator: str) -> str:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether bfloat16 products run in hardware there; emulated ones would be slower."""
+    """Return whether the device multiplies bfloat16 in hardware (emulation would be slower)."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "cpu":
@@ -35,15 +38,19 @@ def has_bf16(device: str) -> bool:
 
 
 def half(precision: str, device: str) -> AbstractContextManager[Any]:
-    """Where `precision` says so, passes of the encoder in bfloat16."""
+    """Return bfloat16 autocast if `precision` is a bf16 mode, else a null context."""
     return torch.autocast(device, torch.bfloat16) if "bf16" in precision else nullcontext()
 
 
 def precision(asked: str, device: str) -> Any:
-    """Lightning's name of the precision to train in; `auto` is resolved by the hardware.
+    """Return Lightning's name of the precision, resolving `auto` by the hardware.
+
+    Args:
+        asked: `trainer.precision`: `auto` or a name that Lightning knows.
+        device: Device type, such as `cpu`.
 
     Raises:
-        ConfigError: float16 on a CPU, measured 50 times slower than float32.
+        ConfigError: If float16 is requested on a CPU, measured 50 times slower than float32.
     """
     if asked == "auto":
         return "bf16-mixed" if has_bf16(device) else "32-true"

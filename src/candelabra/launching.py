@@ -1,8 +1,8 @@
-"""One process for each device of this machine, where `trainer.devices` is above 1.
+"""Launcher of one process for each device of this machine, if `trainer.devices` is above 1.
 
-Lightning would start them itself, but under Hydra in folders of their own; torchrun keeps them in
-sessions of their own, where they outlive a killed parent. Several machines are started from
-outside, by torchrun or srun. Imports nothing heavy.
+Lightning's launcher gives each process a separate Hydra folder, and the processes of torchrun
+survive a killed parent because they have separate sessions. Runs on several machines are started
+with torchrun or srun. This module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -19,28 +19,31 @@ from typing import Any
 
 LAUNCHED = "CANDELABRA_LAUNCHED"
 PATIENCE_SECONDS = 3.0
-"""How long the others go on when one process has ended with an error: they may be ending too."""
+"""Time for the other processes to end by themselves after one process failed."""
 GRACE_SECONDS = 30.0
-"""How long they may take to end once they are told to."""
+"""Time from SIGTERM to SIGKILL."""
 
 
 def rank() -> int:
-    """This process' number among all of the run, 0 where it is the only one."""
+    """Return the rank of this process in the run; 0 if it is the only one."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
 
 
 def started_from_outside() -> bool:
-    """Whether torchrun or srun started several processes of this command."""
+    """Return whether torchrun or srun started several processes of this command."""
     counts = (os.environ.get("WORLD_SIZE", "1"), os.environ.get("SLURM_NTASKS", "1"))
     here = "RANK" in os.environ or "SLURM_PROCID" in os.environ
     return here and LAUNCHED not in os.environ and any(int(count) > 1 for count in counts)
 
 
 def processes_of(trainer: Mapping[str, Any]) -> int:
-    """How many processes this command has to start; 1 where it is one of several already.
+    """Return the number of processes to start; 1 if this process is already one of several.
+
+    Args:
+        trainer: Trainer settings with `devices` and `accelerator`.
 
     Raises:
-        ValueError: `devices` is no number of devices and no list of them.
+        ValueError: If `devices` is neither a number of devices nor a list of them.
     """
     if LAUNCHED in os.environ or started_from_outside():
         return 1
@@ -59,10 +62,14 @@ def processes_of(trainer: Mapping[str, Any]) -> int:
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Runs `command` once for each device; SIGTERM and Ctrl-C are passed on.
+    """Run a command in several processes, and forward SIGTERM and Ctrl-C to them.
+
+    Args:
+        command: Program and arguments.
+        processes: Number of processes.
 
     Returns:
-        0, the status of the process that failed first, or 128 + the signal that was passed on.
+        128 + signal if a signal was forwarded, else the status of a process that failed, else 0.
     """
     ranks = [
         _start(command, index, processes, port)
@@ -88,7 +95,7 @@ def launch(command: Sequence[str], processes: int) -> int:
 
 
 def end_with_the_parent() -> None:
-    """In a launched process: ends it when its parent is gone, however that ended."""
+    """Make a launched process exit when its parent ends, even if the parent was killed."""
     if LAUNCHED in os.environ:
         threading.Thread(target=_await_end_of_parent, daemon=True).start()
 
@@ -97,19 +104,19 @@ def _start(
     command: Sequence[str], index: int, processes: int, port: int
 ) -> subprocess.Popen[bytes]:
     numbers = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": processes, "MASTER_PORT": port}
-    # Threads of all processes together: more than the cores would wait for each other.
+    # More threads than cores, over all processes, would slow each other down.
     threads = max(1, (os.cpu_count() or 1) // processes)
     settings = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": str(threads)}
     env = settings | os.environ | {key: str(value) for key, value in numbers.items()}
-    # Modules of this process and no others: a resumed run brings its own working folder.
+    # Import the same modules as this process; a resumed run changes the working directory.
     env |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     env.pop("SLURM_NTASKS", None)  # in a SLURM job Lightning would wait for srun's processes
     return subprocess.Popen(command, env={**env, LAUNCHED: "1"}, stdin=subprocess.PIPE)
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Waits for all; when one fails, the others are told to end: they would wait for it."""
-    # All are asked each time: the one that failed may come after one that waits for it.
+    """Wait for all processes; if one fails, end the others, which would wait for it forever."""
+    # Poll all each time: the failed process may come after one that waits for it.
     while None in (codes := [process.poll() for process in ranks]):
         failed = [code for code in codes if code]
         if failed:
@@ -138,6 +145,6 @@ def _free_port() -> int:
 
 
 def _await_end_of_parent() -> None:
-    """The parent holds the other end of stdin and never writes to it."""
+    """Exit at the end of stdin: the parent never writes to it, and closes it when it ends."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)

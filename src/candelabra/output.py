@@ -1,4 +1,4 @@
-"""The file that `output=` names."""
+"""Checks and atomic writing of the file given by `output=`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from candelabra.files import remove_drafts, replacing
 
 
 def check_output(path: Path, suffixes: Iterable[str] | None = None) -> None:
-    """Raises ConfigError for another suffix than these, and for a file that cannot be written."""
+    """Check that an output file has an allowed suffix and can be written.
+
+    Args:
+        path: Output file.
+        suffixes: Allowed suffixes, such as `.csv`; `None` allows any.
+
+    Raises:
+        ConfigError: If the path is a folder, has another suffix, or cannot be written.
+    """
     if path.is_dir():
         raise ConfigError(f"output={path}: is a folder, must be a file")
     known = [path.suffix] if suffixes is None else list(suffixes)
@@ -25,7 +33,15 @@ def check_output(path: Path, suffixes: Iterable[str] | None = None) -> None:
 
 
 def check_place(path: Path, *, key: str = "output") -> None:
-    """Raises ConfigError where nothing of that name, which a key gave, can be made."""
+    """Check that a file or folder can be created.
+
+    Args:
+        path: File or folder.
+        key: Configuration key that gave the path, for the error message.
+
+    Raises:
+        ConfigError: If its nearest existing parent is not a writable folder.
+    """
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
         raise ConfigError(f"{key}={path}: cannot be written: {above} is no folder")
@@ -35,10 +51,10 @@ def check_place(path: Path, *, key: str = "output") -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """As `files.replacing`: an old file is replaced only by a whole one.
+    """Open a temporary file that replaces `path` when it is complete (`files.replacing`).
 
     Raises:
-        DataError: It cannot be written.
+        DataError: If the file cannot be written.
     """
     try:
         remove_drafts(path.parent, [glob.escape(path.name)])  # as an earlier command was killed

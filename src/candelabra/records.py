@@ -1,4 +1,4 @@
-"""What the layers hand to each other.
+"""Records that are passed between data, model and training code.
 
 Shapes: B examples, L token positions, W words, D encoder width.
 """
@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORED = -100
-"""Label of a position that no loss and no metric counts (PyTorch's `ignore_index`)."""
+"""Label of positions that losses and metrics ignore (PyTorch's `ignore_index`)."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The validated rows of one split, on the host.
+    """Validated rows of one split, in CPU memory.
 
     Attributes:
         texts: One list of texts for each text column of the task.
-        labels: For each row a class id; or a list, with a tag id for each word or, of several
-            labels, 1 or 0 for each of them; or a number.
-        words: For tagging, the (start, end) characters of each row's words in its text.
-        rows: Each example's row in its source, counted from 0.
+        labels: One label for each row: a class id (classification), a list of tag ids, one for each
+            word (tagging), a list of 0 or 1, one for each label (multi-label), or a number
+            (regression).
+        words: For tagging, the (start, end) character offsets of the words of each row; else
+            `None`.
+        rows: Index of each example in its source, counted from 0.
     """
 
     texts: tuple[list[str], ...]
@@ -37,7 +39,7 @@ class Examples:
         return len(self.rows)
 
     def take(self, indices: list[int]) -> Self:
-        """The examples at `indices`, in that order."""
+        """Return the examples at `indices`, in that order."""
         return replace(
             self,
             texts=tuple([column[i] for i in indices] for column in self.texts),
@@ -48,18 +50,19 @@ class Examples:
 
 
 class _OnDevice:
-    """Moves every tensor of a dataclass, also inside tuples of such dataclasses."""
+    """Mixin for dataclasses that moves all tensors, including those in nested tuples."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same record on `device`; Lightning calls this, and asks bare tensors only to hurry.
+        """Return the record on `device`; Lightning calls this.
 
-        A copy to a GPU from page-locked memory need not be waited for.
+        Copies to a GPU are non-blocking even if `non_blocking` is false, since Lightning requests
+        non-blocking copies only for plain tensors. From pinned memory they are asynchronous.
         """
         to_gpu = str(device).startswith("cuda")
         return self._each("to", device, non_blocking=non_blocking or to_gpu)
 
     def pin_memory(self) -> Self:
-        """The same record in page-locked memory; the DataLoader calls this."""
+        """Return the record in pinned (page-locked) memory; the DataLoader calls this."""
         return self._each("pin_memory")
 
     def _each(self, method: str, *args: object, **kwargs: object) -> Self:
@@ -74,12 +77,13 @@ class _OnDevice:
 
 @dataclass(frozen=True)
 class Tokens(_OnDevice):
-    """A padded batch of tokenised texts.
+    """Padded batch of tokenised texts.
 
     Attributes:
         ids_BL: Token ids.
-        mask_BL: 1 where a token is, 0 where padding is.
-        types_BL: Of pairs in one sequence, 1 where the second text is; None of single texts.
+        mask_BL: Attention mask: 1 for tokens, 0 for padding.
+        types_BL: Token types of text pairs in one sequence: 0 for the first text, 1 for the second;
+            `None` for single texts.
     """
 
     ids_BL: Tensor
@@ -89,21 +93,21 @@ class Tokens(_OnDevice):
 
 @dataclass(frozen=True)
 class Batch(_OnDevice):
-    """One task's part of a step.
+    """Examples of one task in a micro-batch on one rank.
 
     Attributes:
         texts: One `Tokens` for each text column.
-        labels: Class ids (B); tag ids for every word (B, W), padded with `IGNORED`; 1 or 0 for
-            each of several labels (B, C); or numbers (B), where NaN does not count.
+        labels: Class ids (B); tag ids of every word (B, W), padded with `IGNORED`; 0 or 1 for each
+            of C labels (B, C); or numbers (B), where NaN marks a missing label.
         rows_B: Index of each example in its split.
-        num_units: What the loss is divided by: the examples, labelled words, or known labels of
-            each example, of this task in the whole optimizer step, over all ranks and
-            micro-batches.
-        num_examples: The examples of this task in the whole optimizer step.
-        num_tokens: Their tokens, without padding.
-        first_BW: For tagging, the position of each word's first piece; -1 where the word was cut
-            by truncation, or is padding.
-        counted: False where the examples only keep a process' heads busy: no label counts.
+        num_units: Divisor of the loss: the number of examples, labelled words or known labels of
+            this task in the whole optimizer step, over all ranks and micro-batches.
+        num_examples: Number of examples of this task in the whole optimizer step.
+        num_tokens: Number of tokens of these examples, without padding.
+        first_BW: For tagging, the position of each word's first token; -1 for padding and for words
+            removed by truncation. Otherwise `None`.
+        counted: False for filler examples, whose labels are ignored; they exist so that every
+            process runs the same heads.
     """
 
     texts: tuple[Tokens, ...]
@@ -117,7 +121,7 @@ class Batch(_OnDevice):
 
     @property
     def targets(self) -> Tensor:
-        """The labels that a loss sees: words cut by truncation are ignored too."""
+        """Return the labels for the loss, with truncated words set to `IGNORED`."""
         if self.first_BW is None:
             return self.labels
         return self.labels.masked_fill(self.first_BW < 0, IGNORED)
@@ -125,13 +129,13 @@ class Batch(_OnDevice):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of texts after the encoder.
+    """Output of the encoder for a batch of texts.
 
     Attributes:
-        hidden_BLD: Token embeddings.
-        mask_BL: 1 where a token is, 0 where padding is.
-        layers: On demand, what every layer gave, (B, L, D) each: the embeddings first, then from
-            the lowest layer up to `hidden_BLD`.
+        hidden_BLD: Token embeddings of the last layer.
+        mask_BL: Attention mask: 1 for tokens, 0 for padding.
+        layers: Outputs of all layers, (B, L, D) each, if requested: the input embeddings, then the
+            layers from the lowest up to `hidden_BLD`. Otherwise `None`.
     """
 
     hidden_BLD: Tensor

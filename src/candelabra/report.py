@@ -1,4 +1,4 @@
-"""The tables a person reads at the start and at the end of a run."""
+"""Tables printed at the start and end of a run, and at the end of a sweep."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ SCORES = ("val/score", "test/score")
 def metrics_table(
     metrics: Mapping[str, float], *, title: str, splits: Sequence[str] = RUN_SPLITS
 ) -> Table:
-    """Headline metrics: a row for each task's metric, a column for each split that has some."""
+    """Return a table of the main metrics: a row per task and metric, a column per split.
+
+    Args:
+        metrics: `<split>/<task>/<metric>` and `<split>/score` -> value.
+        title: Title of the table.
+        splits: Splits to show; those without metrics are omitted.
+    """
     table = Table(title=title, title_justify="left")
     table.add_column("task")
     table.add_column("metric")
@@ -44,14 +50,19 @@ def metrics_table(
 
 
 def types_tables(metrics: Mapping[str, float], split: str) -> list[Table]:
-    """For each task with entity types: precision, recall, F1 and support of each type."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    """Return a table of precision, recall, F1 and support by entity type, for each tagging task.
+
+    Args:
+        metrics: `<split>/<task>/<metric>/<entity type>` -> value; other keys are ignored.
+        split: Split to show.
+    """
+    by_task: dict[str, dict[str, dict[str, float]]] = {}
     for key, value in metrics.items():
         parts = key.split("/", 3)
         if len(parts) == 4 and parts[0] == split:
-            found.setdefault(parts[1], {}).setdefault(parts[3], {})[parts[2]] = value
+            by_task.setdefault(parts[1], {}).setdefault(parts[3], {})[parts[2]] = value
     tables = []
-    for task, types in found.items():
+    for task, types in by_task.items():
         table = Table(title=f"{task}: entity types, {split}", title_justify="left")
         columns = ("precision", "recall", "f1", "support")
         table.add_column("type")
@@ -65,13 +76,13 @@ def types_tables(metrics: Mapping[str, float], split: str) -> list[Table]:
 
 
 def result_tables(metrics: Mapping[str, float]) -> list[Table]:
-    """What the end of a run shows."""
+    """Return the tables shown at the end of a run."""
     split = "test" if any(key.startswith("test/") for key in metrics) else "val"
     return [*types_tables(metrics, split), metrics_table(metrics, title="results")]
 
 
 def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
-    """What each task has, and what the first epoch takes of it."""
+    """Return a table with the size of every task and its share of the first epoch."""
     title = f"data: {schedule.steps_per_epoch} steps an epoch"
     table = Table(title=title, title_justify="left")
     table.add_column("task")
@@ -91,14 +102,19 @@ def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
 
 
 def _drawn(share: float, draws: Draws) -> list[str]:
-    """Of an epoch: share, steps, examples in a step, drawn, repeated, left out."""
-    taken = [count for count in draws.counts.tolist() if count]
+    """Return the cells share, steps, examples in a step, drawn, repeated, left out."""
+    step_sizes = [count for count in draws.counts.tolist() if count]
     counts = (draws.drawn, draws.repeated, draws.left_out)
-    return [f"{share:.3f}", *map(str, (len(taken), max(taken, default=0), *counts))]
+    return [f"{share:.3f}", *map(str, (len(step_sizes), max(step_sizes, default=0), *counts))]
 
 
 def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
-    """Which parts learn at the start, how many parameters they have, and what changes later."""
+    """Return a table with the parameter counts of each part of the model.
+
+    Args:
+        model: Model after freezing.
+        total_steps: Number of optimizer steps in the run, to list the parameters that thaw later.
+    """
     table = Table(title="model", title_justify="left")
     table.add_column("part")
     for column in ("parameters", "learning"):
@@ -121,9 +137,9 @@ def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
         for step, learning in list(thaws.items())[1:]:
             table.add_row(f"all, from step {step}", "", f"{learning:,}")
         *_, at_the_end = thaws.values()
-        some_day = sum(p.numel() for p in model.freezer.some_day_learning(model))
-        if some_day > at_the_end:
-            table.add_row("thaws too late for this run", "", f"{some_day - at_the_end:,}")
+        ever_learning = sum(p.numel() for p in model.freezer.some_day_learning(model))
+        if ever_learning > at_the_end:
+            table.add_row("thaws too late for this run", "", f"{ever_learning - at_the_end:,}")
     return table
 
 
@@ -133,18 +149,18 @@ def sweep_table(
     title: str,
     columns: Sequence[str] = SCORES,
 ) -> Table:
-    """One row a run, the best by the first column on top; failed ones at the end with their error.
+    """Return a table with one row for each run, sorted by the first column, highest first.
 
-    Overrides that all runs share stand below the table.
+    Failed runs come last, with their error. Overrides that all runs share are in the caption.
 
     Args:
-        runs: Outcomes of trials.
-        title: Above the table.
-        columns: Keys of the metrics that it shows.
+        runs: Outcomes of trials, as from `candelabra.sweep.outcome`.
+        title: Title of the table.
+        columns: Keys of the metrics to show.
     """
     shared = set.intersection(*(set(run["overrides"]) for run in runs)) if len(runs) > 1 else set()
     if all(shared.issuperset(run["overrides"]) for run in runs):
-        shared = set()  # nothing tells them apart: such rows would be empty
+        shared = set()  # otherwise the override cells of all rows would be empty
     caption = [word for word in runs[0]["overrides"] if word in shared]
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = Text(f"all with {' '.join(caption)}") if caption else None
@@ -167,12 +183,12 @@ def sweep_table(
 def published_table(
     *, title: str, rows: Mapping[str, Sequence[float]], columns: Sequence[str]
 ) -> Table:
-    """Figures of others, in a table of their own.
+    """Return a table of published results.
 
     Args:
-        title: Whose they are, and of what.
-        rows: What each row is called, and its values.
-        columns: What the values are.
+        title: Title of the table, which names the source.
+        rows: Name of each row -> its values, in the order of `columns`.
+        columns: Headers of the value columns.
     """
     table = Table(title=Text(title), title_justify="left")
     table.add_column("")
@@ -184,7 +200,7 @@ def published_table(
 
 
 def ranked(runs: Sequence[Mapping[str, Any]], *, by: str = SCORES[0]) -> list[Mapping[str, Any]]:
-    """By a metric, the highest first; runs without it last."""
+    """Return the runs sorted by a metric, the highest first; runs without it come last."""
 
     def fall(run: Mapping[str, Any]) -> float:
         score = run["metrics"].get(by, math.nan)
@@ -194,7 +210,7 @@ def ranked(runs: Sequence[Mapping[str, Any]], *, by: str = SCORES[0]) -> list[Ma
 
 
 def show(*tables: Table | str) -> None:
-    """Prints tables and lines to the terminal, or at full width to a file; once for all ranks."""
+    """Print tables and lines on the first rank; output to a file is 140 columns wide."""
     if rank() != 0:
         return
     console = Console(markup=False, emoji=False)

@@ -1,7 +1,7 @@
-"""Sweeps: every trial is a process and a folder of its own; a failed one hides nothing.
+"""Sweeps, in which every trial has a process and a folder of its own.
 
-A launcher may call trials in other processes or on other machines, and lose all that they return
-when one of them dies. So a trial's folder says how it ended, and the table is read from there.
+A launcher may run trials in other processes or on other machines, and loses all return values if
+one of them dies. The table of results is therefore read from the files in the trials' folders.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from candelabra.files import read_json, write_json, write_text
 Outcome = dict[str, Any]
 
 NO_TRIAL_IS_DONE = "No trials are completed yet."
-"""What Optuna says then."""
+"""Optuna's error message when it looks for the best trial and all trials failed."""
 
 
 class Sweep(Callback, metaclass=Singleton):
-    """The sweep under way; launchers hand Hydra's singletons on to the processes they start.
+    """Current sweep; a singleton, because Hydra's launchers pass singletons to their processes.
 
     Attributes:
-        columns: Metrics that its table shows before the scores; the best first of them leads.
-        beside: `title` and `rows` of published figures, a row's values in the order of `columns`.
-        folder: The sweep's folder, or None while none has begun.
-        begun: A folder with one file for each trial that this start of the sweep has begun.
+        columns: Metrics shown before the scores; the table is sorted by the first of them.
+        beside: `title` and `rows` of a table of published results, with values in the order of
+            `columns`.
+        folder: Folder of the sweep; `None` if no sweep has started.
+        begun: Folder with one file for each trial that this invocation of the sweep started.
     """
 
     columns: Sequence[str] = ()
@@ -44,26 +45,26 @@ class Sweep(Callback, metaclass=Singleton):
     begun: Path
 
     def __init__(self, **_: Any) -> None:
-        """Hydra hands over what the yaml says; `on_multirun_start` reads it."""
+        """Ignore the arguments from Hydra; `on_multirun_start` reads them from the config."""
 
     def clear(self) -> None:
-        """Forgets an earlier sweep of this process."""
+        """Reset the state left by an earlier sweep of this process."""
         self.folder, self.columns, self.beside = None, (), None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra, in the process that starts the sweep."""
+        """Read the settings of the sweep; Hydra calls this in the process that starts it."""
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.begun = self.folder / ".trials" / new_run_id()
-        told = OmegaConf.select(config, "hydra.callbacks.sweep") or {}
-        self.columns, self.beside = list(told.get("columns", ())), told.get("beside")
+        settings = OmegaConf.select(config, "hydra.callbacks.sweep") or {}
+        self.columns, self.beside = list(settings.get("columns", ())), settings.get("beside")
 
     def begin(self, number: int, folder: Path, overrides: Sequence[str]) -> None:
-        """Notes a trial, in the process that was started for it."""
+        """Record the start of a trial, in the process that the launcher runs it in."""
         trial = {"folder": str(folder), "overrides": list(overrides)}
         write_json(self.begun / f"{number:06}.json", trial)
 
     def outcomes(self) -> list[Outcome]:
-        """How the trials of this start ended, in their order."""
+        """Return the outcomes of the trials of this invocation, in order of their numbers."""
         if self.folder is None:
             return []
         trials = [read_json(file) for file in sorted(self.begun.glob("*.json"))]
@@ -71,14 +72,14 @@ class Sweep(Callback, metaclass=Singleton):
 
 
 def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
-    """The row of a trial.
+    """Return the outcome of a trial: a row of the table.
 
     Args:
-        folder: The trial's run folder.
+        folder: Run folder of the trial.
         overrides: Hydra overrides of the trial.
 
     Returns:
-        `overrides`, `status`, `metrics`, `folder` and, for a trial that did not finish, `error`.
+        `overrides`, `status`, `metrics`, `folder` and, if the run folder records one, `error`.
     """
     record = read_json(folder / "run.json")
     finished = record.get("status") == "finished"
@@ -94,23 +95,25 @@ def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
 
 
 def with_table(start: Callable[[], None]) -> int:
-    """Calls what may be a sweep; however that ends, its table is shown.
+    """Run Hydra's main function, and show the table of results if it was a sweep.
+
+    The table is shown even if the sweep ends with an error.
 
     Args:
         start: Hydra's main function.
 
     Returns:
-        The exit status: 1 if a trial did not finish.
+        Exit status: 1 if a trial did not finish or the launcher failed, else 0.
     """
     sweep, lost = Sweep(), 0
     sweep.clear()
     try:
         start()
     except (RuntimeError, OSError) as error:
-        # What Hydra says of a missing option is an OSError too.
+        # Hydra's errors about missing config options are OSErrors too, and no launcher failures.
         if sweep.folder is None or isinstance(error, HydraException):
             raise
-        # joblib and submitit give up when a process of theirs dies, or a folder cannot be made.
+        # joblib and submitit raise if one of their processes dies or a folder cannot be created.
         reason = shorten(f"{type(error).__name__}: {error}", 240)
         print(
             f"candelabra: error: the launcher gave up: {reason}\n  trials outside the table did "
@@ -120,7 +123,7 @@ def with_table(start: Callable[[], None]) -> int:
         )
         lost = 1
     except ValueError as error:
-        # Optuna asks for the best trial where all of them have failed, which the table says.
+        # Optuna raises this if all trials failed; the table already shows their errors.
         if str(error) != NO_TRIAL_IS_DONE or not sweep.outcomes():
             raise
     finally:
@@ -130,7 +133,7 @@ def with_table(start: Callable[[], None]) -> int:
 
 
 def _show(sweep: Sweep, outcomes: Sequence[Outcome]) -> int:
-    """Prints the table and writes it as `sweep.csv`; the exit status is 1 if a trial failed."""
+    """Print the table, write `sweep.csv`, and return 1 if a trial did not finish, else 0."""
     from candelabra import report
 
     assert sweep.folder is not None

@@ -1,4 +1,4 @@
-"""One trial of a sweep: a training in a process of its own, whose folder says how it ended."""
+"""A trial of a sweep, which trains in a separate process and records its outcome in a folder."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from candelabra.sweep import Sweep, outcome
 from candelabra.validation import validate
 
 TRIAL = "CANDELABRA_TRIAL"
-"""The variable that tells a process that it is a trial of a sweep."""
+"""Environment variable that is set in the process of a trial."""
 ENDED = ("finished", "failed", "interrupted")
 STOPPED = ("interrupted", "running")
-"""A run that was told to end, or that ended with its machine."""
+"""Statuses of runs that were interrupted, or whose process died without recording its end."""
 
 
 def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
-    """One combination, as Hydra calls it: finished before, gone on with, or trained.
+    """Run a trial; skip it if it has finished before, resume it if it was interrupted.
 
     Args:
-        cfg: The trial's configuration, not checked yet.
+        cfg: Configuration of the trial, not yet validated.
         overrides: Hydra overrides of the trial.
 
     Returns:
-        `val/score`, for a sweeper that learns from it; None for a trial that failed.
+        `val/score`, which sweepers such as Optuna optimise; `None` if the trial failed.
     """
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
@@ -54,13 +54,13 @@ def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
 
 
 def given_config_dirs() -> list[str]:
-    """The folders of yamls that the person gave beside candelabra's own."""
+    """Return the folders that the user passed with `--config-dir`."""
     sources = HydraConfig.get().runtime.config_sources
     return [source.path for source in sources if source.provider == "command-line"]
 
 
 def _run(cfg: DictConfig, folder: Path, given: list[str]) -> None:
-    """Trains in a process of its own; `run.json` says how that ended, whatever happens."""
+    """Train in a separate process, and record how it ended in `run.json` in every case."""
     words = _words(folder, given)
     end = "stopped before its end"
     try:
@@ -71,19 +71,19 @@ def _run(cfg: DictConfig, folder: Path, given: list[str]) -> None:
         end = str(error)
     finally:
         record = {"overrides": given, **read_json(folder / "run.json")}
-        # A killed process has no time to write its end.
+        # A killed process cannot record its own end.
         if record.get("status") not in ENDED:
             write_json(folder / "run.json", {**record, "status": "failed", "error": end})
 
 
 def _words(folder: Path, given: list[str]) -> list[str]:
-    """What to type for a trial: it goes on where it was stopped, or starts anew."""
+    """Return the arguments of `candelabra train` that resume or start the trial."""
     record = read_json(folder / "run.json")
     stopped = record.get("status") in STOPPED and record.get("overrides") == given
     if stopped and StoredRun(folder, {}, {}).checkpoint.is_file():
-        # The person has typed all of them again, and some count only so.
+        # The sweep's command repeats every word, and some count only when they are repeated.
         return [f"resume={folder}", *given]
-    if "run_id" in record:  # what says that the folder is a run's, and no more
+    if "run_id" in record:  # It marks the folder as a run's folder.
         write_json(folder / "run.json", {"run_id": record["run_id"]})
     else:
         (folder / "run.json").unlink(missing_ok=True)
@@ -92,7 +92,10 @@ def _words(folder: Path, given: list[str]) -> list[str]:
 
 
 def _process(command: Sequence[str]) -> int:
-    """Its exit status; what stops this process tells that one to save its state and end."""
+    """Run a command and return its exit status.
+
+    If this process is interrupted, terminate the command, which then saves its state, and wait.
+    """
     with subprocess.Popen(command, env={**os.environ, TRIAL: "1"}) as process:
         try:
             return process.wait()
