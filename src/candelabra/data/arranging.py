@@ -1,7 +1,7 @@
-"""Which examples share a step, for losses that compare them with each other.
+"""Arrangements of examples for losses that compare the examples of a step with each other.
 
-An arrangement changes the order of what an epoch has drawn of a task: the rows stay the same, and
-so does the number of them in each step. Neighbours in length may get lost by it.
+An arrangement permutes the rows that an epoch has drawn for a task. It keeps the number of rows in
+each step, but may undo the grouping by length.
 """
 
 from __future__ import annotations
@@ -20,31 +20,34 @@ from candelabra.records import Examples
 _log = logging.getLogger(__name__)
 
 Arrange = Callable[..., Draws]
-"""(draws, *, examples, rng) -> draws."""
+"""Signature of an arrangement: `(draws, *, examples, rng) -> draws`."""
 
 PER_LABEL = 4
-"""Texts of one label that stand together."""
+"""Number of texts with the same label in a group of `together`."""
 FAILURES = 10
-"""A text for which so often no place was found is left where it stands."""
+"""Number of failed moves after which rows with a text are no longer moved."""
 TRIES = 1000
-"""Places at which a row that may not stay where it is asks for room."""
+"""Maximum number of candidate places that are tried for one row."""
 
 
 def apart(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> Draws:
-    """No text stands twice in a step: another's positive would else be a false negative.
+    """Avoid duplicate texts in a step, which in-batch losses would treat as false negatives.
 
-    A row that shares a text with another one of its step changes places with a row of a later step,
-    or of an earlier one. It stays where no such row is found: a text may be in almost every step.
-    run.log says how many stay.
+    A row that shares a text with another row of its step swaps places with a row of a later step,
+    or else of an earlier one. It keeps its place if no swap is possible, for example because almost
+    every step contains the text; the number of these rows is logged.
 
     Args:
-        draws: What the epoch draws.
-        examples: Pairs or triplets; texts that differ in case and spaces alone are the same.
-        rng: Not used.
+        draws: Rows that the epoch draws.
+        examples: Pairs or triplets. Texts that differ only in case and spaces are duplicates.
+        rng: Unused.
+
+    Returns:
+        The same rows in another order.
     """
     seating = _Seating(draws, _numbered(examples))
     left = [place for place in range(len(seating.rows)) if not seating.part(place)]
-    seating.failures.clear()  # what has moved since may have made room
+    seating.failures.clear()  # later swaps may have made a move possible
     left = [place for place in left if not seating.part(place)]
     if left:
         _log.info("%d of %d rows share a step with a text of theirs", len(left), draws.drawn)
@@ -52,7 +55,7 @@ def apart(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> Draw
 
 
 def _numbered(examples: Examples) -> list[set[int]]:
-    """The texts of each row, as numbers."""
+    """Return the texts of each row as integer ids."""
     number: dict[str, int] = {}
     return [
         {number.setdefault(without_case(text), len(number)) for text in row}
@@ -61,11 +64,11 @@ def _numbered(examples: Examples) -> list[set[int]]:
 
 
 class _Seating:
-    """Rows at places, places in steps; and how often each step holds each text.
+    """Mutable assignment of rows to the places of the steps, with text counts for each step.
 
     Args:
-        draws: What the epoch draws.
-        texts: The texts of each row.
+        draws: Rows that the epoch draws.
+        texts: Text ids of each row.
     """
 
     def __init__(self, draws: Draws, texts: list[set[int]]) -> None:
@@ -77,10 +80,14 @@ class _Seating:
         for row, step in zip(self.rows, self.step_at, strict=True):
             self.held[step].update(texts[row])
         self.failures: Counter[int] = Counter()
-        """How often no place was found for a row with this text."""
+        """Number of failed moves of rows with each text."""
 
     def part(self, place: int) -> bool:
-        """Whether the row at a place shares no text with its step, by now."""
+        """Move the row at a place to another step if it shares a text with its step.
+
+        Returns:
+            Whether the row has no text in common with the other rows of its step afterwards.
+        """
         row, step = self.rows[place], self.step_at[place]
         twice = [text for text in self.texts[row] if self.held[step][text] > 1]
         if not twice:
@@ -95,19 +102,21 @@ class _Seating:
         return False
 
     def _where_it_fits(self, row: int, step: int, twice: Sequence[int]) -> Iterator[int]:
-        """Places whose row may leave for this one, from the next step on and round to this one."""
+        """Yield places of other steps that can receive the row, starting with the next step."""
         for there in chain(range(step + 1, len(self.held)), range(step)):
             if any(self.held[there][text] for text in twice):
-                continue  # it would stand there twice, or its like would come here
+                continue  # a swap would leave the duplicate in one of the two steps
             for other in range(self.bounds[there], self.bounds[there + 1]):
                 if self._fits(row, there, leaving=self.rows[other]):
                     yield other
 
     def _fits(self, row: int, step: int, *, leaving: int) -> bool:
+        """Return whether a row has no text in common with a step once `leaving` is removed."""
         there = self.texts[leaving]
         return all(self.held[step][text] == (text in there) for text in self.texts[row])
 
     def _swap(self, place: int, other: int) -> None:
+        """Swap the rows of two places and update the text counts of their steps."""
         one, another = self.step_at[place], self.step_at[other]
         leaving, coming = self.rows[place], self.rows[other]
         for step, out, into in ((one, leaving, coming), (another, coming, leaving)):
@@ -117,19 +126,24 @@ class _Seating:
 
 
 def together(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> Draws:
-    """Texts of a label stand in groups of `PER_LABEL`, so that a step holds positives for each.
+    """Group texts with the same label, so that a step contains positives for each text.
+
+    The groups have `PER_LABEL` texts; only the last group of a label may be smaller, or one larger.
 
     Args:
-        draws: What the epoch draws.
+        draws: Rows that the epoch draws.
         examples: Texts with class ids.
-        rng: Shuffles the texts of each label, and the groups.
+        rng: Random generator that shuffles the texts of each label and the groups.
+
+    Returns:
+        The same rows in another order.
     """
     shuffled = rng.permutation(draws.rows)
     labels = np.asarray([examples.labels[row] for row in shuffled])
     groups = []
     for label in np.unique(labels):
         own = shuffled[labels == label]
-        # The last group takes what would be a single text.
+        # A group of one text would have no positive: add it to the previous group.
         cuts = [at for at in range(PER_LABEL, len(own), PER_LABEL) if len(own) - at > 1]
         groups += np.split(own, cuts)
     rows = [groups[place] for place in rng.permutation(len(groups))]

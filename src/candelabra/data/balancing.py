@@ -1,6 +1,6 @@
-"""How much of each task the training carries: sizes -> shares, and shares -> a batch.
+"""Task sampling for multi-task training: sizes of the tasks to sampling shares to a batch.
 
-A scheme is a function `(sizes, moment) -> {task: share}`, its shares sum to 1.
+A sampling scheme is a function `(sizes, moment) -> {task: share}` whose shares sum to 1.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from numbers import Real
 
 RULES = ("all_once", "max_size_cycle", "min_size", "steps")
-"""What ends an epoch: see `data/schedule.py`."""
+"""Rules that end an epoch; the module of `Schedule` describes them."""
 TURNS = ("drawn", "cycled")
-"""The order of tasks that take turns: see `data/steps.py`."""
+"""Orders of the tasks where each step trains one task; see `alternate`."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where the training stands when shares are asked for.
+    """Training progress and validation scores that sampling shares may depend on.
 
     Attributes:
-        progress: The part of the training that is done, 0 to 1.
-        scores: The last main metric of each task; empty before the first validation.
+        progress: Fraction of the training that is done, from 0 to 1.
+        scores: Latest main metric of each task; empty before the first validation.
     """
 
     progress: float = 0.0
@@ -30,7 +30,17 @@ class Moment:
 
 
 def proportional(sizes: Mapping[str, int], moment: Moment) -> dict[str, float]:
-    """`p_i = n_i / sum n`: every example counts alike.
+    """Return shares proportional to the sizes: `p_i = n_i / sum_j n_j`.
+
+    Args:
+        sizes: Number of training examples of each task.
+        moment: Unused.
+
+    Returns:
+        The share of each task; the shares sum to 1.
+
+    Raises:
+        ValueError: There is no task, or a training set is empty.
 
     Example:
         >>> proportional({"imdb": 300, "movie": 100}, Moment())
@@ -40,23 +50,51 @@ def proportional(sizes: Mapping[str, int], moment: Moment) -> dict[str, float]:
 
 
 def equal(sizes: Mapping[str, int], moment: Moment) -> dict[str, float]:
-    """`p_i = 1 / K`: every task counts alike."""
+    """Return the same share for each of the K tasks: `p_i = 1 / K`.
+
+    Args:
+        sizes: Number of training examples of each task.
+        moment: Unused.
+
+    Returns:
+        The share of each task; the shares sum to 1.
+
+    Raises:
+        ValueError: There is no task, or a training set is empty.
+
+    Example:
+        >>> equal({"imdb": 300, "movie": 100}, Moment())
+        {'imdb': 0.5, 'movie': 0.5}
+    """
     return temperature(sizes, moment, alpha=0.0)
 
 
 def temperature(
     sizes: Mapping[str, int], moment: Moment, *, alpha: float = 0.5, cap: int | None = None
 ) -> dict[str, float]:
-    """`p_i ~ min(n_i, cap)^alpha`, between equal (0) and proportional (1) (Raffel et al. 2020).
+    """Return temperature-scaled shares: `p_i` proportional to `min(n_i, cap)^alpha`.
+
+    `alpha=0` gives equal shares and `alpha=1` proportional ones. The formula is the
+    temperature-scaled mixing of Raffel et al. 2020 (T5), section 3.5.2.
 
     Args:
-        sizes: Examples in each task's training set.
-        moment: Where the training stands; of no influence.
-        alpha: The exponent, 1 / T for a temperature T. T5 takes 0.5, XLM-R 0.3, mBERT 0.7.
-        cap: A larger set counts as this many examples; None for no cap.
+        sizes: Number of training examples of each task.
+        moment: Unused.
+        alpha: Exponent `1 / T` for a temperature T. T5 uses 0.5, XLM-R 0.3, mBERT 0.7.
+        cap: Upper limit of a task's size in the formula; `None` sets no limit.
+
+    Returns:
+        The share of each task; the shares sum to 1.
 
     Raises:
-        ValueError: There is no task, a set is empty, `alpha` is negative or `cap` below 1.
+        ValueError: There is no task, a training set is empty, `alpha` is negative, or `cap` is
+            below 1.
+
+    Example:
+        >>> temperature({"imdb": 400, "movie": 100}, Moment(), alpha=0.0)
+        {'imdb': 0.5, 'movie': 0.5}
+        >>> temperature({"imdb": 900, "movie": 100}, Moment(), cap=300, alpha=1.0)
+        {'imdb': 0.75, 'movie': 0.25}
     """
     if not sizes:
         raise ValueError("balancing needs at least one task; found none")
@@ -82,17 +120,29 @@ def annealed(
     end: float = 0.2,
     cap: int | None = None,
 ) -> dict[str, float]:
-    """From proportional to nearly equal: alpha falls in a line (Stickland & Murray 2019, PALs).
+    """Return temperature-scaled shares whose exponent changes linearly during training.
+
+    By default the shares go from proportional to nearly equal, the annealed sampling of
+    Stickland & Murray 2019 (PALs).
 
     Args:
-        sizes: Examples in each task's training set.
-        moment: Its `progress` counts, step by step.
-        start: The exponent of `temperature` in the first step.
-        end: The exponent in the last step.
-        cap: A larger set counts as this many examples; None for no cap.
+        sizes: Number of training examples of each task.
+        moment: Its `progress` sets the exponent, which therefore changes with every step.
+        start: Exponent of `temperature` in the first step.
+        end: Exponent in the last step.
+        cap: Upper limit of a task's size in the formula; `None` sets no limit.
+
+    Returns:
+        The share of each task; the shares sum to 1.
 
     Raises:
-        ValueError: As `temperature`, and where an end of the line is negative.
+        ValueError: `start` or `end` is negative, or `temperature` raises.
+
+    Example:
+        >>> annealed({"imdb": 300, "movie": 100}, Moment(progress=0.0))
+        {'imdb': 0.75, 'movie': 0.25}
+        >>> annealed({"imdb": 300, "movie": 100}, Moment(progress=1.0), end=0.0)
+        {'imdb': 0.5, 'movie': 0.5}
     """
     for key, alpha in (("start", start), ("end", end)):
         if not _is_number(alpha) or alpha < 0:
@@ -101,10 +151,24 @@ def annealed(
 
 
 def capped(sizes: Mapping[str, int], moment: Moment, *, cap: int) -> dict[str, float]:
-    """`p_i ~ min(n_i, cap)`: proportional, but no set counts as more than `cap` (Raffel et al.).
+    """Return shares proportional to capped sizes: `p_i` proportional to `min(n_i, cap)`.
+
+    This is the examples-proportional mixing of Raffel et al. 2020 (T5).
+
+    Args:
+        sizes: Number of training examples of each task.
+        moment: Unused.
+        cap: Upper limit of a task's size in the formula.
+
+    Returns:
+        The share of each task; the shares sum to 1.
 
     Raises:
-        ValueError: As `temperature`.
+        ValueError: There is no task, a training set is empty, or `cap` is below 1.
+
+    Example:
+        >>> capped({"imdb": 900, "movie": 100}, Moment(), cap=300)
+        {'imdb': 0.75, 'movie': 0.25}
     """
     return temperature(sizes, moment, alpha=1.0, cap=cap)
 
@@ -116,22 +180,27 @@ def gap_driven(
     references: Mapping[str, float],
     floor: float = 0.01,
 ) -> dict[str, float]:
-    """`p_i ~ max(floor, reference_i - score_i)`: more of the task that is farther from its mark.
+    """Return larger shares for tasks whose score is farther below its reference.
 
-    Equal before the first validation, when no score is known.
+    The share `p_i` is proportional to `max(floor, reference_i - score_i)`. Before the first
+    validation no score is known, and the shares are equal.
 
     Args:
-        sizes: Examples in each task's training set.
-        moment: Its `scores` count.
-        references: The main metric each task should reach, such as that of a single-task run.
-        floor: The distance of a task that has reached its mark.
+        sizes: Number of training examples of each task.
+        moment: Its `scores` are compared with the references.
+        references: Target value of each task's main metric, such as that of a single-task run.
+        floor: Gap that is assumed for a task at or above its reference.
+
+    Returns:
+        The share of each task; the shares sum to 1.
 
     Raises:
-        ValueError: References are missing, unknown or no numbers, or `floor` is not above 0.
+        ValueError: A task has no reference, a reference belongs to no task or is not a finite
+            number, or `floor` is not above 0.
 
     Example:
-        >>> moment = Moment(scores={"imdb": 0.8, "movie": 0.4})
-        >>> gap_driven({"imdb": 9, "movie": 9}, moment, references={"imdb": 0.9, "movie": 0.7})
+        >>> moment = Moment(scores={"imdb": 0.5, "movie": 0.0})
+        >>> gap_driven({"imdb": 9, "movie": 9}, moment, references={"imdb": 0.75, "movie": 0.75})
         {'imdb': 0.25, 'movie': 0.75}
     """
     if not isinstance(references, Mapping) or set(references) != set(sizes):
@@ -145,7 +214,7 @@ def gap_driven(
         raise ValueError(f"balancing.shares.floor must be above 0 and finite; found {floor!r}")
     if not moment.scores:
         return equal(sizes, moment)
-    # Rounded, so that the last bits of a subtraction are not taken for a difference.
+    # Rounding keeps floating-point error from deciding whether a gap is above the floor.
     gaps = {t: max(floor, round(references[t] - moment.scores.get(t, 0.0), 9)) for t in sizes}
     total = math.fsum(gaps.values())
     return {task: gap / total for task, gap in gaps.items()}
@@ -154,15 +223,18 @@ def gap_driven(
 def ratios(
     sizes: Mapping[str, int], moment: Moment, *, ratios: Mapping[str, float]
 ) -> dict[str, float]:
-    """Shares as a person sets them, whatever the sizes.
+    """Return shares proportional to configured ratios, regardless of the sizes.
 
     Args:
-        sizes: Examples in each task's training set.
-        moment: Where the training stands; of no influence.
-        ratios: What a task gets in proportion to the others; a task that is not named gets 1.
+        sizes: Number of training examples of each task; only the names matter.
+        moment: Unused.
+        ratios: Weight of each task relative to the others; a task without a ratio has weight 1.
+
+    Returns:
+        The share of each task; the shares sum to 1.
 
     Raises:
-        ValueError: A name is no task, or a ratio is not above 0.
+        ValueError: A ratio belongs to no task, or is not a number above 0.
 
     Example:
         >>> ratios({"imdb": 300, "movie": 100}, Moment(), ratios={"movie": 3})
@@ -181,25 +253,27 @@ def ratios(
 
 
 def _is_number(value: object) -> bool:
-    """A finite one: what a person writes in a yaml may be a word, or nan."""
+    """Return whether a value from a yaml file is a finite number; it may be text or nan."""
     return isinstance(value, Real) and math.isfinite(value)
 
 
 def split_batch(shares: Mapping[str, float], batch_size: int) -> dict[str, int]:
-    """How many examples of each task one optimizer step holds.
+    """Divide the examples of one optimizer step among the tasks.
 
-    The largest remainder method, with at least 1 example of each task; what that takes beyond a
-    task's share is given up by the tasks that are most above theirs. Ties go by the tasks' order.
+    The counts follow the largest remainder method, with at least 1 example for each task. Where
+    this minimum makes the sum too large, the tasks that exceed their share the most lose
+    examples. Ties are resolved in the order of the tasks.
 
     Args:
-        shares: A share for each task; they sum to 1.
-        batch_size: Examples of all tasks together.
+        shares: Share of each task; the shares sum to 1.
+        batch_size: Number of examples of all tasks together.
 
     Returns:
-        Examples of each task; they sum to `batch_size`.
+        The number of examples of each task; the numbers sum to `batch_size`.
 
     Raises:
-        ValueError: The batch is smaller than the number of tasks, or the shares are not shares.
+        ValueError: The batch is smaller than the number of tasks, a share is negative, or the
+            shares do not sum to 1.
 
     Example:
         >>> split_batch({"imdb": 0.7, "movie": 0.3}, 16)

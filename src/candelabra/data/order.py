@@ -1,10 +1,11 @@
-"""In which order an epoch draws one task's examples, and how they are cut into steps.
+"""Order of one task's examples in an epoch, and their division into steps.
 
-The examples of a step are neighbours in length: pools of `POOL_STEPS` steps (a whole pass, under a
-budget of tokens) are sorted, cut, and put in random order. No example is drawn a second time before
-all were drawn once; the step at the seam of two passes may hold one twice.
+The examples of a step have similar lengths, which saves padding: the examples of `POOL_STEPS` steps
+(under a token budget, of a whole pass over the task) are sorted by length and divided into steps,
+and the steps are shuffled. Every example is drawn once before any is drawn again. Only a step that
+spans the end of one pass and the start of the next may contain an example twice.
 
-Shapes: S steps, N examples of the task.
+Shapes: S steps, P steps that contain the task, N examples of the task.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 
 POOL_STEPS = 100
+"""Number of steps whose examples are sorted by length together."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What one epoch draws of one task.
+    """The examples of one task in the steps of one epoch.
 
     Attributes:
-        rows: Every example drawn, step after step.
-        bounds: `rows[bounds[s]:bounds[s + 1]]` is drawn in step `s`; S + 1 of them.
-        size: Examples of the task.
+        rows: Indices of the drawn examples, step after step.
+        bounds: S + 1 offsets; step `s` contains `rows[bounds[s]:bounds[s + 1]]`.
+        size: Number of examples of the task.
     """
 
     rows: np.ndarray
@@ -31,31 +33,39 @@ class Draws:
     size: int
 
     def step(self, position: int) -> np.ndarray:
-        """The examples of one step; empty where the step leaves the task out."""
+        """Return the examples of one step; empty if the step does not contain the task."""
         return self.rows[self.bounds[position] : self.bounds[position + 1]]
 
     @property
     def counts(self) -> np.ndarray:
-        """How many examples each step draws, S of them."""
+        """Return the number of examples in each step, of shape (S,)."""
         return np.diff(self.bounds)
 
     @property
     def drawn(self) -> int:
-        """Examples drawn, counted as often as they are drawn."""
+        """Return the number of draws; an example that is drawn twice counts twice."""
         return len(self.rows)
 
     @property
     def repeated(self) -> int:
-        """Draws of an example that was drawn before."""
+        """Return the number of draws that repeat an example."""
         return max(0, self.drawn - self.size)
 
     @property
     def left_out(self) -> int:
-        """Examples that are not drawn."""
+        """Return the number of examples that are not drawn."""
         return max(0, self.size - self.drawn)
 
     def padding(self, lengths_N: np.ndarray, num_parts: int = 1) -> float:
-        """The part of the tokens that is padding, where a step is cut into `num_parts`."""
+        """Compute the fraction of padding tokens in the batches of an epoch.
+
+        Args:
+            lengths_N: Token count of each example.
+            num_parts: Number of batches (ranks times micro-batches) a step is divided into.
+
+        Returns:
+            Padding tokens divided by all tokens, from 0 to 1.
+        """
         tokens = padded = 0
         for position in range(len(self.bounds) - 1):
             rows = self.step(position)
@@ -74,17 +84,21 @@ def draw(
     *,
     max_tokens: int | None = None,
 ) -> Draws:
-    """Draws one epoch of one task.
+    """Draw the examples of one task for one epoch.
 
-    A task that is seen whole exactly in its last step closes the epoch with a short part, and
-    repeats nothing.
+    If the last step completes the first pass over the task, it contains only the examples that are
+    left, instead of repeating others.
 
     Args:
-        lengths_N: The token count of each example.
-        counts_S: Examples that each step asks for; 0 leaves the task out.
-        rng: Where the order comes from.
-        max_tokens: A step takes fewer examples where, padded, they would be more tokens than this.
-            A pass over the task is then cut by the least that one of its steps asks for.
+        lengths_N: Token count of each example.
+        counts_S: Number of examples of each step; 0 for a step without the task.
+        rng: Random generator of the order.
+        max_tokens: Upper limit of the padded tokens of a step; a step contains fewer examples than
+            its count where it would exceed the limit. The smallest count among the steps of a pass
+            then applies to all of them. `None` sets no limit.
+
+    Returns:
+        The drawn examples.
     """
     present = np.flatnonzero(counts_S)
     counts = counts_S[present]
@@ -99,12 +113,16 @@ def draw(
 
 
 def num_parts_of_a_pass(lengths_N: np.ndarray, count: int, max_tokens: int | None) -> int:
-    """How many steps see the whole task once.
+    """Return the number of steps in one pass over the task.
 
     Args:
-        lengths_N: The token count of each example.
-        count: Examples that each step asks for.
-        max_tokens: As in `draw`.
+        lengths_N: Token count of each example.
+        count: Number of examples of each step.
+        max_tokens: Upper limit of the padded tokens of a step; `None` sets no limit.
+
+    Example:
+        >>> num_parts_of_a_pass(np.array([5, 9, 7]), count=2, max_tokens=None)
+        2
     """
     if max_tokens is None:
         return -(-len(lengths_N) // count)
@@ -113,10 +131,19 @@ def num_parts_of_a_pass(lengths_N: np.ndarray, count: int, max_tokens: int | Non
 
 
 def part_of(rows: np.ndarray, *, index: int, num_parts: int) -> np.ndarray:
-    """Part `index` of a task's global sub-batch: one rank's share of one micro-batch.
+    """Return the rows that one rank processes in one micro-batch of an optimizer step.
 
-    The parts are disjoint and complete, and one may be empty in a short sub-batch. Every n-th row
-    is taken, so that each part holds short and long texts alike.
+    The parts are disjoint and together contain all rows. A part is empty if there are fewer rows
+    than parts. It contains every n-th row, so that every part has both short and long texts.
+
+    Args:
+        rows: Rows of the task in the optimizer step.
+        index: Index of the part.
+        num_parts: Number of parts: ranks times micro-batches.
+
+    Example:
+        >>> part_of(np.array([4, 7, 1]), index=0, num_parts=2)
+        array([4, 1])
     """
     return rows[index::num_parts]
 
@@ -124,7 +151,7 @@ def part_of(rows: np.ndarray, *, index: int, num_parts: int) -> np.ndarray:
 def _by_counts(
     lengths_N: np.ndarray, counts_P: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """One array of rows for each step that carries the task."""
+    """Return the rows of each of the P steps that contain the task."""
     size, total = len(lengths_N), int(counts_P.sum())
     bounds = np.concatenate([[0], np.cumsum(counts_P)])
     if total and 0 <= total - size < counts_P[-1]:
@@ -133,7 +160,8 @@ def _by_counts(
     rows = np.concatenate([*passes, np.empty(0, dtype=np.int64)])[:total]
     parts = np.split(rows, bounds[1:-1]) if len(counts_P) else []
     for begin in range(0, total, size):
-        # Whole steps of one pass only: sorted together, two passes would meet in a step.
+        # Only steps within one pass are sorted: a sort over two passes could put the two draws of
+        # an example into the same step.
         first = int(np.searchsorted(bounds, begin, "left"))
         last = int(np.searchsorted(bounds, min(begin + size, total), "right")) - 1
         for start in range(first, last, POOL_STEPS):
@@ -150,15 +178,16 @@ def _by_counts(
 def _by_tokens(
     lengths_N: np.ndarray, counts_P: np.ndarray, rng: np.random.Generator, max_tokens: int
 ) -> list[np.ndarray]:
-    """As `_by_counts`, under a budget of padded tokens; a pass ends with a short part."""
+    """Return the rows of each of the P steps under a token budget; each pass starts a new step."""
     parts: list[np.ndarray] = []
     while len(parts) < len(counts_P):
-        # All of a pass is sorted, ties in random order: every pass has the same number of parts.
+        # Sorting the whole pass makes the number of steps independent of the random order.
         order = rng.permutation(len(lengths_N))
         by_length = order[np.argsort(lengths_N[order], kind="stable")]
         count, least, found = 0, int(counts_P[len(parts)]), parts[:0]
         while least != count:
-            # Where shares move, the smaller parts of a longer pass may meet a still smaller count.
+            # A smaller count makes the pass longer, so that it may reach steps with an even smaller
+            # count; repeat until the count no longer changes.
             count = least
             found = _cut(by_length, lengths_N, count, max_tokens)
             least = int(counts_P[len(parts) : len(parts) + len(found)].min())
@@ -169,7 +198,10 @@ def _by_tokens(
 def _cut(
     by_length: np.ndarray, lengths_N: np.ndarray, count: int, max_tokens: int
 ) -> list[np.ndarray]:
-    """Cuts rows of rising length into parts of at most `count` rows and `max_tokens` tokens."""
+    """Divide rows sorted by length into parts of at most `count` rows and `max_tokens` tokens.
+
+    A single row may exceed `max_tokens`.
+    """
     parts, begin = [], 0
     for end, length in enumerate(lengths_N[by_length]):
         if end > begin and (end - begin == count or (end - begin + 1) * length > max_tokens):

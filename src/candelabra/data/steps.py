@@ -1,7 +1,8 @@
-"""Which tasks a step carries: shares -> how many examples each step asks of each task.
+"""Step schemes: the number of examples of each task in each training step.
 
-A step scheme is a function `(shares_S, batch_size, *, turns, rng) -> {task: counts_S}` with the
-shares of each of S steps; in every step the counts sum to `batch_size`.
+A step scheme is a function `(shares_S, batch_size, *, turns, rng) -> {task: counts_S}`, where
+`shares_S` holds the shares of the tasks in each of S steps. The counts of a step sum to
+`batch_size`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,23 @@ def joint(
     turns: str = "drawn",
     rng: np.random.Generator | None = None,
 ) -> dict[str, np.ndarray]:
-    """Every step carries every task, as `split_batch` divides it.
+    """Give every task examples in every step, as many as `split_batch` computes.
 
     Args:
-        shares_S: For each step the share of each task.
-        batch_size: Examples of all tasks together.
-        turns: Of no influence, as no task waits.
-        rng: Of no influence.
+        shares_S: Shares of the tasks, one mapping for each of S steps.
+        batch_size: Number of examples of all tasks together in a step.
+        turns: Unused, because every step trains every task.
+        rng: Unused.
+
+    Returns:
+        For each task the counts `counts_S` of its examples.
+
+    Raises:
+        ValueError: The batch is smaller than the number of tasks.
+
+    Example:
+        >>> joint([{"imdb": 0.75, "movie": 0.25}] * 2, 8)
+        {'imdb': array([6, 6]), 'movie': array([2, 2])}
     """
     split: dict[tuple[float, ...], list[int]] = {}
     tasks = list(shares_S[0])
@@ -46,21 +57,29 @@ def alternate(
     turns: str = "drawn",
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """One task a step, the same on every rank; a share is the part of the steps.
+    """Give all examples of a step to one task, the same on every rank.
 
-    Each step goes to the task that is farthest behind its share, so that at any moment of an epoch
-    every task has its share of the steps to within a few. A share of less than one step an epoch
-    gets no turn.
+    A task's share is its fraction of the steps. Each step goes to the task that is farthest behind
+    its share, so that after any number of steps the steps of every task differ from its share by
+    only a few. A task whose share is less than one step per epoch may have no step.
 
     Args:
-        shares_S: For each step the share of each task.
-        batch_size: Examples of the step's one task.
-        turns: `cycled` keeps that regular order, which for equal shares is round-robin; `drawn`
-            shuffles it inside pools of 100 steps.
-        rng: Where the shuffle comes from.
+        shares_S: Shares of the tasks, one mapping for each of S steps.
+        batch_size: Number of examples in a step.
+        turns: `cycled` keeps this regular order, which is round-robin for equal shares; `drawn`
+            shuffles it within pools of `POOL_STEPS` steps.
+        rng: Random generator of the shuffle.
+
+    Returns:
+        For each task the counts `counts_S` of its examples, `batch_size` or 0.
 
     Raises:
-        ValueError: `turns` is neither.
+        ValueError: `turns` is neither `cycled` nor `drawn`.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> alternate([{"imdb": 0.5, "movie": 0.5}] * 4, 8, turns="cycled", rng=rng)
+        {'imdb': array([8, 0, 8, 0]), 'movie': array([0, 8, 0, 8])}
     """
     if turns not in TURNS:
         raise ValueError(f"balancing.turns must be one of {', '.join(TURNS)}; found {turns!r}")
@@ -70,7 +89,7 @@ def alternate(
     for step, shares in enumerate(shares_S):
         for task in tasks:
             owed[task] += shares[task]
-        # Rounded: shares such as 1/3 must not decide a tie by their last bit.
+        # Rounding makes ties independent of the floating-point error of shares such as 1/3.
         chosen = max(tasks, key=lambda task: round(owed[task], 9))
         owed[chosen] -= 1
         turn_S[step] = tasks.index(chosen)
