@@ -1,4 +1,4 @@
-"""Tokenised examples -> a padded `Batch`."""
+"""Collation of tokenized examples into padded batches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from candelabra.records import IGNORED, Batch, Examples, Tokens
 
 @dataclass(frozen=True)
 class TokenizedSplit:
-    """One split of a task, ready to be batched.
+    """One split of a task with its texts tokenized.
 
     Attributes:
-        examples: The validated rows.
-        texts: Their tokens, one `TokenizedTexts` for each text column.
-        pad_id: The token id of padding.
+        examples: Validated rows.
+        texts: Tokens of the rows, one `TokenizedTexts` for each text column.
+        pad_id: Token id of padding.
     """
 
     examples: Examples
@@ -33,21 +33,22 @@ class TokenizedSplit:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens of each example's longest text."""
+        """Return the token count of the longest text of each example, of shape (N,)."""
         return np.max([tokenized.lengths for tokenized in self.texts], axis=0)
 
     @cached_property
     def units(self) -> np.ndarray:
-        """What each example adds to the loss' divisor: its labels that count.
+        """Return the number of labels of each example that the loss is averaged over.
 
-        That is 1; for tags the labelled words that were not cut; of several labels the known ones.
+        For tags this is the number of labelled words that were not truncated, for multi-label tasks
+        the number of known labels, and otherwise 1, or 0 if the label is missing.
         """
         tokenized, labels = self.texts[0], self.examples.labels
         if tokenized.first is None or tokenized.word_starts is None:
             return np.array([_num_known(label) for label in labels], dtype=np.int64)
         counted = tokenized.first >= 0
         known = np.fromiter((tag != IGNORED for tags in labels for tag in tags), dtype=bool)
-        if len(known) == len(counted):  # not in texts that somebody typed
+        if len(known) == len(counted):  # texts without labels, as in prediction, have no tags
             counted = counted & known
         return np.add.reduceat(
             np.append(counted, False).astype(np.int64), tokenized.word_starts[:-1]
@@ -60,12 +61,17 @@ class TokenizedSplit:
         of: np.ndarray | None = None,
         counted: bool = True,
     ) -> Batch:
-        """The examples at `indices`, padded to the longest among them.
+        """Collate some examples into a batch, padded to the longest of them.
 
         Args:
-            indices: Which examples.
-            of: This task's examples in the whole optimizer step; None: these are all.
-            counted: False makes no label count: the examples only keep a rank's heads busy.
+            indices: Indices of the B examples.
+            of: Indices of all examples of this task in the optimizer step, over which the loss is
+                averaged; `None` if these are the `indices`.
+            counted: `False` masks all labels. Such a batch lets a rank that has no examples take
+                part in the forward and backward pass.
+
+        Returns:
+            The batch, with `ids_BL` of B texts of up to L tokens.
         """
         step = np.asarray(indices) if of is None else of
         first_BW = None
@@ -87,7 +93,7 @@ class TokenizedSplit:
             ),
             labels=labels if counted else torch.full_like(labels, nothing),
             rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
-            # All words of a step may have been cut: then its loss is 0, whatever divides it.
+            # At least 1: if truncation removed all labelled words, the loss is 0 / 1.
             num_units=max(1, int(self.units[step].sum())),
             num_examples=len(step),
             num_tokens=sum(int(tokenized.lengths[step].sum()) for tokenized in self.texts),
@@ -99,7 +105,17 @@ class TokenizedSplit:
 def pad_tokens(
     texts: Sequence[np.ndarray], pad_id: int, second: np.ndarray | None = None
 ) -> Tokens:
-    """Pads token ids to the longest of `texts`; `second`: where that text of pairs begins."""
+    """Pad token ids to the longest of the texts.
+
+    Args:
+        texts: Token ids of B texts.
+        pad_id: Token id of padding.
+        second: For pairs that are encoded together, the position of the first token of the second
+            text, of shape (B,); sets the token types.
+
+    Returns:
+        Token ids, attention mask and, with `second`, token types, each of shape (B, L).
+    """
     ids_BL = _pad(texts, fill=pad_id)
     lengths_B = torch.tensor([len(text) for text in texts])
     place_1L = torch.arange(ids_BL.shape[1])[None]

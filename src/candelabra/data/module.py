@@ -1,4 +1,4 @@
-"""The LightningDataModule: the schedule's steps for training, chunks of a task for evaluation."""
+"""LightningDataModule of all tasks: scheduled steps for training, batches for evaluation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ StepBatch = dict[str, Batch]
 
 
 class MicroStep(NamedTuple):
-    """What the sampler hands to the dataset: all that an item is a function of.
+    """Key of an item of `StepDataset`, which depends on nothing else.
 
     Attributes:
-        number: Micro-batches before it in the whole run.
-        scores: The tasks' main metrics where its epoch began.
+        number: Number of micro-batches before it in the run.
+        scores: Main metric of each task at the start of its epoch.
     """
 
     number: int
@@ -32,7 +32,17 @@ class MicroStep(NamedTuple):
 
 
 class StepDataset(Dataset[StepBatch]):
-    """One rank's part of each micro-batch; a task that the step leaves out is left out."""
+    """The part of each micro-batch that one rank processes.
+
+    An item maps each task of the step to its batch.
+
+    Args:
+        splits: Train split of each task.
+        schedule: Examples of every step.
+        rank: Index of this process.
+        world_size: Number of processes.
+        accumulate: Number of micro-batches in an optimizer step.
+    """
 
     def __init__(
         self,
@@ -58,28 +68,35 @@ class StepDataset(Dataset[StepBatch]):
         }
 
     def _sub_batch(self, task: str, rows: np.ndarray, part: np.ndarray) -> Batch:
-        # A short last sub-batch may not reach every rank; an uncounted row keeps its head in step.
+        # A short last batch may leave a rank without examples. A row with masked labels lets the
+        # rank take part in the forward and backward pass, which all ranks must run.
         if len(part) == 0:
             return self.splits[task].batch(rows[:1], of=rows, counted=False)
         return self.splits[task].batch(part, of=rows)
 
 
 class Progress(Protocol):
-    """Who knows where the training stands."""
+    """State of the training that the sampler reads.
+
+    Attributes:
+        steps_done: Number of finished optimizer steps of the run.
+        epoch_scores: Main metric of each task at the start of the epoch.
+    """
 
     steps_done: int
     epoch_scores: dict[str, float]
 
 
 class StepSampler(Sampler[MicroStep]):
-    """The micro-batches still to come in the present epoch.
+    """Sampler of the remaining micro-batches of the current epoch.
 
-    It keeps no progress of its own: workers run ahead, and a DataLoader may start it twice.
+    It has no state of its own, because workers prefetch and a DataLoader may create its iterator
+    twice.
 
     Args:
-        steps_per_epoch: Optimizer steps in an epoch.
-        accumulate: Micro-batches in an optimizer step.
-        progress: Tells the optimizer steps done in the whole run, and the epoch's scores.
+        steps_per_epoch: Number of optimizer steps in an epoch.
+        accumulate: Number of micro-batches in an optimizer step.
+        progress: State of the training.
     """
 
     def __init__(self, steps_per_epoch: int, *, accumulate: int, progress: Progress) -> None:
@@ -98,7 +115,16 @@ class StepSampler(Sampler[MicroStep]):
 
 
 class EvalDataset(Dataset[StepBatch]):
-    """Item `k` is a chunk of neighbours in length of one task; ranks take every n-th chunk."""
+    """Evaluation batches; each contains examples of one task with similar lengths.
+
+    Every rank has every n-th batch.
+
+    Args:
+        splits: The evaluated split of each task.
+        batch_size: Maximum number of examples in a batch.
+        rank: Index of this process.
+        world_size: Number of processes.
+    """
 
     def __init__(
         self,
@@ -109,14 +135,14 @@ class EvalDataset(Dataset[StepBatch]):
         world_size: int = 1,
     ) -> None:
         self.splits = dict(splits)
-        # Every rank needs a chunk: one without would leave the others waiting.
+        # Every rank needs a batch: a rank without one would block the others.
         batch_size = max(1, min(batch_size, sum(map(len, splits.values())) // world_size))
         chunks = [
             (task, rows)
             for task, split in self.splits.items()
             for rows in _chunks(split, batch_size)
         ][rank::world_size]
-        # Tasks in turn, so that `trainer.limit_val_batches` leaves some of each.
+        # Tasks are interleaved, so that `trainer.limit_val_batches` keeps batches of each of them.
         turns = zip_longest(*([c for c in chunks if c[0] == task] for task in self.splits))
         self.chunks = [chunk for turn in turns for chunk in turn if chunk]
 
@@ -129,20 +155,21 @@ class EvalDataset(Dataset[StepBatch]):
 
 
 def _chunks(split: TokenizedSplit, size: int) -> Iterator[np.ndarray]:
-    """Longest first, so that a batch too large for the memory shows at once."""
+    """Yield the rows of each batch, longest first, so that an out-of-memory error comes early."""
     rows = np.argsort(-split.lengths, kind="stable")
     for begin in range(0, len(rows), size):
         yield rows[begin : begin + size]
 
 
 class MultiTaskDataModule(pl.LightningDataModule):
-    """All tasks' splits behind three loaders.
+    """Train, validation and test loaders over the splits of all tasks.
 
     Args:
-        splits: For each task its splits `train`, `validation` and, where there is one, `test`.
-        schedule: Which training examples make up which step.
-        eval_batch_size: Examples in a batch of validation and test.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        splits: Splits of each task: `train`, `validation` and optionally `test`.
+        schedule: Training examples of every step; needed for training only.
+        eval_batch_size: Number of examples in a validation or test batch.
+        num_workers: Number of worker processes that prepare batches; 0 prepares them in the
+            training process.
     """
 
     def __init__(
@@ -160,7 +187,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
 
     def train_dataloader(self) -> DataLoader[StepBatch]:
-        """Micro-batches of the schedule, from where the run stands."""
+        """Return the loader of the remaining training micro-batches of the epoch."""
         assert self.trainer is not None
         assert self.schedule is not None
         accumulate = self.trainer.accumulate_grad_batches
@@ -179,15 +206,19 @@ class MultiTaskDataModule(pl.LightningDataModule):
         return self._loader(dataset, sampler)
 
     def val_dataloader(self) -> DataLoader[StepBatch]:
-        """Every task's validation split."""
+        """Return the loader over the validation split of every task."""
         return self._eval_loader("validation")
 
     def test_dataloader(self) -> DataLoader[StepBatch]:
-        """The test split of every task that has one."""
+        """Return the loader over the test split of every task that has one."""
         return self._eval_loader("test")
 
     def split(self, name: str) -> dict[str, TokenizedSplit]:
-        """`train`, `validation` or `test` of the tasks that have it."""
+        """Return one split of every task that has it.
+
+        Args:
+            name: `train`, `validation` or `test`.
+        """
         return {task: splits[name] for task, splits in self.splits.items() if name in splits}
 
     def _eval_loader(self, name: str) -> DataLoader[StepBatch]:
@@ -206,7 +237,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             dataset,
-            batch_size=None,  # an item is a whole batch already
+            batch_size=None,  # each item of the dataset is a batch
             sampler=sampler,
             num_workers=self.num_workers,
             worker_init_fn=_leave_ctrl_c_to_the_parent,
@@ -215,5 +246,9 @@ class MultiTaskDataModule(pl.LightningDataModule):
 
 
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:
-    """A terminal sends it to workers too; the training process still wants its last batch."""
+    """Ignore Ctrl-C in a data worker.
+
+    A terminal sends the signal to all processes, and the training process still needs the batches
+    of its workers to stop in an orderly way.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,7 +1,7 @@
-"""Natural language inference as data of sentence embeddings.
+"""Natural language inference (NLI) data for training sentence embeddings.
 
-Rows of a premise, a hypothesis and one of the labels entailment, neutral and contradiction, from
-one file or several; each view makes another shape of the same rows.
+A row is a premise, a hypothesis and one of the labels entailment, neutral and contradiction. A view
+converts the rows into the inputs of one kind of objective, such as scored pairs or triplets.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ LABELS = ("entailment", "neutral", "contradiction")
 COLUMNS = ("premise", "hypothesis", "label")
 
 Found = tuple[tuple[str, str, str], str]
-"""Premise, hypothesis, label; and where they stand."""
+"""A row: premise, hypothesis and label, and the place of the row in its file."""
 Seen = tuple[tuple[Any, ...], str]
-"""The cells of a view; and where the first of its texts stand."""
+"""A row of a view: its cells, and the place of its first text in the file."""
 
 
 @dataclass(frozen=True)
 class Nli:
-    """NLI files, or MultiNLI from the Hub.
+    """Source of NLI rows from files or from a data set of the Hub.
 
     Attributes:
-        files: Split -> the files whose rows it joins.
-        folder: What the files are relative to; None: the Hub, or else the working directory.
+        files: Files of each split, whose rows are concatenated.
+        folder: Folder that the file paths are relative to. If `None`, the rows come from the Hub
+            when `hub` is set, and otherwise the paths are relative to the working directory.
         hub: Arguments of `Hub`.
-        view: `labelled`: premise, hypothesis, label. `entailed`: premise, hypothesis, and 1 where
-            the hypothesis follows, else 0. `shuffled`: premise, hypothesis that follows, and the
-            hypothesis of another such pair as `other`. `contradicted`: premise, and the hypotheses
-            `entailed` and `contradicted` by it.
-        draw: Split -> how many of its rows are drawn, whatever the view, so that all views are of
-            the same rows; None takes all.
-        seed: Of the draw, and of what `shuffled` shuffles.
+        view: Columns of the rows. `labelled`: premise, hypothesis and label. `entailed`: premise,
+            hypothesis, and 1 for entailment or else 0. `shuffled`: premise, entailed hypothesis,
+            and as `other` the hypothesis of another entailed pair. `contradicted`: premise, an
+            entailed hypothesis and a contradicted one.
+        draw: Number of rows that are randomly drawn from each split, or `None` for all of them. The
+            draw precedes the view, so that all views use the same rows.
+        seed: Seed of the draw and of the view `shuffled`.
     """
 
     files: Mapping[str, Sequence[str]]
@@ -53,7 +54,11 @@ class Nli:
     seed: int = 42
 
     def check(self) -> None:
-        """Raises DataError if there is no such view, or a file is missing."""
+        """Check the settings and the existence of the files.
+
+        Raises:
+            DataError: The view is unknown, a number of rows is invalid, or a file is missing.
+        """
         if self.view not in VIEWS:
             raise DataError(
                 f"view must be one of {', '.join(VIEWS)}, found {self.view!r}"
@@ -75,10 +80,10 @@ class Nli:
                 check_path(self._path(file))
 
     def read(self, split: str) -> Table | None:
-        """The rows of a split; None if there are none of it.
+        """Return the rows of a split, or `None` if the source has no such split.
 
         Raises:
-            DataError: A file or a column is missing, or the Hub was not reachable.
+            DataError: A file or a column is missing, or the Hub cannot be reached.
         """
         self.check()
         if self._from_hub is None:
@@ -91,7 +96,7 @@ class Nli:
         rows = [row for table in tables for row in _rows(table)]
         size, random = self.draw.get(split), Random(f"{self.seed} {split}")
         if size is not None and size < len(rows):
-            # Of Random's methods only random() promises the same numbers in every Python version.
+            # Only random() is guaranteed to give the same numbers in every Python version.
             keys = [random.random() for _ in rows]
             rows = [rows[i] for i in sorted(sorted(range(len(rows)), key=keys.__getitem__)[:size])]
         return self._seen(rows, random, where=f"NLI, view {self.view} ({split})")
@@ -105,7 +110,7 @@ class Nli:
         return Path(self.folder or "", file).expanduser()
 
     def _seen(self, rows: Sequence[Any], random: Random, *, where: str) -> Table:
-        """The view of the rows that have a label; the others are faults at its end."""
+        """Apply the view to the valid rows, and append a fault for each invalid row."""
         good = [(cells, place) for cells, place, fault in rows if fault is None]
         bad = [(fault, place) for _, place, fault in rows if fault is not None]
         rows_seen, places = [], []
@@ -146,10 +151,10 @@ def _entailed(rows: list[Found], _: Random) -> Iterator[Seen]:
 def _shuffled(rows: list[Found], random: Random) -> Iterator[Seen]:
     kept = [row for row in rows if row[0][2] == LABELS[0]]
     keys = [random.random() for _ in kept]
-    # Each takes the hypothesis of the next one in a random circle: never its own.
+    # Each row gets the hypothesis of the next row on a random cycle, and so never its own.
     circle = sorted(range(len(kept)), key=keys.__getitem__)
     if len(kept) == 1:
-        return  # there is no other
+        return  # a single pair has no other hypothesis
     following = dict(zip(circle, [*circle[1:], *circle[:1]], strict=True))
     for row, ((premise, hypothesis, _), place) in enumerate(kept):
         yield (premise, hypothesis, kept[following[row]][0][1]), place

@@ -1,16 +1,19 @@
-"""Which examples make up which step: a pure function of (sizes, shares, seed, epoch, step).
+"""Training schedule: the examples of every step, as a pure function of sizes, shares and seed.
 
-**An epoch** ends by one of four rules, whatever the balancing and the step:
+An epoch ends by one of four rules, which work with every sampling scheme and step scheme:
 
-- `all_once`: when every task has been seen whole; the others go on with a fresh permutation.
-- `max_size_cycle`: when the largest task has been seen whole.
-- `min_size`: when the first task has been seen whole; of the others a fresh subset is seen.
+- `all_once`: when every example of every task has been drawn. Tasks that finish earlier continue
+  with a new permutation.
+- `max_size_cycle`: when every example of the largest task has been drawn.
+- `min_size`: when every example of some task has been drawn. Of the other tasks, each epoch draws
+  a new random subset.
 - `steps`: after `steps_per_epoch` steps.
 
-Its number of steps follows from the shares at the start of the run and stays the same, also where
-shares move: learning-rate schedules and resumed runs count on it. A task whose share falls may then
-not be seen whole; what was left out is reported. Shares may follow the progress from step to step;
-scores are taken up where an epoch begins.
+The number of steps per epoch follows from the shares at the start of the run and is constant, even
+if the shares change, because learning-rate schedules and resumed runs rely on it. A task whose
+share decreases may therefore not be drawn completely; `Draws.left_out` counts the missing examples.
+Shares may depend on the progress in every step, but on validation scores only from one epoch to
+the next.
 """
 
 from __future__ import annotations
@@ -29,14 +32,14 @@ ShareFunction = Callable[[Mapping[str, int], Moment], dict[str, float]]
 Scores = Mapping[str, float]
 Plan = dict[str, Draws]
 Arrangement = Callable[..., Draws]
-"""(draws, *, rng) -> draws."""
+"""Signature of an arrangement: `(draws, *, rng) -> draws`."""
 
 MOST_STEPS = 1_000_000
-"""A longer epoch is taken for a mistake: a task's share is next to nothing."""
+"""Upper limit of an epoch; a longer one means that the share of some task is almost zero."""
 
 
 class StepFunction(Protocol):
-    """Shares of S steps -> examples that each step asks of each task (see `data/steps.py`)."""
+    """Step scheme: turns the shares of S steps into the counts of examples of each task."""
 
     def __call__(
         self,
@@ -46,29 +49,32 @@ class StepFunction(Protocol):
         turns: str,
         rng: np.random.Generator,
     ) -> dict[str, np.ndarray]:
-        """The counts of each task, S of them."""
+        """Return for each task the counts of its examples, of shape (S,)."""
 
 
 class Schedule:
     """The examples of every step of a run.
 
     Args:
-        lengths: For each task the token count of each training example.
-        shares: Sizes -> how much each task gets.
-        step: Shares -> which tasks a step carries.
-        epoch: The rule that ends an epoch (see the module).
+        lengths: Token counts of the training examples of each task.
+        shares: Sampling scheme: computes the shares of the tasks from their sizes.
+        step: Step scheme: computes the counts of the tasks in each step from the shares.
+        epoch: Rule that ends an epoch (see the module).
         batch_size: Examples per optimizer step over all tasks, ranks and micro-batches.
-        seed: The run's seed.
-        turns: `drawn` or `cycled`, for a step that does not carry every task.
-        num_epochs: Epochs of the run; its progress is counted by them.
-        steps_per_epoch: For the rule `steps` the length of an epoch; for the others an upper limit.
-        max_tokens: For some tasks, the most padded tokens in a step, ranks and micro-batches
-            together; such a step may hold fewer examples than its share.
-        arrange: For some tasks, what changes the order of an epoch's draws.
+        seed: Seed of the run.
+        turns: `drawn` or `cycled`: the order of the tasks for a step scheme that trains one task
+            at a time.
+        num_epochs: Number of epochs of the run, from which its progress is computed.
+        steps_per_epoch: Length of an epoch for the rule `steps`; an upper limit for the others.
+        max_tokens: Upper limits of the padded tokens of a task in a step, over all ranks and
+            micro-batches, for some of the tasks. Such a step may contain fewer examples than its
+            count.
+        arrange: Arrangements that permute the draws of an epoch, for some of the tasks.
 
     Raises:
-        ValueError: Unknown rule or turns, `steps` without a number, an epoch without a step or
-            without end, or, in a joint step, more tasks than `batch_size`.
+        ValueError: The rule or `turns` is unknown, the rule is `steps` and `steps_per_epoch` is
+            missing, `steps_per_epoch` is below 1, an epoch would not end within `MOST_STEPS`
+            steps, or a joint step has more tasks than `batch_size`.
     """
 
     def __init__(
@@ -103,27 +109,37 @@ class Schedule:
         self.total_steps = self.steps_per_epoch * num_epochs
 
     def shares(self, step: int = 0, scores: Scores | None = None) -> dict[str, float]:
-        """How much of a step each task gets in step `step` of the run."""
+        """Return the share of each task in one step.
+
+        Args:
+            step: Number of optimizer steps before it in the run.
+            scores: Main metric of each task at the start of its epoch.
+        """
         progress = min(1.0, step / max(1, self.total_steps - 1))
         return self._share_function(self.sizes, Moment(progress, scores or {}))
 
     def batch(self, step: int, scores: Scores | None = None) -> dict[str, np.ndarray]:
-        """The examples of step `step` (counted over the whole run) for each task it carries.
+        """Return the examples of one step, for each task that it contains.
 
         Args:
-            step: Optimizer steps before it.
-            scores: The tasks' main metrics where its epoch began.
+            step: Number of optimizer steps before it in the run.
+            scores: Main metric of each task at the start of its epoch.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         found = {task: draws.step(position) for task, draws in self.plan(epoch, scores).items()}
         return {task: rows for task, rows in found.items() if len(rows)}
 
     def plan(self, epoch: int, scores: Scores | None = None) -> Plan:
-        """What an epoch draws of each task."""
-        # As text: of two scores that are no number neither is the other.
+        """Return the draws of each task in one epoch.
+
+        Args:
+            epoch: Index of the epoch, from 0.
+            scores: Main metric of each task at the start of the epoch.
+        """
+        # The key is text because nan differs from itself, which would defeat the cache.
         key = (epoch, repr(sorted((scores or {}).items())))
         if key not in self._plans:
-            # Two are in use at most: a worker may still fetch while the next epoch starts.
+            # Keep two plans: workers may still read one epoch when the next one starts.
             if len(self._plans) == 2:
                 del self._plans[next(iter(self._plans))]
             self._plans[key] = self._make_plan(epoch, scores)
@@ -164,12 +180,22 @@ class Schedule:
         return self._seen_whole(wanted, enough, limit)
 
     def _seen_whole(self, wanted: list[str], enough: int, limit: int | None) -> int:
-        """Steps until `enough` of the wanted tasks have been seen whole, or the limit."""
+        """Return the number of steps until some tasks have been drawn completely, or the limit.
+
+        Args:
+            wanted: Tasks that are considered.
+            enough: Number of them that must have been drawn completely.
+            limit: Upper limit of the steps; `None` allows `MOST_STEPS`.
+
+        Raises:
+            ValueError: There is no limit, and more than `MOST_STEPS` steps would be needed.
+        """
         start, most = self.shares(), min(limit or MOST_STEPS, MOST_STEPS)
         end: float = min(128, most)
         while end <= most:
             num_steps = int(end)
-            # Cycled: drawn turns are these, shuffled, and the epoch's end may cut a pool of them.
+            # Always `cycled`: `drawn` shuffles the same turns in pools, and a pool may be cut off
+            # by the end of the epoch.
             counts = self._step_function(
                 [start] * num_steps, self.batch_size, turns="cycled", rng=self._rng(0, "")
             )
@@ -187,10 +213,10 @@ class Schedule:
         )
 
     def _end(self, task: str, counts_S: np.ndarray, share: float) -> float:
-        """The step that completes the task's first pass, counted from 1.
+        """Return the step that completes the first pass over a task, counted from 1.
 
-        Beyond the S steps it is the earliest possible one, so that no time is lost on millions of
-        steps that cannot be enough.
+        If the pass does not end within the S steps, return a lower bound, so that the caller can
+        skip numbers of steps that cannot be enough.
         """
         present, num_steps, size = np.flatnonzero(counts_S), len(counts_S), self.sizes[task]
         counts, max_tokens = counts_S[present], self.max_tokens.get(task)
@@ -206,6 +232,6 @@ class Schedule:
             return int(present[needed - 1]) + 1
         if len(present) == num_steps:
             return needed
-        # A task that waits for its turns has had less than one more than its share of them.
+        # `alternate` gives a task less than one step more than its share of the steps.
         turns = needed - 1 + 1 / len(self.sizes)
         return max(num_steps + 1, turns / share if share else math.inf)
