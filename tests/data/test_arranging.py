@@ -70,7 +70,7 @@ def test_what_cannot_be_parted_stays(caplog: pytest.LogCaptureFixture) -> None:
     examples = pairs(["same"] * 6, [f"text {i}" for i in range(6)])
     draws = draws_of(6, 3)
     np.testing.assert_array_equal(arranged(draws, examples).rows, draws.rows)
-    assert "6 of 6 rows share a step with a text of theirs" in caplog.text
+    assert "6 of 6 rows stay in a step with a duplicate text" in caplog.text
 
 
 def test_distinct_texts_stay_where_they_are() -> None:

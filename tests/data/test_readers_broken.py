@@ -62,7 +62,7 @@ def test_unclosed_quote_names_row_and_line(tmp_path: Path) -> None:
 
 def test_column_name_twice(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text,text\na,b\n")
-    with pytest.raises(DataError, match=r"x\.csv, line 1: a column name stands twice"):
+    with pytest.raises(DataError, match=r"x\.csv, line 1: repeated column name"):
         read_table(tmp_path / "x.csv")
 
 

@@ -50,7 +50,7 @@ def apart(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> Draw
     seating.failures.clear()  # later swaps may have made a move possible
     left = [place for place in left if not seating.part(place)]
     if left:
-        _log.info("%d of %d rows share a step with a text of theirs", len(left), draws.drawn)
+        _log.info("%d of %d rows stay in a step with a duplicate text", len(left), draws.drawn)
     return Draws(np.array(seating.rows, dtype=np.int64), draws.bounds, draws.size)
 
 

@@ -1,4 +1,4 @@
-"""BIO tags: `O` outside of entities, `B-X` at the start and `I-X` inside of one of type X."""
+"""BIO tags: `B-X` starts an entity of type X, `I-X` continues it, `O` is outside of entities."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ RULE = "a BIO tag is 'O', or 'B-' or 'I-' and an entity type"
 
 
 def parse_tag(tag: str) -> tuple[str, str]:
-    """The prefix (`O`, `B` or `I`) and the entity type ("" for `O`) of a BIO tag.
+    """Split a BIO tag into its prefix and its entity type.
+
+    Returns:
+        The prefix `O`, `B` or `I`, and the entity type, which is empty for `O`.
 
     Raises:
-        ValueError: `tag` is neither `O` nor `B-` or `I-` and a type. A type neither starts nor
-            ends with a hyphen, which seqeval's two modes would read differently.
+        ValueError: The tag is neither `O` nor `B-` or `I-` followed by a type. A type must not
+            start or end with a hyphen, because the two modes of seqeval parse it differently.
 
     Example:
         >>> parse_tag("B-Actor")
@@ -28,7 +31,12 @@ def parse_tag(tag: str) -> tuple[str, str]:
 
 
 def is_tag(tag: str) -> bool:
-    """Whether `parse_tag` reads it."""
+    """Return whether `parse_tag` accepts a tag.
+
+    Example:
+        >>> is_tag("I-Actor"), is_tag("Actor")
+        (True, False)
+    """
     try:
         parse_tag(tag)
     except ValueError:
@@ -37,17 +45,27 @@ def is_tag(tag: str) -> bool:
 
 
 def may_follow(before: tuple[str, str], tag: tuple[str, str]) -> bool:
-    """Whether a word's tag may stand behind another's; the first word's stands behind an `O`.
+    """Return whether a tag is valid after the tag of the previous word.
 
-    Forbidden are: O -> I-X; B-X or I-X -> I-Y for another type Y.
+    `I-X` is valid only after `B-X` or `I-X` of the same type. The tag of the first word counts as
+    following an `O`.
 
     Args:
-        before: Prefix and type of the tag before, as `parse_tag` gives them.
+        before: Prefix and type of the previous tag, as `parse_tag` returns them.
         tag: Prefix and type of the tag.
+
+    Example:
+        >>> may_follow(("B", "Actor"), ("I", "Actor")), may_follow(("O", ""), ("I", "Actor"))
+        (True, False)
     """
     return tag[0] != "I" or before[1] == tag[1]
 
 
 def tag_names(types: Iterable[str]) -> list[str]:
-    """The tags of these entity types: `O`, then `B-` and `I-` of each in alphabetical order."""
+    """Return the tags of entity types: `O`, then `B-` and `I-` of each type, sorted.
+
+    Example:
+        >>> tag_names(["Year", "Actor"])
+        ['O', 'B-Actor', 'I-Actor', 'B-Year', 'I-Year']
+    """
     return [OUTSIDE, *(f"{prefix}-{entity}" for entity in sorted(types) for prefix in "BI")]

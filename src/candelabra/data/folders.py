@@ -1,4 +1,4 @@
-"""A folder tree of texts, a sub-folder for each label -> `Table`."""
+"""Reader of folders that contain one sub-folder of text files for each label."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from candelabra.errors import DataError, nearest
 
 
 def read_folder(path: Path, layout: Layout) -> Table:
-    """The `.txt` files of the sub-folders, as columns `text` and `label`.
+    """Read the `.txt` files of the sub-folders into the columns `text` and `label`.
+
+    Args:
+        path: Folder that contains the sub-folders.
+        layout: Its `subfolders` select the sub-folders and their labels.
 
     Raises:
-        DataError: A sub-folder is missing, or there is no file.
+        DataError: A sub-folder is missing, or there is no `.txt` file.
     """
     labels = _labels_of(path, layout.subfolders)
     files = [file for name in labels for file in sorted((path / name).glob("*.txt"))]

@@ -1,4 +1,4 @@
-"""How a file is laid out, as far as its extension does not tell."""
+"""Format options of data files that the file extension does not determine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """What an extension does not tell.
+    """Format options of a file or folder.
 
     Attributes:
-        tag_first: In CoNLL/BIO text the tag stands before the word (the MIT files), not last.
-        quoted: Quotes delimit csv/tsv cells. None: in csv yes, in tsv no, as is the custom.
-        subfolders: In a folder tree, the sub-folders that are read; a mapping also says the label
-            of each. None: every sub-folder, each the label of its texts.
+        tag_first: Whether the tag is the first column of a CoNLL/BIO file, as in the files of the
+            MIT Movie Corpus, instead of the last.
+        quoted: Whether csv or tsv cells may be quoted; `None` means yes for csv and no for tsv.
+        subfolders: For a folder, the sub-folders that are read; a mapping also sets the label of
+            each. `None` reads every sub-folder and uses its name as the label.
     """
 
     tag_first: bool = False

@@ -1,4 +1,4 @@
-"""A task's source -> its validated splits."""
+"""Loading of a task: read its source, validate the rows and make the splits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from candelabra.records import Examples
 
 @dataclass(frozen=True)
 class TaskData:
-    """The examples of one task.
+    """The validated examples of one task.
 
     Attributes:
-        splits: `train`, `validation` and, where the source has one, `test`.
-        labels: Names, in the order of their ids; none where numbers are learnt.
-        skipped: For each split that was read, how many rows each rule dropped.
-        fingerprint: For each split, a sha256 of its examples and label names, in order.
-        unlabelled: For each split that was read, how many rows it has beside without a label.
+        splits: Examples of `train`, `validation` and, if the source has one, `test`.
+        labels: Label names in the order of their ids; empty for a task that predicts numbers.
+        skipped: Number of skipped rows by split and validation rule, of the splits that were read.
+        fingerprint: SHA-256 of the examples and label names of each split.
+        unlabelled: Number of rows without a label in each split that was read; they are not among
+            the examples.
     """
 
     splits: dict[str, Examples]
@@ -41,10 +42,10 @@ class TaskData:
 
     @property
     def counts(self) -> list[int]:
-        """How often each label stands in the train split: examples, or words."""
+        """Count the examples (for tags, the words) of the train split that have each label."""
         train = self.splits["train"]
         if isinstance(train.labels[0], list) and train.words is None:
-            # Several labels may hold: each has a place of its own.
+            # Multi-label rows have one 0/1 entry for each label.
             return [column.count(1) for column in zip(*train.labels, strict=True)]
         rows = (label if isinstance(label, list) else [label] for label in train.labels)
         found = Counter(chain.from_iterable(rows))
@@ -66,28 +67,34 @@ def load_task(
     only: str | None = None,
     inferred: bool = False,
 ) -> TaskData:
-    """Reads, checks and splits the data of a task.
+    """Read the rows of a task, validate them and make the splits.
 
-    Where there is no validation split, one is carved from train first; then the limits draw from
-    what is there. All draws are seeded and stratified.
+    If the source has no validation split, it is separated from the train split first; then the
+    limits apply. All draws are seeded and stratified by label.
 
     Args:
-        name: The task, named in every error.
-        source: Where the rows come from.
-        columns: Role -> column, see `to_examples`.
-        labels: Names, or the path of a JSON list; None: inferred from the train split.
-        limit: Split -> the most examples to keep.
-        validation: What is carved from train, if anything: a fraction of its rows, or a count.
+        name: Name of the task, for error messages.
+        source: Source of the rows.
+        columns: Column name of each role; see `to_examples`.
+        labels: Label names, or the path of a JSON list of them; `None` infers them from the train
+            split.
+        limit: Maximum number of examples of each split.
+        validation: Size of the validation split if it is separated from train: a fraction of the
+            rows, or a count.
         split_seed: Seed of the draws.
-        on_bad_row: `error` or `skip`.
-        missing_labels: `error`, or `skip`: rows without a label are other tasks' rows.
-        score_range: The lowest and the highest score of pairs; they become 0 and 1.
-        only: The one split that is wanted; the others are not read where that changes nothing.
-        inferred: Whether the given labels are a bundle's, that its run inferred: no cell is then
-            a position in them.
+        on_bad_row: `error` raises for an invalid row, `skip` drops it.
+        missing_labels: `error` raises for a row without a label, `skip` drops it, for files whose
+            rows belong to several tasks.
+        score_range: Lowest and highest score of pairs, which are scaled to 0 and 1.
+        only: Name of a single split to load; others are read only if it depends on them.
+        inferred: Whether the given labels come from a bundle whose run inferred them; numbers in
+            the label column are then names and never positions.
+
+    Returns:
+        The examples of the splits, with label names and statistics.
 
     Raises:
-        DataError: A file, a row, or a setting is wrong, or a split is empty.
+        DataError: A file, a row or a setting is invalid, or a split is empty.
     """
     try:
         if not set(columns) & set(LEARNT):
@@ -125,15 +132,15 @@ def load_task(
 
 
 def texts_fingerprint(examples: Examples) -> str:
-    """A sha256 of the texts and their words alone, whatever labels are called."""
+    """Return the SHA-256 of the texts and their words, ignoring the labels."""
     return fingerprint(replace(examples, labels=[]), ())
 
 
 def fingerprint(examples: Examples, labels: Sequence[str]) -> str:
-    """A sha256 of texts, labels, words and label names; the order of the rows counts."""
+    """Return the SHA-256 of texts, labels, words and label names in the order of the rows."""
     digest = hashlib.sha256()
     for part in (list(labels), examples.labels, examples.words, *examples.texts):
-        # As JSON the end of each value is plain: ["ab", "c"] and ["a", "bc"] differ.
+        # JSON marks the end of each value, so that ["ab", "c"] and ["a", "bc"] differ.
         digest.update(json.dumps(part).encode())
     return digest.hexdigest()
 
@@ -151,7 +158,7 @@ def _names(
 
 
 def _read(source: Source, only: str | None, *, inferred: bool) -> dict[str, Table]:
-    # A validation split may be carved from train, and then both are needed.
+    # Either of the two needs both, because validation may be separated from train.
     wanted = SPLITS if only is None else ("test",) if only == "test" else ("train", "validation")
     if inferred and "train" not in wanted:
         wanted = ("train", *wanted)

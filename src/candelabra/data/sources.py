@@ -1,7 +1,8 @@
-"""Where examples come from. A task's yaml names one of these classes as its `source`.
+"""Data sources: the classes that the `source` of a task's yaml may name.
 
-Each has `read(split)`, which gives the rows or None if there is no such split, and `check()`, which
-is quick, imports nothing heavy and is called before any long work.
+A source has two methods. `read(split)` returns the rows of a split, or `None` if the source has no
+such split. `check()` finds configuration errors early: it is fast, imports no large library and
+runs before any long computation.
 """
 
 from __future__ import annotations
@@ -23,28 +24,37 @@ HUB_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "p
 
 
 class Source(Protocol):
-    """What a task needs of a source."""
+    """Interface of a data source."""
 
     def read(self, split: str) -> Table | None:
-        """The rows of `train`, `validation` or `test`; None if the source has no such split."""
+        """Return the rows of a split, or `None` if the source has no such split.
+
+        Args:
+            split: `train`, `validation` or `test`.
+        """
 
     def check(self) -> None:
-        """Raises DataError if it is already known that `read` would fail."""
+        """Check the settings and the existence of files, without reading rows.
+
+        Raises:
+            DataError: `read` would fail.
+        """
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The sample that comes with the package, written by a generator for this project.
+    """Source of the synthetic sample data that is part of the package.
 
     Attributes:
-        name: `reviews` (columns text, label), `questions` (columns tokens, tags), `mentions`
-            (columns text, labels, number) or `pairs` (columns text1, text2, label).
+        name: Name of the data set: `reviews` (columns text, label), `questions` (columns tokens,
+            tags), `mentions` (columns text, labels, number) or `pairs` (columns text1, text2,
+            label).
     """
 
     name: str
 
     def read(self, split: str) -> Table | None:
-        """The rows of a split."""
+        """Return the rows of a split, or `None` if there is no such split."""
         from candelabra.data import sample
 
         self.check()
@@ -53,7 +63,11 @@ class Sample:
         return Table(getattr(sample, self.name)(split), where=f"sample {self.name} ({split})")
 
     def check(self) -> None:
-        """Raises DataError if there is no sample of that name."""
+        """Check the name.
+
+        Raises:
+            DataError: There is no sample with this name.
+        """
         if self.name not in SAMPLES:
             options = ", ".join(SAMPLES)
             raise DataError(
@@ -64,16 +78,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Files:
-    """Files or folder trees, one for each split.
+    """Source of local files or folders, one for each split.
 
     Attributes:
-        train: Path of the train split; the extension says the format.
+        train: Path of the train split; the extension determines the format.
         validation: Path of the validation split, if there is one.
         test: Path of the test split, if there is one.
-        folder: What the paths are relative to; None: the working directory.
-        tag_first: In CoNLL/BIO text, the tag stands before the word.
-        quoted: Quotes delimit csv/tsv cells; None: in csv yes, in tsv no.
-        subfolders: In a folder tree, the sub-folders that count; a mapping also names their labels.
+        folder: Folder that the paths are relative to; `None` is the working directory.
+        tag_first: Whether the tag precedes the word in a line of a CoNLL/BIO file.
+        quoted: Whether csv or tsv cells may be quoted; `None` means yes for csv and no for tsv.
+        subfolders: For a folder, the sub-folders that are read; a mapping also sets the label of
+            each.
     """
 
     train: str
@@ -85,13 +100,21 @@ class Files:
     subfolders: Sequence[str] | Mapping[str, str] | None = None
 
     def read(self, split: str) -> Table | None:
-        """The rows of a split."""
+        """Return the rows of a split, or `None` if no path is configured for it.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
         path = self.path(split)
         layout = Layout(self.tag_first, self.quoted, self.subfolders)
         return None if path is None else read_table(path, layout)
 
     def check(self) -> None:
-        """Raises DataError if a file is missing or has an extension that we do not read."""
+        """Check that the files exist and have a known extension.
+
+        Raises:
+            DataError: A file is missing, or its extension is unknown.
+        """
         for split in SPLITS:
             path = self.path(split)
             if path is None:
@@ -104,22 +127,22 @@ class Files:
             check_path(path)
 
     def path(self, split: str) -> Path | None:
-        """The file of a split."""
+        """Return the path of a split, or `None` if none is configured."""
         name = {"train": self.train, "validation": self.validation, "test": self.test}.get(split)
         return None if name is None else Path(self.folder or "", name).expanduser()
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A data set of the Hugging Face Hub, read by the `datasets` library.
+    """Source of a Hugging Face Hub data set, read with the library `datasets`.
 
     Attributes:
-        path: The data set, such as `stanfordnlp/imdb`.
-        revision: Commit or tag; pinned, a run stays repeatable.
-        name: The data set's configuration, if it has several.
-        splits: Our split -> its split.
-        data_files: Our split -> a file in the repository. For data sets that come with a script,
-            which `datasets` no longer runs: their files are read directly.
+        path: Name of the data set, such as `stanfordnlp/imdb`.
+        revision: Commit or tag; a fixed one makes runs reproducible.
+        name: Configuration of the data set, if it has several.
+        splits: Names of the splits in the data set, by `train`, `validation` and `test`.
+        data_files: Files of the repository, by `train`, `validation` and `test`. They replace
+            `splits` for data sets with a loading script, which `datasets` no longer supports.
     """
 
     path: str
@@ -129,10 +152,13 @@ class Hub:
     data_files: Mapping[str, str] | None = None
 
     def read(self, split: str) -> Table | None:
-        """The rows of a split; downloads them if they are not in the cache.
+        """Return the rows of a split, downloaded unless they are cached.
+
+        Returns:
+            The rows, or `None` if the split is not configured.
 
         Raises:
-            DataError: The Hub was not reachable, or has no such data set, revision or split.
+            DataError: The Hub cannot be reached, or has no such data set, revision or split.
         """
         self.check()
         if split not in (self.splits if self.data_files is None else self.data_files):
@@ -158,7 +184,7 @@ class Hub:
         return Table(dataset.to_dict(), where=f"Hub data set {self.path} ({split})")
 
     def arguments(self, split: str) -> dict[str, Any]:
-        """What `datasets.load_dataset` is called with for a split."""
+        """Return the keyword arguments of `datasets.load_dataset` for a split."""
         if self.data_files is None:
             names = {"path": self.path, "name": self.name, "revision": self.revision}
             return {**names, "split": self.splits[split]}
@@ -169,7 +195,12 @@ class Hub:
         return {"path": builder, "data_files": {split: url}, "split": split}
 
     def check(self) -> None:
-        """Raises DataError if `datasets` is not installed, or a split or file cannot be right."""
+        """Check the settings and the installation of `datasets`.
+
+        Raises:
+            DataError: `datasets` is not installed, a split is unknown, `train` is missing, or a
+                file has an unknown extension.
+        """
         for given in (self.splits, self.data_files or {}):
             _only_splits(f"Hub data set {self.path!r}", given)
         if importlib.util.find_spec("datasets") is None:
@@ -182,12 +213,12 @@ class Hub:
 
 @dataclass(frozen=True)
 class FilesOrHub:
-    """Files where a folder is given, else the Hub.
+    """Source that reads local files if `data_dir` is set, and otherwise the Hub.
 
     Attributes:
-        files: Split -> path below `data_dir`.
+        files: Path of each split, relative to `data_dir`.
         hub: Arguments of `Hub`.
-        data_dir: Folder of the files; None: the Hub.
+        data_dir: Folder of the files; `None` selects the Hub.
     """
 
     files: Mapping[str, str]
@@ -195,12 +226,21 @@ class FilesOrHub:
     data_dir: str | None = None
 
     def read(self, split: str) -> Table | None:
-        """The rows of a split."""
+        """Return the rows of a split, or `None` if the source has no such split.
+
+        Raises:
+            DataError: A file is missing, or the Hub cannot be reached.
+        """
         self.check()
         return self.source.read(split)
 
     def check(self) -> None:
-        """Raises DataError if `data_dir` lacks one of the files."""
+        """Check the settings of the source that is used.
+
+        Raises:
+            DataError: `data_dir` is not a folder or does not contain a file, or the check of the
+                source fails.
+        """
         if self.data_dir is None:
             return self.source.check()
         _only_splits("files", self.files)
@@ -208,14 +248,14 @@ class FilesOrHub:
         if not folder.is_dir():
             raise DataError(f"data_dir={self.data_dir}: no such folder")
         for split, file in self.files.items():
-            # Of an absolute path `Files` tells, without a word of data_dir.
+            # `Files` reports a missing absolute path, which is not relative to data_dir.
             if not (folder / file).exists() and not Path(file).is_absolute():
                 raise DataError(f"data_dir={self.data_dir}: missing file {file!r} ({split})")
         return self.source.check()
 
     @property
     def source(self) -> Source:
-        """The source that is used."""
+        """Return the source that `data_dir` selects."""
         if self.data_dir is None:
             return Hub(**dict(self.hub))
         arguments: dict[str, Any] = {**self.files, "folder": self.data_dir}

@@ -1,4 +1,4 @@
-"""Text in files -> `Table`: JSON lines, csv and tsv, CoNLL/BIO."""
+"""Readers of text files into a `Table`: JSON lines, csv, tsv and CoNLL/BIO."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from candelabra.data.table import BadRowError, Table, at_lines, row_place, shown
 from candelabra.errors import DataError
 
 MAX_CELL = 2**31 - 1
-"""Characters in a csv cell; the csv module's own limit, 131,072, is shorter than some texts."""
+"""Maximum characters of a csv cell; the default of the csv module, 131,072, is too small."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; a byte that is not UTF-8 stays in it as a lone surrogate.
+    """Read a UTF-8 text file; bytes that are not UTF-8 become lone surrogates.
 
     Raises:
-        DataError: The file is blank, or UTF-16.
+        DataError: The file is empty, contains only whitespace, or is UTF-16.
     """
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -33,22 +33,24 @@ def read_text(path: Path) -> str:
 
 
 def decode(data: bytes) -> str:
-    """Bytes as UTF-8, without a byte order mark; those that are not, as lone surrogates."""
+    """Decode UTF-8 without its byte order mark; other bytes become lone surrogates."""
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text with their numbers, from 1."""
-    # str.splitlines would also split at U+0085 and U+2028, which stand inside of real texts.
+    """Yield the lines of a text with their numbers, counted from 1."""
+    # str.splitlines would also split at U+0085 and U+2028, which occur within real texts.
     for number, line in enumerate(text.split("\n"), start=1):
         yield number, line.removesuffix("\r")
 
 
 def read_jsonl(path: Path, _: Layout) -> Table:
-    """The objects of a file, one a line; blank lines are none.
+    """Read a JSON Lines file, which contains one object per line; skip blank lines.
+
+    A line that is not a JSON object becomes a fault of its row.
 
     Raises:
-        DataError: No object has a key.
+        DataError: No object of the file has a key.
     """
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
@@ -73,7 +75,7 @@ def _json_object(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        # The parser counts lines within this one: drop its position.
+        # Drop the position: the parser counts lines within this line, not in the file.
         message = str(error).partition(": line ")[0]
         found = f"{message}; each line is one object, found {shown(line)}"
         raise BadRowError("broken JSON", found) from error
@@ -83,10 +85,16 @@ def _json_object(line: str) -> dict[str, Any]:
 
 
 def read_delimited(path: Path, layout: Layout) -> Table:
-    """The records of a csv or tsv file under its header.
+    """Read a csv or tsv file with a header.
+
+    A record whose number of cells differs from the header becomes a fault of its row.
+
+    Args:
+        path: File, whose extension `.csv` selects commas; otherwise tabs separate the cells.
+        layout: Its `quoted` says whether cells may be quoted.
 
     Raises:
-        DataError: A column name stands twice, or a quote is not closed.
+        DataError: A column name is repeated, or a quote is not closed.
     """
     is_csv = path.suffix.lower() == ".csv"
     quoted = is_csv if layout.quoted is None else layout.quoted
@@ -100,7 +108,7 @@ def read_delimited(path: Path, layout: Layout) -> Table:
     records = _records(reader, str(path))
     _, header = next(records, (1, []))
     if len(set(header)) < len(header):
-        raise DataError(f"{path}, line 1: a column name stands twice in {shown(header)}")
+        raise DataError(f"{path}, line 1: repeated column name in {shown(header)}")
     rows: list[list[Any]] = []
     lines: list[int] = []
     faults: dict[int, BadRowError] = {}
@@ -131,7 +139,15 @@ def _records(reader: Any, where: str) -> Iterator[tuple[int, list[Any]]]:
 
 
 def read_conll(path: Path, layout: Layout) -> Table:
-    """The sentences of a file with a word and its tag a line, as columns `tokens` and `tags`."""
+    """Read a CoNLL/BIO file into the columns `tokens` and `tags`, one row per sentence.
+
+    Each line contains a word and its tag, and blank lines separate sentences. A sentence with a
+    line of less than two columns becomes a fault of its row.
+
+    Args:
+        path: File.
+        layout: Its `tag_first` says whether the tag precedes the word.
+    """
     tokens: list[list[str] | None] = []
     tags: list[list[str] | None] = []
     lines: list[int] = []

@@ -1,11 +1,11 @@
-"""The bundled sample: movie reviews with sentiment, and movie questions with BIO tags.
+"""Synthetic sample data: movie reviews with sentiment, and movie questions with BIO tags.
 
-It is made, not collected: phrases written by hand for this project and invented names (the `.toml`
-files beside this one) are joined at random by a fixed seed. The label of a review is what it says
-as a whole; most reviews also say something of the other side. Questions are lower-case words with
-the 12 entity types of the MIT Movie Corpus. Train, validation and test have separate names,
-phrases and templates; years, plain genres, plain adjectives and small words are in all three. The
-sample proves that a training works, and is no benchmark: its scores say nothing of real data.
+The texts are generated with a fixed seed from hand-written phrases and invented names (the `.toml`
+files of this package). The label of a review is its overall sentiment; most reviews also contain a
+phrase of the opposite sentiment. Questions are lower-case words with the 12 entity types of the MIT
+Movie Corpus. Train, validation and test use separate names, phrases and templates; they share only
+years, genres, adjectives and function words. The sample shows that a training works. It is not a
+benchmark: scores on it do not transfer to real data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from candelabra.data.bio import parse_tag
 from candelabra.data.sample.grammar import Grammar, load
 
 SIZES = {"train": 1600, "validation": 200, "test": 400}
-"""Rows of each split, for reviews and for questions."""
+"""Number of rows of each split, the same for all data sets of the sample."""
 
 _SEED = 20
 _ASPECTS = ("acting", "script", "music", "pace", "pictures", "ending", "laughs", "craft")
@@ -29,14 +29,25 @@ _QUESTION_WORDS = range(6, 26)
 
 
 class Reviews(TypedDict):
-    """Columns of the review task: a text and "POSITIVE" or "NEGATIVE" for each row."""
+    """Columns of the reviews.
+
+    Attributes:
+        text: Review.
+        label: "POSITIVE" or "NEGATIVE".
+    """
 
     text: list[str]
     label: list[str]
 
 
 class Mentions(TypedDict):
-    """Columns of the questions as texts: the entity types in each, and how many entities."""
+    """Columns of the questions as plain texts.
+
+    Attributes:
+        text: Question.
+        labels: Entity types that occur in the question.
+        number: Number of entities in the question.
+    """
 
     text: list[str]
     labels: list[list[str]]
@@ -44,7 +55,13 @@ class Mentions(TypedDict):
 
 
 class Pairs(TypedDict):
-    """Columns of pairs of reviews: two texts, and whether they agree: "different" or "alike"."""
+    """Columns of the pairs of reviews.
+
+    Attributes:
+        text1: First review.
+        text2: Second review.
+        label: "alike" if both have the same sentiment, else "different".
+    """
 
     text1: list[str]
     text2: list[str]
@@ -52,20 +69,25 @@ class Pairs(TypedDict):
 
 
 class Questions(TypedDict):
-    """Columns of the question task: words and their BIO tags for each row."""
+    """Columns of the questions.
+
+    Attributes:
+        tokens: Words of the question.
+        tags: BIO tag of each word.
+    """
 
     tokens: list[list[str]]
     tags: list[list[str]]
 
 
 def reviews(split: str) -> Reviews:
-    """Movie reviews of 15 to 60 words, half of them positive.
+    """Generate movie reviews of 15 to 60 words, half of them positive.
 
     Args:
         split: "train", "validation" or "test".
 
     Raises:
-        ValueError: If there is no such split.
+        ValueError: There is no such split.
     """
     rng = _generator("reviews", split)
     names = load(f"world_{split}")
@@ -86,13 +108,13 @@ def reviews(split: str) -> Reviews:
 
 
 def questions(split: str) -> Questions:
-    """Movie questions and descriptions of 6 to 25 words, with BIO tags of 12 entity types.
+    """Generate movie questions of 6 to 25 words with BIO tags of 12 entity types.
 
     Args:
         split: "train", "validation" or "test".
 
     Raises:
-        ValueError: If there is no such split.
+        ValueError: There is no such split.
     """
     rng = _generator("questions", split)
     grammar = Grammar(load("shared") | load(f"world_{split}") | load(f"questions_{split}"), rng)
@@ -105,13 +127,13 @@ def questions(split: str) -> Questions:
 
 
 def mentions(split: str) -> Mentions:
-    """The questions as texts, with the types of their entities and the number of entities.
+    """Generate the questions as plain texts with their entity types and number of entities.
 
     Args:
         split: "train", "validation" or "test".
 
     Raises:
-        ValueError: If there is no such split.
+        ValueError: There is no such split.
     """
     rows = questions(split)
     parsed = [[parse_tag(tag) for tag in tags] for tags in rows["tags"]]
@@ -124,13 +146,13 @@ def mentions(split: str) -> Mentions:
 
 
 def pairs(split: str) -> Pairs:
-    """Each review with another one; they are alike where both are positive, or both negative.
+    """Pair each review with another one; a pair is alike if both have the same sentiment.
 
     Args:
         split: "train", "validation" or "test".
 
     Raises:
-        ValueError: If there is no such split.
+        ValueError: There is no such split.
     """
     rows = reviews(split)
     texts, sides = rows["text"], rows["label"]
@@ -148,12 +170,12 @@ def pairs(split: str) -> Pairs:
 def _generator(kind: str, split: str) -> Random:
     if split not in SIZES:
         raise ValueError(f"split must be one of {', '.join(SIZES)}; found {split!r}")
-    # A text as seed is hashed by SHA-512 inside `random`, so PYTHONHASHSEED has no say.
+    # `random` hashes a text seed with SHA-512, so that PYTHONHASHSEED has no effect.
     return Random(f"{_SEED} {kind} {split}")
 
 
 def _review(grammar: Grammar, label: str, rng: Random) -> str:
-    """One review whose label's side is `pro` in its template, and the other side `con`."""
+    """Generate one review; `pro` in a template is the sentiment of the label, `con` the other."""
     pro, con = _SIDES[label]
     aspects = iter(rng.sample(_ASPECTS, len(_ASPECTS)))
     sides = {"pro": pro, "con": con, "praise": "praise", "complaint": "complaint"}
@@ -168,7 +190,7 @@ def _review(grammar: Grammar, label: str, rng: Random) -> str:
 
 
 def _question(grammar: Grammar) -> tuple[list[str], list[str]]:
-    """The words of one question and their BIO tags."""
+    """Generate the words of one question and their BIO tags."""
     tokens: list[str] = []
     tags: list[str] = []
     pieces = grammar.segments(grammar.deal("template"))

@@ -1,7 +1,7 @@
-"""Random texts from pools of phrases, the same on every machine.
+"""Random texts from pools of phrases, reproducible on every machine.
 
-A phrase is plain text with slots. `{pool}` stands for a draw from that pool, and the drawn phrase
-may have slots of its own; `{Kind:pool}` is the same and names what the drawn text is.
+A phrase is text with slots. The slot `{pool}` is replaced by a phrase that is drawn from the pool
+and may contain slots itself. The slot `{Kind:pool}` also labels the inserted text with a kind.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from importlib.resources import files
 from random import Random
 
 SLOT = re.compile(r"\{(?:(\w+):)?(\w+)\}")
+"""Pattern of a slot; its groups are the kind, if there is one, and the pool."""
 
 
 def load(name: str) -> dict[str, list[str]]:
-    """The pools of a file of this package; a pool `x` of a table `t` is called `t_x`."""
+    """Load the pools of a toml file of this package; pool `x` of table `t` is named `t_x`."""
     tables = tomllib.loads(files(__package__).joinpath(f"{name}.toml").read_text("ascii"))
     pools: dict[str, list[str]] = {}
     for key, value in tables.items():
@@ -28,7 +29,12 @@ def load(name: str) -> dict[str, list[str]]:
 
 
 class Deck:
-    """Deals the phrases of a pool in random order, each once before any comes again."""
+    """Random draws from a pool without replacement, refilled when it is empty.
+
+    Args:
+        phrases: Phrases of the pool.
+        rng: Random generator of the order.
+    """
 
     def __init__(self, phrases: Sequence[str], rng: Random) -> None:
         self.phrases = phrases
@@ -36,7 +42,7 @@ class Deck:
         self.left: list[str] = []
 
     def deal(self) -> str:
-        """The next phrase."""
+        """Return the next phrase."""
         if not self.left:
             self.left = list(self.phrases)
             self.rng.shuffle(self.left)
@@ -44,21 +50,30 @@ class Deck:
 
 
 class Grammar:
-    """Fills the slots of phrases from decks over the pools."""
+    """Generator of texts that fills the slots of phrases.
+
+    Args:
+        pools: Phrases of each pool.
+        rng: Random generator of the draws.
+    """
 
     def __init__(self, pools: Mapping[str, Sequence[str]], rng: Random) -> None:
         self.decks = {name: Deck(phrases, rng) for name, phrases in pools.items()}
 
     def deal(self, pool: str) -> str:
-        """A phrase of `pool`, its slots still open."""
+        """Draw a phrase of a pool without filling its slots."""
         return self.decks[pool].deal()
 
     def fill(self, phrase: str) -> str:
-        """`phrase` with every slot filled."""
+        """Return a phrase with all slots filled."""
         return "".join(text for text, _ in self.segments(phrase))
 
     def segments(self, phrase: str) -> Iterator[tuple[str, str]]:
-        """The filled pieces of `phrase` in order, each with its kind ("" for none)."""
+        """Yield the pieces of a phrase with all slots filled.
+
+        Yields:
+            The text of each piece and its kind, which is empty if it has none.
+        """
         end = 0
         for slot in SLOT.finditer(phrase):
             yield phrase[end : slot.start()], ""
