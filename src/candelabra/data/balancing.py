@@ -247,9 +247,9 @@ def ratios(
         raise ValueError(f"balancing.shares.ratios must name tasks {list(sizes)}; found {unknown}")
     if not all(_is_number(ratio) and ratio > 0 for ratio in ratios.values()):
         raise ValueError(f"balancing.shares.ratios must be numbers above 0; found {ratios}")
-    wanted = {task: float(ratios.get(task, 1.0)) for task in sizes}
-    total = math.fsum(wanted.values())
-    return {task: ratio / total for task, ratio in wanted.items()}
+    weights = {task: float(ratios.get(task, 1.0)) for task in sizes}
+    total = math.fsum(weights.values())
+    return {task: ratio / total for task, ratio in weights.items()}
 
 
 def _is_number(value: object) -> bool:
@@ -287,11 +287,11 @@ def split_batch(shares: Mapping[str, float], batch_size: int) -> dict[str, int]:
     are_shares = all(share >= 0 for share in shares.values())
     if not are_shares or not abs(math.fsum(shares.values()) - 1) <= 1e-6:
         raise ValueError(f"shares must be 0 or more and sum to 1; found {dict(shares)}")
-    wanted = {task: share * batch_size for task, share in shares.items()}
-    counts = {task: max(1, int(number)) for task, number in wanted.items()}
+    exact = {task: share * batch_size for task, share in shares.items()}
+    counts = {task: max(1, int(number)) for task, number in exact.items()}
     while sum(counts.values()) < batch_size:
-        counts[max(counts, key=lambda task: wanted[task] - counts[task])] += 1
+        counts[max(counts, key=lambda task: exact[task] - counts[task])] += 1
     while sum(counts.values()) > batch_size:
         spare = [task for task, count in counts.items() if count > 1]
-        counts[max(spare, key=lambda task: counts[task] - wanted[task])] -= 1
+        counts[max(spare, key=lambda task: counts[task] - exact[task])] -= 1
     return counts

@@ -81,7 +81,7 @@ class TokenizedSplit:
         else:
             labels = torch.as_tensor(np.asarray([self.examples.labels[i] for i in indices]))
             labels = labels.float() if labels.is_floating_point() else labels
-        nothing = math.nan if labels.is_floating_point() else IGNORED
+        unknown = math.nan if labels.is_floating_point() else IGNORED
         return Batch(
             texts=tuple(
                 pad_tokens(
@@ -91,7 +91,7 @@ class TokenizedSplit:
                 )
                 for tokenized in self.texts
             ),
-            labels=labels if counted else torch.full_like(labels, nothing),
+            labels=labels if counted else torch.full_like(labels, unknown),
             rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
             # At least 1: if truncation removed all labelled words, the loss is 0 / 1.
             num_units=max(1, int(self.units[step].sum())),
@@ -128,7 +128,7 @@ def pad_tokens(
 
 def _num_known(label: float | list[int]) -> int:
     if isinstance(label, list):
-        return sum(holds != IGNORED for holds in label)
+        return sum(value != IGNORED for value in label)
     return int(not math.isnan(label) if isinstance(label, float) else label != IGNORED)
 
 

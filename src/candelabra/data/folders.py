@@ -34,11 +34,11 @@ def read_folder(path: Path, layout: Layout) -> Table:
 
 
 def _labels_of(path: Path, subfolders: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
-    found = sorted(item.name for item in path.iterdir() if item.is_dir())
+    existing = sorted(item.name for item in path.iterdir() if item.is_dir())
     if subfolders is None:
-        return {name: name for name in found}
+        return {name: name for name in existing}
     labels = dict(subfolders) if isinstance(subfolders, Mapping) else {n: n for n in subfolders}
     for name in labels:
-        if name not in found:
-            raise DataError(f"{path}: missing sub-folder {name!r}{nearest(name, found)}")
+        if name not in existing:
+            raise DataError(f"{path}: missing sub-folder {name!r}{nearest(name, existing)}")
     return labels

@@ -48,8 +48,8 @@ class TaskData:
             # Multi-label rows have one 0/1 entry for each label.
             return [column.count(1) for column in zip(*train.labels, strict=True)]
         rows = (label if isinstance(label, list) else [label] for label in train.labels)
-        found = Counter(chain.from_iterable(rows))
-        return [found[position] for position in range(len(self.labels))]
+        counter = Counter(chain.from_iterable(rows))
+        return [counter[position] for position in range(len(self.labels))]
 
 
 def load_task(
@@ -159,10 +159,10 @@ def _names(
 
 def _read(source: Source, only: str | None, *, inferred: bool) -> dict[str, Table]:
     # Either of the two needs both, because validation may be separated from train.
-    wanted = SPLITS if only is None else ("test",) if only == "test" else ("train", "validation")
-    if inferred and "train" not in wanted:
-        wanted = ("train", *wanted)
-    tables = {split: table for split in wanted if (table := source.read(split)) is not None}
+    names = SPLITS if only is None else ("test",) if only == "test" else ("train", "validation")
+    if inferred and "train" not in names:
+        names = ("train", *names)
+    tables = {split: table for split in names if (table := source.read(split)) is not None}
     needed = "test" if only == "test" else "train"
     if needed not in tables:
         raise MissingSplitError(f"the source has no {needed} split")

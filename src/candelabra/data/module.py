@@ -59,12 +59,12 @@ class StepDataset(Dataset[StepBatch]):
         self.world_size = world_size
         self.accumulate = accumulate
 
-    def __getitem__(self, wanted: MicroStep) -> StepBatch:
-        step, micro = divmod(wanted.number, self.accumulate)
+    def __getitem__(self, key: MicroStep) -> StepBatch:
+        step, micro = divmod(key.number, self.accumulate)
         index, num_parts = micro * self.world_size + self.rank, self.world_size * self.accumulate
         return {
             task: self._sub_batch(task, rows, part_of(rows, index=index, num_parts=num_parts))
-            for task, rows in self.schedule.batch(step, wanted.scores).items()
+            for task, rows in self.schedule.batch(step, key.scores).items()
         }
 
     def _sub_batch(self, task: str, rows: np.ndarray, part: np.ndarray) -> Batch:

@@ -149,15 +149,15 @@ def _entailed(rows: list[Found], _: Random) -> Iterator[Seen]:
 
 
 def _shuffled(rows: list[Found], random: Random) -> Iterator[Seen]:
-    kept = [row for row in rows if row[0][2] == LABELS[0]]
-    keys = [random.random() for _ in kept]
+    entailed = [row for row in rows if row[0][2] == LABELS[0]]
+    keys = [random.random() for _ in entailed]
     # Each row gets the hypothesis of the next row on a random cycle, and so never its own.
-    circle = sorted(range(len(kept)), key=keys.__getitem__)
-    if len(kept) == 1:
+    circle = sorted(range(len(entailed)), key=keys.__getitem__)
+    if len(entailed) == 1:
         return  # a single pair has no other hypothesis
     following = dict(zip(circle, [*circle[1:], *circle[:1]], strict=True))
-    for row, ((premise, hypothesis, _), place) in enumerate(kept):
-        yield (premise, hypothesis, kept[following[row]][0][1]), place
+    for row, ((premise, hypothesis, _), place) in enumerate(entailed):
+        yield (premise, hypothesis, entailed[following[row]][0][1]), place
 
 
 def _contradicted(rows: list[Found], _: Random) -> Iterator[Seen]:
@@ -165,9 +165,9 @@ def _contradicted(rows: list[Found], _: Random) -> Iterator[Seen]:
     for row in rows:
         premise, _hypothesis, label = row[0]
         by_premise[premise][label].append(row)
-    for premise, found in by_premise.items():
-        for follows, against in zip(found[LABELS[0]], found[LABELS[2]], strict=False):
-            yield (premise, follows[0][1], against[0][1]), follows[1]
+    for premise, by_label in by_premise.items():
+        for entailed, contradicted in zip(by_label[LABELS[0]], by_label[LABELS[2]], strict=False):
+            yield (premise, entailed[0][1], contradicted[0][1]), entailed[1]
 
 
 VIEWS: dict[str, Callable[[list[Found], Random], Iterator[Seen]]] = {

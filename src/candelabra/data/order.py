@@ -184,14 +184,14 @@ def _by_tokens(
         # Sorting the whole pass makes the number of steps independent of the random order.
         order = rng.permutation(len(lengths_N))
         by_length = order[np.argsort(lengths_N[order], kind="stable")]
-        count, least, found = 0, int(counts_P[len(parts)]), parts[:0]
-        while least != count:
+        count, smallest, one_pass = 0, int(counts_P[len(parts)]), parts[:0]
+        while smallest != count:
             # A smaller count makes the pass longer, so that it may reach steps with an even smaller
             # count; repeat until the count no longer changes.
-            count = least
-            found = _cut(by_length, lengths_N, count, max_tokens)
-            least = int(counts_P[len(parts) : len(parts) + len(found)].min())
-        parts += [found[i] for i in rng.permutation(len(found))]
+            count = smallest
+            one_pass = _cut(by_length, lengths_N, count, max_tokens)
+            smallest = int(counts_P[len(parts) : len(parts) + len(one_pass)].min())
+        parts += [one_pass[i] for i in rng.permutation(len(one_pass))]
     return parts[: len(counts_P)]
 
 

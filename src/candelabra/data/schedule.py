@@ -126,8 +126,8 @@ class Schedule:
             scores: Main metric of each task at the start of its epoch.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
-        found = {task: draws.step(position) for task, draws in self.plan(epoch, scores).items()}
-        return {task: rows for task, rows in found.items() if len(rows)}
+        rows_of = {task: draws.step(position) for task, draws in self.plan(epoch, scores).items()}
+        return {task: rows for task, rows in rows_of.items() if len(rows)}
 
     def plan(self, epoch: int, scores: Scores | None = None) -> Plan:
         """Return the draws of each task in one epoch.
@@ -175,16 +175,16 @@ class Schedule:
                 raise ValueError("balancing.epoch=steps needs balancing.steps_per_epoch, got none")
             return limit
         largest = max(self.sizes, key=self.sizes.__getitem__)
-        wanted = [largest] if rule == "max_size_cycle" else list(self.sizes)
-        enough = 1 if rule == "min_size" else len(wanted)
-        return self._seen_whole(wanted, enough, limit)
+        tasks = [largest] if rule == "max_size_cycle" else list(self.sizes)
+        num_needed = 1 if rule == "min_size" else len(tasks)
+        return self._seen_whole(tasks, num_needed, limit)
 
-    def _seen_whole(self, wanted: list[str], enough: int, limit: int | None) -> int:
+    def _seen_whole(self, wanted: list[str], num_needed: int, limit: int | None) -> int:
         """Return the number of steps until some tasks have been drawn completely, or the limit.
 
         Args:
             wanted: Tasks that are considered.
-            enough: Number of them that must have been drawn completely.
+            num_needed: Number of them that must have been drawn completely.
             limit: Upper limit of the steps; `None` allows `MOST_STEPS`.
 
         Raises:
@@ -200,11 +200,11 @@ class Schedule:
                 [start] * num_steps, self.batch_size, turns="cycled", rng=self._rng(0, "")
             )
             ends = sorted(self._end(task, counts[task], start[task]) for task in wanted)
-            if ends[enough - 1] <= num_steps:
-                return int(ends[enough - 1])
+            if ends[num_needed - 1] <= num_steps:
+                return int(ends[num_needed - 1])
             if num_steps == most:
                 break
-            end = max(min(2 * num_steps, most), ends[enough - 1])
+            end = max(min(2 * num_steps, most), ends[num_needed - 1])
         if limit is not None and limit <= MOST_STEPS:
             return limit
         raise ValueError(

@@ -77,8 +77,8 @@ def _json_object(line: str) -> dict[str, Any]:
     except ValueError as error:
         # Drop the position: the parser counts lines within this line, not in the file.
         message = str(error).partition(": line ")[0]
-        found = f"{message}; each line is one object, found {shown(line)}"
-        raise BadRowError("broken JSON", found) from error
+        problem = f"{message}; each line is one object, found {shown(line)}"
+        raise BadRowError("broken JSON", problem) from error
     if not isinstance(row, dict):
         raise BadRowError("broken JSON", f"each line is one object, found {shown(row)}")
     return row
@@ -114,8 +114,8 @@ def read_delimited(path: Path, layout: Layout) -> Table:
     faults: dict[int, BadRowError] = {}
     for line, cells in records:
         if len(cells) != len(header):
-            found = f"{len(cells)} cells under {len(header)} columns, {shown(cells)}"
-            faults[len(rows)] = BadRowError("unequal number of cells", found)
+            problem = f"{len(cells)} cells under {len(header)} columns, {shown(cells)}"
+            faults[len(rows)] = BadRowError("unequal number of cells", problem)
         rows.append(cells if len(cells) == len(header) else [None] * len(header))
         lines.append(line)
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=False))
