@@ -1,4 +1,4 @@
-"""Hydra's errors as one message: the group, what was given, the options, the nearest."""
+"""Conversion of errors of Hydra and yaml into one-line messages with suggestions."""
 
 from __future__ import annotations
 
@@ -33,40 +33,46 @@ PLAIN_VALUE_ERRORS = (
     "The `low` value must",
     "No trials are completed",
 )
-"""How messages of Hydra, its launchers and its sweeper begin that are no HydraException."""
+"""Beginnings of the ValueError messages of Hydra, its launchers and its sweeper."""
 SUBMITIT_SETTING = "Unknown argument"
-"""How submitit's NameError about a wrong setting begins."""
+"""Beginning of the NameError message of submitit about an unknown setting."""
 EXTRAS = {
     "hydra/launcher/joblib": "launchers",
     "hydra/launcher/submitit_local": "launchers",
     "hydra/launcher/submitit_slurm": "launchers",
     "hydra/sweeper/optuna": "search",
 }
-"""Hydra's own options that an extra brings."""
+"""Optional dependency of candelabra that each launcher or sweeper of Hydra needs."""
 
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Turns what an object says against its settings into ConfigError.
+    """Convert errors of a constructor into `ConfigError`.
 
-    To be put around the construction of what a configuration names, and nothing else.
+    Use it only around the construction of an object that a configuration names.
+
+    Raises:
+        ConfigError: The construction raised KeyError, TypeError or ValueError.
     """
     try:
         yield
     except UserError:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        # Should it be a mistake of ours, run.log has where.
+        # Log the traceback, in case the error is a bug rather than a wrong setting.
         _log.info("the configuration cannot be built", exc_info=error)
         raise ConfigError(f"the configuration cannot be built: {_first_line(error)}") from error
 
 
 @contextmanager
 def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Turns what Hydra and yaml raise into ConfigError; other errors pass.
+    """Convert errors of Hydra and yaml into `ConfigError`; other errors propagate.
 
     Args:
-        overrides: What was typed, for the one error in which Hydra does not repeat it.
+        overrides: Command-line arguments, for the error of Hydra that does not repeat them.
+
+    Raises:
+        ConfigError: Hydra or yaml raised an error.
     """
     try:
         yield
@@ -99,7 +105,7 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
 
 
 def _raise_cause(error: BaseException) -> None:
-    """A person's error inside an object's construction is the one to show."""
+    """Raise the user error or ValueError that caused an instantiation error, if there is one."""
     cause = error.__cause__
     while cause is not None:
         if isinstance(cause, UserError):
@@ -110,12 +116,17 @@ def _raise_cause(error: BaseException) -> None:
 
 
 def quoted(value: str) -> str:
-    """A value for Hydra's grammar, whatever stands in it."""
+    """Quote a value for the override grammar of Hydra.
+
+    Example:
+        >>> quoted("a, b")
+        '"a, b"'
+    """
     return json.dumps(value, ensure_ascii=False)
 
 
 def _instantiation(error: InstantiationException) -> str:
-    """All of the message but Hydra's advice to set an environment variable."""
+    """Return the message and its cause, without the advice to set an environment variable."""
     text = re.sub(r"\s*full_key: (\S+)", r" (\1)", " ".join(str(error).split()))
     text = re.sub(r", set env var HYDRA_FULL_ERROR=1 to see chained exception\.?", "", text)
     cause = error.__cause__
@@ -124,7 +135,7 @@ def _instantiation(error: InstantiationException) -> str:
 
 
 def _no_option(overrides: Sequence[str]) -> str:
-    """Names the group that was given null or a number."""
+    """Return a message about a config group whose override is not the name of an option."""
     for override in overrides:
         key, _, value = override.partition("=")
         group = key.lstrip("+").partition("@")[0]
@@ -155,7 +166,7 @@ def _missing_option(error: MissingConfigException) -> str:
 
 
 def _composition(error: Exception) -> str:
-    """An unknown key, a wrong type or a wrong group; `error` or its cause names it."""
+    """Return the message of a composition error: an unknown key, a wrong type or group."""
     text = str(error)
     cause = error.__cause__
     details = f"{text}\n{cause}" if cause is not None else text

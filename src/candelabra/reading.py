@@ -1,4 +1,4 @@
-"""Config -> the tasks' rows. Imports nothing heavy, so that a broken row is named at once."""
+"""Loading of the data of all tasks; imports no large library, so that errors appear early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from candelabra.validation import DATA_KEYS
 def tasks_data(
     tasks: Mapping[str, Mapping[str, Any]], *, only: str | None = None
 ) -> dict[str, TaskData]:
-    """Loads and validates every task's rows; of one split, where `only` names it."""
+    """Load and validate the rows of every task.
+
+    Args:
+        tasks: Settings of each task.
+        only: Name of a single split to load; `None` loads all splits.
+
+    Raises:
+        DataError: A file, a row or a setting is invalid.
+    """
     return {
         name: load_task(
             name,

@@ -75,7 +75,7 @@ def test_common_tasks_are_compared(run: Run, bundle: Bundle, tmp_path: Path) -> 
     bundle.merged("movie").save(tmp_path / "one")
     done = called("compare", f"models=[{run.bundle},{tmp_path / 'one'}]", "resamples=20")
     assert done.status == 0, done.err
-    assert f"left out: task 'sentiment', which {tmp_path / 'one'} lacks" in done.err
+    assert f"skipped: task 'sentiment', because {tmp_path / 'one'} does not have it" in done.err
     assert "sentiment" not in done.out
     assert "+0.0000 [+0.0000, +0.0000]" in done.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "outputs"]
@@ -104,9 +104,9 @@ def test_models_on_other_rows_are_not_compared(run: Run, other: str, tmp_path: P
 
 
 REFUSED = {
-    "one model": (["models=[{a}]"], "needs models=[A,B], two or more of them; found ["),
+    "one model": (["models=[{a}]"], "needs models=[A,B], at least two names; found ["),
     "none": ([], "needs models=[A,B]"),
-    "the same twice": (["models=[{a},{a}]"], "is there twice"),
+    "the same twice": (["models=[{a},{a}]"], "is given twice"),
     "no bundle": (["models=[{a},nope]"], "models=nope: no such folder"),
     "no such task": (
         ["models=[{a},{b}]", "+task@tasks.sentimnt=imdb", "data_dir=data"],

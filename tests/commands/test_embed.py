@@ -85,7 +85,7 @@ def test_a_bundle_embeds_as_in_python(run: Run, bundle: Bundle, file: Path) -> N
         ([], 'embed needs either text="..." or input=FILE, got neither'),
         (["text=a", "input=b.txt"], "got text= and input="),
         (["text= "], "text must not be empty"),
-        (["text=a", "text=b"], "text= stands twice: 'a' and 'b'; give one"),
+        (["text=a", "text=b"], "text= is given twice: 'a' and 'b'; give one"),
         (["text=a", "accelerator=tpu"], "accelerator must be one of auto, cpu"),
         (["text=a", "output=a.pt"], "output=a.pt: must end in one of .npy, .parquet, .jsonl"),
         (["input=a.jsonl", "output=./a.jsonl"], "output=./a.jsonl is input= too"),
@@ -107,7 +107,7 @@ def test_wrong_input(arguments: list[str], said: str) -> None:
 
 def test_a_bundle_brings_its_own_encoder(run: Run) -> None:
     done = called("embed", f"bundle={run.bundle}", "text=a", "encoder=minilm")
-    assert done.message.startswith("encoder=minilm: a bundle brings its own encoder")
+    assert done.message.startswith("encoder=minilm: a bundle contains its own encoder")
     done = called("embed", f"bundle={run.bundle}", "text=a", "task=sentimen")
     assert "got 'sentimen'; did you mean 'sentiment'?" in done.message
 

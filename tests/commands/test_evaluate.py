@@ -110,7 +110,7 @@ REFUSED = {
     "unknown key": (["bach_size=1"], ["no key 'bach_size'"]),
     "added key": (["+foo=1"], ["no key 'foo'"]),
     "unknown option": (["+task@tasks.movie=imbd"], ["task has no option 'imbd'", "'imdb'?"]),
-    "flag": (["-m"], ["the one flag here is --config-dir FOLDER"]),
+    "flag": (["-m"], ["the only flag is --config-dir FOLDER"]),
     "config dir": (["--config-dir", "nope"], ["no such folder"]),
 }
 
@@ -163,7 +163,7 @@ def test_labelled_texts_are_probed(tasks: str, tmp_path: Path) -> None:
     ("words", "said"),
     [
         ([], "evaluate needs bundle=FOLDER, or encoder=NAME with tasks=PRESET"),
-        (["encoder=tiny"], "an encoder as it is needs tasks to be judged by"),
+        (["encoder=tiny"], "a pretrained encoder needs tasks to be evaluated on"),
         (["encoder=tiny", "tasks=sample"], "tasks.movie: its head needs training"),
         (["encoder=tiny", "tasks=stsb", "data_dir=no"], "data_dir=no: no such folder"),
     ],
@@ -175,7 +175,7 @@ def test_what_an_encoder_as_it_is_needs(words: list[str], said: str) -> None:
 
 
 def test_a_bundle_and_an_encoder_are_one_too_many(run: Run) -> None:
-    assert "encoder=tiny: a bundle brings its own" in evaluated(run, "encoder=tiny").message
+    assert "encoder=tiny: a bundle contains its own" in evaluated(run, "encoder=tiny").message
 
 
 def test_a_probe_does_not_learn_from_what_it_is_judged_by(tmp_path: Path) -> None:
@@ -245,5 +245,6 @@ def test_words_that_cannot_be_beside_a_bundle(word: str, run: Run) -> None:
 def test_a_runs_own_metrics_are_not_replaced(run: Run) -> None:
     before = (run.folder / "metrics.json").read_bytes()
     done = called("evaluate", f"bundle={run.bundle}", f"output={run.folder}")
-    assert done.message == f"output={run.folder}: is the folder of a run or a bundle; take another"
+    rule = "is the folder of a run or a bundle; choose another"
+    assert done.message == f"output={run.folder}: {rule}"
     assert (run.folder / "metrics.json").read_bytes() == before

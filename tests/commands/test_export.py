@@ -126,8 +126,8 @@ def test_int8_without_data_is_not_measured(run: Run, tmp_path: Path, traced: lis
         config.write_text(before)
         write_checksums(run.bundle)
     assert done.status == 0
-    assert "What int8 loses was not measured: " in done.out
-    assert "What int8 loses was not measured: " in card_of(tmp_path / "out")[1]
+    assert "The int8 graph was not evaluated: " in done.out
+    assert "The int8 graph was not evaluated: " in card_of(tmp_path / "out")[1]
     assert len(traced) == 2
 
 
@@ -139,7 +139,7 @@ def test_int8_of_vectors_alone_has_nothing_to_measure(tmp_path: Path, traced: li
     words = ["format=onnx", "quantize=true", "data_dir=nope"]
     done = called("export", "bundle=bundle", "output=out", *words)
     assert done.status == 0, done.err
-    said = "What int8 loses was not measured: none of the tasks (near) has an output of the graph"
+    said = "The int8 graph was not evaluated: none of the tasks (near) has an output of the graph"
     assert said in done.out
     assert said in card_of(tmp_path / "out")[1]
     assert len(traced) == 2
@@ -164,7 +164,7 @@ REFUSED = {
     "unknown key": ([QUICK, "qantize=true"], "no key 'qantize'.*'quantize'?"),
     "added key": ([QUICK, "+foo=1"], "no key 'foo'"),
     "bundle": ([QUICK, "bundle=nope"], "bundle=nope: no such folder"),
-    "flag": ([QUICK, "-m"], "the one flag here is --config-dir"),
+    "flag": ([QUICK, "-m"], "the only flag is --config-dir"),
 }
 
 
@@ -199,7 +199,7 @@ def test_a_truncation_that_files_do_not_know(run: Run, bundle: Bundle, tmp_path:
     assert "the bundle cuts long texts by truncation=head_tail" in done.message
     done = called("export", "bundle=bundle", QUICK, "output=out", "truncation=tail")
     assert done.status == 0
-    assert "truncation=head_tail, this export by tail" in done.err
+    assert "truncation=head_tail, this export with tail" in done.err
     assert read_json(tmp_path / "out" / "tokenizer_config.json")["truncation_side"] == "left"
 
 

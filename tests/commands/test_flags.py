@@ -44,5 +44,5 @@ def test_config_dir_is_a_folder(tmp_path: Path) -> None:
         assert split_config_dir(["a=1", *given]) == (["a=1"], tmp_path)
     with pytest.raises(ConfigError, match="no such folder"):
         split_config_dir(["--config-dir", str(tmp_path / "nope")])
-    with pytest.raises(ConfigError, match="the one flag here"):
+    with pytest.raises(ConfigError, match="the only flag is"):
         split_config_dir(["--cfg", "job"])

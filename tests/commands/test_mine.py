@@ -152,7 +152,7 @@ REFUSED = {
     ),
     "no negatives": (
         ["input=one.jsonl", "output=o.jsonl", "negatives=easy"],
-        "one.jsonl: no anchor got a negative out of 1 pairs",
+        "one.jsonl: no anchor has a negative among 1 pairs",
     ),
     "no sentences": (["documents=words.txt", "output=o.jsonl"], "two sentences of 3 words"),
     "seed": (["input=pairs.parquet", "output=o.jsonl", "seed=-1"], "seed must be a whole number"),

@@ -95,7 +95,7 @@ def test_queries_of_a_file() -> None:
 def test_an_index_answers_as_its_corpus(approximate: bool) -> None:
     settings = [f"approximate={str(approximate).lower()}", "normalize=true"]
     done = searched("corpus=films.txt", "save_index=kept", *settings)
-    assert (done.status, done.err, done.out) == (0, "", "6 texts kept: kept\n")
+    assert (done.status, done.err, done.out) == (0, "", "6 texts saved: kept\n")
     query = f"text={TEXTS[3]}"
     assert hits("index=kept", query, *settings) == hits("corpus=films.txt", query)
     assert hits("index=kept", query, "top_k=1", "normalize=true") == [(3, TEXTS[3])]
@@ -152,7 +152,7 @@ REFUSED = {
     "empty query": (["corpus=films.txt", "text= "], "text must not be empty"),
     "no output": (["corpus=films.txt", "input=films.txt"], "input=FILE and output=FILE go togeth"),
     "output of one": (["corpus=films.txt", "text=x", "output=y"], "go together"),
-    "saved twice": (["index=kept", "save_index=more"], "is kept already"),
+    "saved twice": (["index=kept", "save_index=more"], "is already saved"),
     "no index": (["index=nope", "text=x"], "index=nope: no such folder"),
     "other folder": (["index=other", "text=x"], "index=other: no index, it has no file index.json"),
     "folder in use": (["corpus=films.txt", "save_index=other"], "save_index=other: exists already"),
@@ -180,7 +180,7 @@ REFUSED = {
     "verbatim key": (["corpus=films.txt", "txt=x"], "no key 'txt'; did you mean 'text'?"),
     "how to re-rank alone": (
         ["corpus=films.txt", "text=x", "rerank_top_k=9"],
-        "rerank_top_k=9: says how to re-rank; it needs rerank=BUNDLE",
+        "rerank_top_k=9: a setting of re-ranking, which needs rerank=BUNDLE",
     ),
 }
 

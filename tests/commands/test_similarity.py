@@ -98,7 +98,7 @@ def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
         ([], 'similarity needs either text="..." text="..." or input=FILE'),
         ([*TYPED, "output=map.jpeg"], "output=map.jpeg: must end in one of .png"),
         ([*TYPED, "against=tiney"], "against=tiney: no such folder, and no encoder ("),
-        ([*TYPED, "against=tiny"], "against=tiny: that is the first encoder again"),
+        ([*TYPED, "against=tiny"], "against=tiny: is the same model as the first"),
     ],
 )
 def test_wrong_input(arguments: list[str], said: str) -> None:

@@ -1,1 +1,1 @@
-"""One module a command: `HELP`, and `main(overrides) -> exit status`."""
+"""Commands of the command line; each module has `HELP` and `main(overrides) -> exit status`."""

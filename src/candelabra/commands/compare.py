@@ -1,4 +1,4 @@
-"""`candelabra compare`: two or more models on the same rows, side by side."""
+"""Command `candelabra compare`: evaluate two or more models on the same rows."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from candelabra.validation import validate_task
 if TYPE_CHECKING:
     from candelabra.comparison import Comparison
 
-HELP = """candelabra compare models=[A,B] [overrides]: models on the same rows, side by side.
+HELP = """candelabra compare models=[A,B] [overrides]: several models on the same rows.
 
-  models=[A,B,...]  bundles, or run folders that hold one; or encoders without any training, such
-                    as minilm; the first is the baseline
-  tasks=PRESET      compares these tasks only, on this data; without: the tasks that all have,
-                    each model on the data that it was trained from
-  data_dir=FOLDER   in place of the folders that the bundles were trained from
-  output=FOLDER     writes comparison.json, and each model's metrics and predictions, there
+  models=[A,B,...]  bundles, run folders that contain one, or pretrained encoders such as minilm;
+                    the first is the baseline
+  tasks=PRESET      compares only these tasks, on the data of the preset; default: the tasks that
+                    all models have, each model on the data of its training
+  data_dir=FOLDER   replaces the data folders of the bundles' training
+  output=FOLDER     receives comparison.json, and each model's metrics and predictions
   split=test        or validation, train
   resamples=2000  seed=0    of the paired bootstrap
   --config-dir FOLDER
-                    a folder of your own yamls beside candelabra's
+                    a folder of your own yamls, in addition to candelabra's
   eval_batch_size=64  precision=auto  accelerator=auto  allow=[]
 
 For the main metric of a task (accuracy, F1, a correlation) the difference to the first model
-comes with its 95% interval, and for accuracy with the p-value of McNemar's test.
+is shown with its 95% interval, and for accuracy with the p-value of McNemar's test.
 """
 
 
 @dataclass(frozen=True)
 class Model:
-    """What is compared.
+    """One of the models that are compared.
 
     Attributes:
-        name: As the person gave it.
-        tasks: Its tasks' settings.
-        cfg: The command's configuration, with the encoder where it is one.
-        bundle: Its folder; None: the encoder as it is.
+        name: Name on the command line.
+        tasks: Settings of each of its tasks.
+        cfg: Configuration of the command, which selects the encoder if there is no bundle.
+        bundle: Folder of the bundle; `None` for a pretrained encoder.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Model:
     bundle: str | None
 
     def scored(self, tasks: Sequence[str], output: Path) -> Evaluated:
-        """Its metrics; what it says of each row goes into `output / "predictions"`."""
+        """Evaluate the model and write its predictions to `output / "predictions"`."""
         return evaluate(self.cfg, self.bundle, output, only=tasks)
 
 
 def main(overrides: list[str]) -> int:
-    """Evaluates each model, and prints one table."""
+    """Evaluate each model, print one table and return the exit status."""
     cfg, given, rest = asked("compare", overrides, ("models", "output"))
     check_values(cfg)
     at_least("resamples", cfg.resamples, 1)
@@ -88,27 +88,27 @@ def main(overrides: list[str]) -> int:
 def compare(
     cfg: DictConfig, models: Sequence[Model], tasks: Sequence[str], output: Path
 ) -> Comparison:
-    """Evaluates models one after the other, and compares what they say.
+    """Evaluate the models result after the other and compare their metrics and predictions.
 
     Args:
-        cfg: A configuration of the command.
-        models: Two or more; the first is the baseline.
-        tasks: The tasks that are compared.
-        output: Where `comparison.json` and a folder for each model are written.
+        cfg: Configuration of the command.
+        models: Two or more models; the first is the baseline.
+        tasks: Names of the compared tasks.
+        output: Folder for `comparison.json` and result folder for each model.
 
     Raises:
-        DataError: Two models were not asked about the same rows.
+        DataError: Two models were not evaluated on the same texts.
     """
     from candelabra.comparison import check_same_texts, compared
     from candelabra.files import write_json
 
     folders = {model.name: output / str(place) for place, model in enumerate(models, 1)}
-    found: dict[str, Evaluated] = {}
+    results: dict[str, Evaluated] = {}
     for place, model in enumerate(models, 1):
         print(f"{place} of {len(models)}: {model.name}", file=sys.stderr)
-        found[model.name] = model.scored(tasks, folders[model.name])
-        check_same_texts({name: one.asked for name, one in found.items()})
-    metrics = {name: one.metrics for name, one in found.items()}
+        results[model.name] = model.scored(tasks, folders[model.name])
+        check_same_texts({name: result.asked for name, result in results.items()})
+    metrics = {name: result.metrics for name, result in results.items()}
     split = "val" if cfg.split == "validation" else cfg.split
     main_keys = {
         task: f"{split}/{task}/{models[0].tasks[task]['main_metric']}"
@@ -127,33 +127,37 @@ def compare(
 
 
 def listed(words: str) -> list[str]:
-    """The names in `A,B` or `[A,B]`.
+    """Parse `A,B` or `[A,B]` into names.
 
     Raises:
-        ConfigError: There are fewer than two, or one is there twice.
+        ConfigError: There are fewer than two names, or a name is repeated.
+
+    Example:
+        >>> listed("[minilm,mpnet]")
+        ['minilm', 'mpnet']
     """
     inner = words[1:-1] if words.startswith("[") and words.endswith("]") else words
     names = [name.strip() for name in inner.split(",") if name.strip()]
     if len(names) < 2:
-        raise ConfigError(f"compare needs models=[A,B], two or more of them; found {names}")
+        raise ConfigError(f"compare needs models=[A,B], at least two names; found {names}")
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"models: {name} is there twice")
+            raise ConfigError(f"models: {name} is given twice")
     return names
 
 
 def opened(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
-    """A model by what a person calls it: an option of the group encoder, or a folder.
+    """Resolve a name on the command line to a pretrained encoder or a bundle.
 
     Args:
-        name: What the person typed.
-        cfg: The command's configuration.
-        rest: The words that it was composed of.
+        name: Option of the config group `encoder`, or a folder.
+        cfg: Configuration of the command.
+        rest: Overrides that `cfg` was composed from.
 
     Raises:
-        BundleError: There is no such bundle, or its configuration is damaged.
-        ConfigError: A task's settings break a rule.
-        DataError: A source's files are missing.
+        BundleError: The bundle does not exist, or its configuration is damaged.
+        ConfigError: A setting of a task is invalid.
+        DataError: The files of a source are missing.
     """
     if name in encoders(rest):
         words = [word for word in rest if not word.startswith("encoder=")]
@@ -166,10 +170,10 @@ def opened(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
 
 
 def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:
-    """The tasks that are compared: those wanted, or those that all models have.
+    """Return the requested tasks, or without a request the tasks that all models have.
 
     Raises:
-        ConfigError: A model lacks a task that is wanted, or there is no common one.
+        ConfigError: A model does not have a requested task, or the models have no common task.
     """
     for name in wanted:
         for model in models:
@@ -184,11 +188,10 @@ def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:
     if not common:
         has = "; ".join(f"{model.name}: {', '.join(model.tasks) or 'none'}" for model in models)
         raise ConfigError(
-            f"the models have no task in common ({has}); an encoder without training needs "
-            "tasks=PRESET"
+            f"the models have no task in common ({has}); a pretrained encoder needs tasks=PRESET"
         )
     for name in every:
         if name not in common:
             lacking = next(model.name for model in models if name not in model.tasks)
-            print(f"left out: task {name!r}, which {lacking} lacks", file=sys.stderr)
+            print(f"skipped: task {name!r}, because {lacking} does not have it", file=sys.stderr)
     return common

@@ -1,4 +1,4 @@
-"""`candelabra embed`: texts as vectors."""
+"""Command `candelabra embed`: compute the embeddings of texts."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 HELP = """candelabra embed text="..." | input=FILE [output=FILE]
 
   text="..."       one text
-  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet; - is standard input
+  input=FILE       .txt (one text per line), .jsonl, .csv, .tsv or .parquet; - is standard input
   output=FILE      .npy (the vectors), .parquet or .jsonl (text and embedding);
-                   without it JSON lines go to standard output
-  bundle=FOLDER    embeds by a trained model; task=NAME as this task pools
+                   without it, JSON Lines are printed to standard output
+  bundle=FOLDER    embeds with a trained model; task=NAME selects the pooling of a task
   encoder=minilm pooling=mean
-                   without a bundle: an encoder as it is
-  normalize=false  vectors keep their length    truncate_dim=128  the first dimensions only
-  column=text      the column of the input that holds the text
+                   without a bundle: a pretrained encoder
+  normalize=false  does not scale vectors to unit length
+  truncate_dim=128 keeps only the first dimensions
+  column=text      the column of the input that contains the text
   batch_size=64  processes=1  precision=32-true  accelerator=auto  allow=[]
 """
 
 
 def main(overrides: list[str]) -> int:
-    """Embeds one text, or those of a file."""
+    """Embed one text or those of a file, write the vectors and return the exit status."""
     cfg, given, rest = asked("embed", overrides, (*embedders.KEYS, "text", "input", "output"))
     embedders.check(cfg, given, rest)
     either("embed", given, text='text="..."', input="input=FILE")
@@ -62,7 +63,16 @@ def main(overrides: list[str]) -> int:
 
 
 def vectors(embedder: Embedder, texts: Sequence[str], cfg: DictConfig) -> Iterator[np.ndarray]:
-    """The vectors of texts, part by part, with a progress bar on standard error."""
+    """Embed texts chunk by chunk, with a progress bar on standard error.
+
+    Args:
+        embedder: Model that embeds the texts.
+        texts: N texts.
+        cfg: Configuration of the command: batch size, processes, precision and accelerator.
+
+    Yields:
+        The vectors of consecutive texts, of shape (chunk, D).
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -83,5 +93,5 @@ def vectors(embedder: Embedder, texts: Sequence[str], cfg: DictConfig) -> Iterat
             parts = embedder.chunks(texts, told=partial(progress.advance, bar), **settings)
         for part in parts:
             done += len(part)
-            progress.update(bar, completed=done)  # with texts that were embedded before
+            progress.update(bar, completed=done)  # repeated texts are embedded once, but count too
             yield part

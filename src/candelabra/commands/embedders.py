@@ -1,4 +1,4 @@
-"""What embeds texts in a command: a bundle, or an encoder as it is."""
+"""Embedding model of a command: a bundle or a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from candelabra.embedding.embedder import Embedder
 
 KEYS = ("bundle", "task")
-"""What is taken verbatim; `task` would else be a group of yamls."""
+"""Keys whose values are verbatim; Hydra would interpret `task` as a config group."""
 PRECISIONS = ("32-true", "bf16-mixed", "auto")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -> None:
-    """What can be said before anything heavy is imported.
+    """Check the settings of the embedding model without importing large libraries.
 
     Args:
-        cfg: The composed configuration.
-        given: The verbatim words, `KEYS` among them or not.
-        overrides: All other words as typed.
+        cfg: Composed configuration.
+        given: Verbatim values, which may contain `KEYS`.
+        overrides: All other command-line arguments.
 
     Raises:
-        ConfigError: A value is wrong, or something is given beside a bundle, or lacks one.
-        BundleError: There is no such bundle, or its configuration is damaged.
+        BundleError: The bundle does not exist, or its configuration is damaged.
+        ConfigError: A value is invalid, `task` is given without a bundle, the task has no
+            embeddings of single texts, or an override conflicts with the bundle.
     """
     at_least("batch_size", cfg.batch_size, 1)
     at_least("processes", cfg.get("processes", 1), 1)
@@ -51,32 +52,40 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
     crossed = no_vectors(tasks, given.get("task"))
     if crossed:
         raise ConfigError(
-            f"bundle={given['bundle']}: tasks.{crossed} is a cross-encoder, which gives no vectors "
-            "of single texts; search takes it by rerank=BUNDLE"
+            f"bundle={given['bundle']}: tasks.{crossed} is a cross-encoder, which has no "
+            "embeddings of single texts; search uses it with rerank=BUNDLE"
         )
     refuse_beside_a_bundle(overrides)
 
 
 def refuse_beside_a_bundle(overrides: Sequence[str]) -> None:
-    """Raises ConfigError for a word that would change nothing of a bundle."""
+    """Reject settings of encoder and pooling, which a bundle contains itself.
+
+    Raises:
+        ConfigError: An override selects or changes the encoder or the pooling.
+    """
     for word in overrides:
         for group in ("encoder", "pooling"):
             if word.startswith((f"{group}=", f"{group}.")):
-                raise ConfigError(f"{word}: a bundle brings its own {group}; leave out one of them")
+                raise ConfigError(f"{word}: a bundle contains its own {group}; omit one of the two")
 
 
 def encoders(overrides: Sequence[str]) -> list[str]:
-    """The options of the group encoder, those of `--config-dir` among them."""
+    """Return the options of the config group `encoder`, including those of `--config-dir`."""
     _, own = split_config_dir(overrides)
     folders = [folder / "encoder" for folder in (conf_dir(), own) if folder is not None]
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
 
 def opened(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
-    """The embedder that the command asks for, on its device.
+    """Load the embedding model of the command on its device.
+
+    Args:
+        cfg: Configuration of the command.
+        given: Verbatim values; `bundle` selects a bundle, and `task` one of its tasks.
 
     Raises:
-        ConfigError: A setting that only the loaded model can refuse.
+        ConfigError: A setting does not fit the loaded model.
     """
     from candelabra import hardware
     from candelabra.bundle import load

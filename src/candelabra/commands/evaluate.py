@@ -1,4 +1,4 @@
-"""`candelabra evaluate`: metrics of a bundle, or of an encoder as it is."""
+"""Command `candelabra evaluate`: metrics of a bundle or of a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 
 HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a model, trained or not.
 
-  bundle=FOLDER    a bundle, or a run folder that holds one
+  bundle=FOLDER    a bundle, or a run folder that contains one
   encoder=NAME pooling=mean tasks=PRESET
-                   an encoder without any training: embeddings are judged as they are, and labels
-                   of texts by a small classifier on a few of them (MTEB's protocol)
-  output=FOLDER    writes metrics.json and predictions/<task>.jsonl there
+                   a pretrained encoder; for classification tasks, a logistic regression is
+                   trained on the embeddings of a few examples (MTEB's protocol)
+  output=FOLDER    receives metrics.json and predictions/<task>.jsonl
   split=test       or validation, train
-  data_dir=FOLDER  in place of the folder that the bundle was trained from
+  data_dir=FOLDER  replaces the data folder of the bundle's training
   +task@tasks.NAME=OPTION
-                   other data for the bundle's task NAME; the task's head and labels stay
+                   other data for the bundle's task NAME, with its trained head and labels
   mteb=[STSBenchmark,...]
-                   tasks of MTEB by name (extra mteb), from data_dir where it has them
+                   tasks of MTEB by name (extra mteb), read from data_dir if it contains them
   --config-dir FOLDER
-                   a folder of your own yamls beside candelabra's
+                   a folder of your own yamls, in addition to candelabra's
   eval_batch_size=64  precision=auto  accelerator=auto  allow=[]
 """
 
 SPLITS = ("train", "validation", "test")
 OTHER_DATA = ("source", *(key for key in DATA_KEYS if key not in ("labels", "on_bad_row")))
-"""Of a task, what may come from the command: a head keeps its labels."""
+"""Task settings that the command may replace; the labels belong to the trained head."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
-        metrics: `<split>/<task>/<metric>` and `<split>/score`; `mteb/<task>/<score>`.
-        asked: Task -> a sha256 of the texts that it was judged by.
+        metrics: Values by `<split>/<task>/<metric>`, `<split>/score` and `mteb/<task>/<score>`.
+        asked: SHA-256 of the evaluated texts of each task.
     """
 
     metrics: dict[str, float]
@@ -61,7 +61,7 @@ class Evaluated:
 
 
 def main(overrides: list[str]) -> int:
-    """Evaluates a model and prints its tables."""
+    """Evaluate a model, print its metrics and return the exit status."""
     cfg, given, rest = asked("evaluate", overrides, ("bundle", "output"))
     check_values(cfg)
     check_model(cfg, given, rest)
@@ -80,7 +80,14 @@ def main(overrides: list[str]) -> int:
 
 
 def checked_output(name: str | None) -> Path | None:
-    """Raises ConfigError for what is no folder, and for a run or a bundle with files to replace."""
+    """Check the output folder, whose files an evaluation may replace.
+
+    Returns:
+        The path of the folder, or `None` if `name` is `None`.
+
+    Raises:
+        ConfigError: The path is a file, or the folder of a run or a bundle.
+    """
     if name is None:
         return None
     if Path(name).exists() and not Path(name).is_dir():
@@ -88,12 +95,16 @@ def checked_output(name: str | None) -> Path | None:
     check_place(Path(name))
     for own in ("run.json", "heads.safetensors"):
         if (Path(name) / own).exists():
-            raise ConfigError(f"output={name}: is the folder of a run or a bundle; take another")
+            raise ConfigError(f"output={name}: is the folder of a run or a bundle; choose another")
     return Path(name)
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Raises ConfigError for a value that cannot be."""
+    """Check the values of the configuration.
+
+    Raises:
+        ConfigError: A value is invalid.
+    """
     one_of("split", cfg.split, SPLITS)
     one_of("precision", cfg.precision, PRECISIONS)
     one_of("accelerator", cfg.accelerator, ACCELERATORS)
@@ -101,7 +112,12 @@ def check_values(cfg: DictConfig) -> None:
 
 
 def check_model(cfg: DictConfig, given: Mapping[str, str], rest: Sequence[str]) -> None:
-    """Raises ConfigError unless there is either a bundle, or an encoder with something to do."""
+    """Check that there is either a bundle or a pretrained encoder with tasks.
+
+    Raises:
+        BundleError: The bundle does not exist.
+        ConfigError: There is neither, an encoder has no tasks, or a task is invalid.
+    """
     if "bundle" in given:
         checked_folder(Path(given["bundle"]))
         refuse_beside_a_bundle(rest)
@@ -109,7 +125,9 @@ def check_model(cfg: DictConfig, given: Mapping[str, str], rest: Sequence[str]) 
     if not any(word.startswith("encoder=") for word in rest):
         raise ConfigError("evaluate needs bundle=FOLDER, or encoder=NAME with tasks=PRESET")
     if not cfg.tasks and not cfg.mteb:
-        raise ConfigError("an encoder as it is needs tasks to be judged by: tasks=stsb, or mteb=[]")
+        raise ConfigError(
+            "a pretrained encoder needs tasks to be evaluated on: tasks=stsb, or mteb=[NAME]"
+        )
     for name, task in cfg.tasks.items():
         validate_task(str(name), task)
 
@@ -121,13 +139,14 @@ def evaluate(
     *,
     only: Collection[str] | None = None,
 ) -> Evaluated:
-    """Metrics of a model on one split of its tasks.
+    """Compute the metrics of a model on one split of its tasks.
 
     Args:
-        cfg: A configuration of the command.
-        bundle: The bundle's folder; None: the configuration's encoder as it is.
-        output: Where metrics and predictions are written; None writes nothing.
-        only: The tasks that are evaluated; None: all of the bundle, or of the configuration.
+        cfg: Configuration of the command.
+        bundle: Folder of the bundle; `None` evaluates the pretrained encoder of the configuration.
+        output: Folder for metrics and predictions; `None` writes nothing.
+        only: Names of the evaluated tasks; `None` evaluates all tasks of the bundle or of the
+            configuration.
 
     Raises:
         DataError: `output` cannot be written.
@@ -141,9 +160,9 @@ def evaluate(
     subject = subject_of(cfg, bundle, only=only)
     check_mteb(subject, cfg)
     check_probes(subject, cfg)
-    found = tested(subject, cfg, output) | probed(subject, cfg)
+    values = tested(subject, cfg, output) | probed(subject, cfg)
     name = "val" if cfg.split == "validation" else cfg.split
-    metrics = {f"{name}/{key}": value for key, value in found.items()}
+    metrics = {f"{name}/{key}": value for key, value in values.items()}
     main = [metrics[key] for key in subject.main_keys(name) if key in metrics]
     if main:
         metrics[f"{name}/score"] = sum(main) / len(main)
@@ -157,7 +176,13 @@ def evaluate(
 def subject_of(
     cfg: DictConfig, bundle: str | None, *, only: Collection[str] | None = None
 ) -> Subject:
-    """The model to evaluate, with its tasks and their rows; rows are read before the model."""
+    """Load the model to evaluate, with its tasks and their rows.
+
+    Args:
+        cfg: Configuration of the command.
+        bundle: Folder of the bundle; `None` selects the pretrained encoder of the configuration.
+        only: Names of the evaluated tasks; `None` selects all.
+    """
     from candelabra.evaluation import Subject, untrained
 
     if bundle is not None:
@@ -174,13 +199,17 @@ def subject_of(
 
 
 def data_of(tasks: Mapping[str, Any], split: str) -> dict[str, TaskData]:
-    """The split of every task that has it; the others are named and left out."""
+    """Load one split of every task that has it, and print the names of the other tasks.
+
+    Raises:
+        DataError: No task has the split, or its rows are invalid.
+    """
     data: dict[str, TaskData] = {}
     for name, task in tasks.items():
         try:
             data |= tasks_data({name: task}, only=split)
         except MissingSplitError as error:
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"skipped: {error}", file=sys.stderr)
     if not data:
         raise DataError(f"no task has a {split} split")
     return data
@@ -189,7 +218,16 @@ def data_of(tasks: Mapping[str, Any], split: str) -> dict[str, TaskData]:
 def tasks_of(
     cfg: DictConfig, stored: Mapping[str, Any], labels: Mapping[str, list[str]]
 ) -> dict[str, dict[str, Any]]:
-    """The bundle's tasks, with the command's data where it gives some, and the bundle's labels."""
+    """Return the tasks of a bundle with the data settings of the command.
+
+    Args:
+        cfg: Configuration of the command, whose `tasks` and `data_dir` replace the data.
+        stored: Task settings of the bundle.
+        labels: Label names of each task of the bundle.
+
+    Raises:
+        ConfigError: The command names a task that the bundle does not have.
+    """
     other = plain(cfg)["tasks"]
     unknown("tasks", other, stored)
     tasks = {}
@@ -199,7 +237,7 @@ def tasks_of(
         for key in ("data_dir", "folder"):
             if cfg.data_dir is not None and key in source:
                 source[key] = cfg.data_dir
-        # None: there are none, as of numbers.
+        # A task that predicts numbers has no labels: its setting is then `None`.
         settings = {
             "labels": labels[name] or None,
             "inferred": task.get("labels") is None,

@@ -1,4 +1,4 @@
-"""`candelabra export`: a bundle in the format of another tool, with a model card."""
+"""Command `candelabra export`: convert a bundle to the format of another library."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
 
-  bundle=FOLDER    a bundle, or a run folder that holds one
+  bundle=FOLDER    a bundle, or a run folder that contains one
   format=NAME      sentence_transformers   SentenceTransformer("FOLDER"): the vectors of embed
                    transformers            pipeline("token-classification", "FOLDER"), or
                                            "text-classification": one task's head
                    onnx                    one graph: the vectors and every head's logits
   output=FOLDER    a new folder; overwrite=true replaces an earlier export
-  task=NAME        this task alone, with its own pooling and adapter
-  truncation=head  or tail: for a bundle whose truncation other tools do not know
-  quantize=true    format=onnx: model_int8.onnx beside it, and what it loses, measured on
+  task=NAME        exports only this task, with its own pooling and adapter
+  truncation=head  or tail: for a bundle whose truncation other libraries do not support
+  quantize=true    for format=onnx: also writes model_int8.onnx and compares its metrics on
   split=test  data_dir=FOLDER  limit=N  +task@tasks.NAME=OPTION
-                   the tasks' data (limit: so many examples of each, drawn with a fixed seed)
-  push=USER/NAME   to the Hugging Face Hub; private=true
-  dry_run=true     only shows what would be pushed; touches no network
+                   the tasks' data (limit: examples of each task, drawn with a fixed seed)
+  push=USER/NAME   uploads to the Hugging Face Hub; private=true
+  dry_run=true     shows what would be pushed, without network access
   allow=[]
 """
 
 
 def main(overrides: list[str]) -> int:
-    """Exports a bundle, says what was written, and pushes it where asked to."""
-    # `task=` would pick a file of the group task.
+    """Export a bundle, push it if requested and return the exit status."""
+    # `task` is verbatim because Hydra would interpret it as the config group of that name.
     cfg, given, _ = asked("export", overrides, ("bundle", "output", "task", "push"))
     stored, settings = _check(cfg, given)
     output = Path(given["output"])
@@ -66,10 +66,14 @@ def main(overrides: list[str]) -> int:
 
 
 def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    """Everything that needs no heavy library.
+    """Check all settings that can be checked without loading the model.
 
     Returns:
-        The bundle's truncation, and the task and the truncation of the export.
+        The truncation of the bundle, and the settings `task` and `truncation` of the export.
+
+    Raises:
+        BundleError: The bundle does not exist, or its configuration is damaged.
+        ConfigError: A setting is missing or invalid, or a package is not installed.
     """
     if cfg.format is None:
         raise ConfigError(f"export needs format=NAME, one of {', '.join(FORMATS)}")
@@ -104,7 +108,7 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
 
 
 def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) -> Bundle:
-    """The bundle, of one task where one is named, with the truncation of the export."""
+    """Load the bundle, reduced to one task if requested, with the truncation of the export."""
     from candelabra.bundle import load
     from candelabra.data.tokens import TextTokenizer
 
@@ -119,13 +123,13 @@ def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) 
 
 
 def _other_truncation(bundle: Bundle, stored: str) -> list[str]:
-    """What is to be said of an export that cuts texts in another way than its bundle."""
+    """Return a note if the export truncates texts differently from the bundle."""
     tokenizer = bundle.tokenizer
     if tokenizer.truncation == stored:
         return []
     return [
-        f"The bundle cuts long texts by truncation={stored}, this export by "
-        f"{tokenizer.truncation}: answers beyond {tokenizer.max_length} tokens differ."
+        f"The bundle truncates long texts with truncation={stored}, this export with "
+        f"{tokenizer.truncation}: outputs for more than {tokenizer.max_length} tokens differ."
     ]
 
 
@@ -138,7 +142,7 @@ def _describe(
     written: Written,
     task: str | None,
 ) -> None:
-    """Writes the card and the mark of an export; says what the export does not hold."""
+    """Write the model card and metadata of an export, and print its limitations."""
     from candelabra.exporting.card import card
     from candelabra.exporting.heads import HEADS
     from candelabra.files import write_json, write_text
@@ -165,7 +169,20 @@ def _writer(form: str) -> Callable[..., Written]:
 def _quantize(
     split: str, bundle: Bundle, draft: Path, written: Written, *, judges: Judges | str
 ) -> list[str]:
-    """Writes the int8 graph; its table, or why there is none, goes to the card."""
+    """Write the int8 graph and compare it with the float32 graph.
+
+    The comparison is added to the model card.
+
+    Args:
+        split: Name of the split of the comparison.
+        bundle: Exported bundle.
+        draft: Folder of the export.
+        written: Description of the export; receives the comparison.
+        judges: Data and metrics of the comparison, or the reason why there are none.
+
+    Returns:
+        Lines to print.
+    """
     from candelabra.exporting.card import table
     from candelabra.exporting.onnx import FILE, INT8
     from candelabra.exporting.quantized import measure, quantize
@@ -174,18 +191,23 @@ def _quantize(
     sizes = {name: (draft / name).stat().st_size / 1e6 for name in (FILE, INT8)}
     title = f"{FILE} {sizes[FILE]:.1f} MB, {INT8} {sizes[INT8]:.1f} MB."
     if isinstance(judges, str):
-        said = f"What int8 loses was not measured: {judges}"
-        written.tables["int8"] = f"{title}\n\n{said}"
-        return [said]
+        reason = f"The int8 graph was not evaluated: {judges}"
+        written.tables["int8"] = f"{title}\n\n{reason}"
+        return [reason]
     splits, metrics = judges
     measured = measure(draft, bundle.model, splits, metrics, split=split)
     rows = _rows(measured)
     header = ["task", "metric", "examples", "float32", "int8", "difference"]
     pace = ", ".join(f"{name} {rate:.1f}" for name, rate in measured.per_second.items())
-    where = f"On the {split} split. Texts a second on the machine that exported it: {pace}."
+    where = f"On the {split} split. Texts per second on the machine of the export: {pace}."
     body = f"{table(header, rows)}\n\n{where}"
     written.tables["int8"] = f"{title}\n\n{body}"
-    return [title, "  ".join(header), *("  ".join(row) for row in rows), f"texts a second: {pace}"]
+    return [
+        title,
+        "  ".join(header),
+        *("  ".join(row) for row in rows),
+        f"texts per second: {pace}",
+    ]
 
 
 def _rows(measured: Measured) -> list[list[str]]:
@@ -200,10 +222,15 @@ def _rows(measured: Measured) -> list[list[str]]:
 
 
 def _judges(cfg: DictConfig, bundle: Bundle) -> Judges | str:
-    """What int8 is measured by, or why it is not; read before anything is written.
+    """Load the data and metrics that the int8 graph is evaluated with.
+
+    This precedes the export, so that an error in the data leaves no files behind.
+
+    Returns:
+        Tokenized splits and metrics, or the reason why there are none.
 
     Raises:
-        DataError: Data that the person names cannot be read.
+        DataError: The data that the command line names cannot be read.
     """
     from candelabra.commands.evaluate import data_of, tasks_of
     from candelabra.exporting.onnx import Graph
@@ -222,11 +249,11 @@ def _judges(cfg: DictConfig, bundle: Bundle) -> Judges | str:
             raise
         return str(error)
     splits = {
-        name: tokenized(found.splits[cfg.split], bundle.tokenizer, cfg.limit)
-        for name, found in data.items()
+        name: tokenized(task_data.splits[cfg.split], bundle.tokenizer, cfg.limit)
+        for name, task_data in data.items()
     }
-    judged = objectives(tasks, bundle.labels)
-    return splits, {name: judged[name].metrics for name in data}
+    by_task = objectives(tasks, bundle.labels)
+    return splits, {name: by_task[name].metrics for name in data}
 
 
 def _push(cfg: DictConfig, output: Path, repo: str) -> None:

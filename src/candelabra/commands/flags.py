@@ -1,4 +1,4 @@
-"""Which words of a command are flags of Hydra, and which are overrides."""
+"""Separation of command-line arguments into flags of Hydra and overrides."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ FLAGS = (*WITH_VALUE, "--multirun", "-m", "--run", "-r", "--resolve", "--info", 
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits off the flags with their values; either may stand anywhere.
+    """Separate overrides from flags with their values, in any order.
+
+    Returns:
+        The overrides, and the flags, each followed by its value if it has one.
 
     Raises:
-        ConfigError: There is no such flag, or it lacks its value.
+        ConfigError: A flag is unknown, or its value is missing.
+
+    Example:
+        >>> split_flags(["seed=1", "--config-dir", "conf"])
+        (['seed=1'], ['--config-dir', 'conf'])
     """
     words: list[str] = []
     flags: list[str] = []
@@ -27,7 +34,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             words.append(word)
             continue
         if word.partition("=")[0] not in FLAGS:
-            # By likeness alone `--hlep` would be taken for `-p`.
+            # Only long flags are suggested: `-p` is more similar to `--hlep` than `--help`.
             known = ["--help", *(flag for flag in FLAGS if flag.startswith("--"))]
             hint = nearest(word, known)
             if not hint and "=" in word:
@@ -41,17 +48,20 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def split_config_dir(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
-    """As `split_flags`, for a command whose one flag is `--config-dir`.
+    """Separate overrides from `--config-dir` for a command that has no other flag.
+
+    Returns:
+        The overrides, and the folder, or `None` if the flag is not given.
 
     Raises:
-        ConfigError: Another flag, or the folder is missing.
+        ConfigError: There is another flag, or the folder does not exist.
     """
     words, flags = split_flags(arguments)
     flag, _, value = flags[0].partition("=") if flags else ("", "", "")
     if not flags:
         return words, None
     if flag not in CONFIG_DIR or len(flags) > 2:
-        raise ConfigError(f"the one flag here is --config-dir FOLDER, got {' '.join(flags)}")
+        raise ConfigError(f"the only flag is --config-dir FOLDER, got {' '.join(flags)}")
     folder = Path(value or flags[-1]).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{flag} {folder}: no such folder")

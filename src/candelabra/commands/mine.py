@@ -1,4 +1,4 @@
-"""`candelabra mine`: pairs -> triplets with negatives; documents -> pairs."""
+"""Command `candelabra mine`: mine negatives for pairs of texts, or pairs from documents."""
 
 from __future__ import annotations
 
@@ -23,35 +23,38 @@ if TYPE_CHECKING:
 HELP = """candelabra mine input=FILE output=FILE [negatives=easy|semi_hard|hard]
                 documents=FILE output=FILE
 
-  input=FILE       pairs that belong together: .parquet, .jsonl, .csv or .tsv
+  input=FILE       pairs of matching texts: .parquet, .jsonl, .csv or .tsv
   columns.anchor=premise columns.positive=hypothesis
-                   its columns, if not named so
-  only=label=0     only the rows with this value in this column
+                   its columns, if not named anchor and positive
+  only=label=0     uses only rows with this value in this column
   output=FILE      .parquet or .jsonl with the columns anchor, positive, negative
-  documents=FILE   writes pairs instead: neighbouring sentences, as anchor and positive
+  documents=FILE   writes pairs of consecutive sentences as anchor and positive
   negatives=hard   the most similar texts that are 5% less similar than the positive; semi_hard:
-                   at random among the 11th to the 100th; easy: at random among all
+                   random texts of rank 11 to 100; easy: random texts
   num_negatives=1  sampling=top|random  range_min=0  range_max=NUMBER
   relative_margin=0.05  absolute_margin=NUMBER  max_score=NUMBER  min_score=NUMBER
-                   which texts may be negatives, by their cosine
-  bundle=FOLDER    measures by a trained model; task=NAME as this task pools
+                   limits of a negative's cosine with the anchor
+  bundle=FOLDER    embeds with a trained model; task=NAME selects the pooling of a task
   encoder=minilm pooling=mean
-                   without a bundle: an encoder as it is
+                   without a bundle: a pretrained encoder
   seed=0  min_words=3  column=text  truncate_dim=null  batch_size=64  processes=1
   precision=32-true  accelerator=auto  allow=[]
 
-An anchor's own positives, and texts equal to them but for case and spaces, are never its negatives.
+A positive of an anchor, ignoring case and spaces, is never one of its negatives.
 """
 
 WORDS = (*embedders.KEYS, "input", "documents", "output", "only")
 SHOWN = 5
-"""Triplets or pairs that are shown."""
+"""Number of triplets or pairs that are printed."""
 MEASURED = 1000
-"""Triplets whose cosines are shown where negatives are drawn at random, which needs no vectors."""
+"""Number of triplets whose cosines are computed for easy negatives.
+
+Drawing easy negatives needs no vectors, so that only a sample of the texts is embedded.
+"""
 
 
 def main(overrides: list[str]) -> int:
-    """Writes a data set, and shows what is in it."""
+    """Write a data set, print examples and statistics of it, and return the exit status."""
     cfg, given, rest = asked("mine", overrides, WORDS)
     embedders.check(cfg, given, rest)
     target = _checked(cfg, given)
@@ -73,7 +76,7 @@ def main(overrides: list[str]) -> int:
 
 
 def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
-    """The output, after a look at all words and values."""
+    """Check all settings and return the path of the output."""
     either("mine", given, input="input=FILE", documents="documents=FILE")
     if "output" not in given:
         raise ConfigError("mine needs output=FILE")
@@ -93,17 +96,17 @@ def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
 
 
 def _pairs(cfg: DictConfig, file: str, target: Path) -> int:
-    """Neighbouring sentences of documents."""
+    """Write pairs of consecutive sentences of documents."""
     documents = read_texts(file, cfg.column)
-    found = pair_files.cleaned(pair_files.neighbours(documents, min_words=cfg.min_words))
-    if not found.pairs:
+    unique = pair_files.cleaned(pair_files.neighbours(documents, min_words=cfg.min_words))
+    if not unique.pairs:
         raise DataError(f"{file}: no document has two sentences of {cfg.min_words} words in a row")
-    anchors, positives = (list(side) for side in zip(*found.pairs, strict=True))
+    anchors, positives = (list(side) for side in zip(*unique.pairs, strict=True))
     columns = {"anchor": anchors, "positive": positives}
     pair_files.write_rows(target, columns)
     _show_rows(columns, seed=cfg.seed)
     print(
-        f"documents: {len(documents)}; dropped: {found.repeated} repeated pairs, {found.same} of "
+        f"documents: {len(documents)}; dropped: {unique.repeated} repeated pairs, {unique.same} of "
         "equal texts"
     )
     print(f"{len(anchors)} pairs: {target}")
@@ -117,7 +120,7 @@ def _triplets(
     recipe: Recipe,
     target: Path,
 ) -> Triplets:
-    """Written and shown."""
+    """Mine triplets, write them and print examples and statistics."""
     from candelabra.embedding import mining
 
     if cfg.negatives == "easy":
@@ -127,7 +130,7 @@ def _triplets(
         triplets = mining.mined(pairs, known, recipe, seed=cfg.seed)
     if not triplets.anchors:
         raise DataError(
-            f"{given['input']}: no anchor got a negative out of {len(pairs)} pairs; lower "
+            f"{given['input']}: no anchor has a negative among {len(pairs)} pairs; lower "
             "range_min or the margins, raise range_max, or give more pairs"
         )
     pair_files.write_rows(target, triplets.columns())
@@ -141,7 +144,7 @@ def _triplets(
 
 
 def _known(cfg: DictConfig, given: Mapping[str, str], rows: Iterable[tuple[str, ...]]) -> Known:
-    """Every distinct text of pairs or triplets with its vector."""
+    """Embed every distinct text of pairs or triplets."""
     from dataclasses import replace
 
     import numpy as np
@@ -174,7 +177,7 @@ def _show_cosines(triplets: Triplets, known: Known) -> None:
 
 
 def _show_rows(columns: Mapping[str, Sequence[str]], *, seed: int) -> None:
-    """A few rows, drawn at random."""
+    """Print a few random rows."""
     import random
 
     from rich.table import Table
@@ -182,7 +185,7 @@ def _show_rows(columns: Mapping[str, Sequence[str]], *, seed: int) -> None:
 
     from candelabra.report import show
 
-    table = Table(title="some of them", title_justify="left", expand=True)
+    table = Table(title="examples", title_justify="left", expand=True)
     for name in columns:
         table.add_column(name, ratio=1, overflow="ellipsis", no_wrap=True)
     rows = list(zip(*columns.values(), strict=True))

@@ -1,4 +1,4 @@
-"""`candelabra predict`: a bundle's answers for a text or a file."""
+"""Command `candelabra predict`: predictions of a bundle for a text or a file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 HELP = """candelabra predict bundle=FOLDER text="..." | input=FILE output=FILE
 
-  bundle=FOLDER    a bundle, or a run folder that holds one
-  text="..."       one text; the answer is printed as JSON
-  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet; - is standard input
-  output=FILE      JSON lines, one for each text, in the order of the input
-  column=text      the column of the input that holds the text
+  bundle=FOLDER    a bundle, or a run folder that contains one
+  text="..."       one text; its predictions are printed as JSON
+  input=FILE       .txt (one text per line), .jsonl, .csv, .tsv or .parquet; - is standard input
+  output=FILE      JSON Lines, one line for each text, in the order of the input
+  column=text      the column of the input that contains the text
   batch_size=64  precision=auto  accelerator=auto  allow=[]
 """
 
 CHUNK = 4096
-"""Texts that are sorted by length, answered and written together."""
+"""Number of texts that are sorted by length, predicted and written together."""
 
 
 def main(overrides: list[str]) -> int:
-    """Answers one text on the terminal, or a file in a file."""
+    """Print the predictions for one text or write those for a file; return the exit status."""
     cfg, given, _ = asked("predict", overrides, ("bundle", "text", "input", "output"))
     _check(given)
     checked_folder(Path(given["bundle"]))

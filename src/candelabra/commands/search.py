@@ -1,4 +1,4 @@
-"""`candelabra search`: the texts of a corpus that are nearest to a query."""
+"""Command `candelabra search`: the texts of a corpus that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
 
 HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE output=FILE
 
-  corpus=FILE      what is searched: .txt (a text a line), .jsonl, .csv, .tsv or .parquet
+  corpus=FILE      the texts to search: .txt (one per line), .jsonl, .csv, .tsv or .parquet
   save_index=FOLDER
-                   keeps the corpus and its vectors there; no query is needed then
-  index=FOLDER     searches what save_index kept, by the model that made it
-  text="..."       one query; its hits are shown as a table, or format=json
-  input=FILE       a file of queries, as of corpus; - is standard input
-  output=FILE      JSON lines, one for each query, in their order
+                   saves the corpus and its vectors; a query is then optional
+  index=FOLDER     searches a saved corpus with the model that embedded it
+  text="..."       one query; its hits are shown as a table, or with format=json
+  input=FILE       a file of queries, in the formats of corpus; - is standard input
+  output=FILE      JSON Lines, one line for each query, in the order of the input
   top_k=5
-  rerank=BUNDLE    scores the nearest anew by a cross-encoder, a task with cross: true
-  rerank_top_k=50  how many of them; rerank_task=NAME where the bundle has several
+  rerank=BUNDLE    re-ranks the best hits with a cross-encoder, a task with cross: true
+  rerank_top_k=50  number of re-ranked hits; rerank_task=NAME if the bundle has several
   approximate=true
-                   by a graph of neighbours, for large corpora (extra 'index')
-  bundle=FOLDER    searches by a trained model; task=NAME as this task pools
+                   uses an approximate index (HNSW), for large corpora (extra 'index')
+  bundle=FOLDER    embeds with a trained model; task=NAME selects the pooling of a task
   encoder=minilm pooling=mean
-                   without a bundle: an encoder as it is
+                   without a bundle: a pretrained encoder
   column=text      the column of the corpus; query_column=NAME that of the input
   truncate_dim=null  batch_size=64  processes=1  precision=32-true  accelerator=auto  allow=[]
 
-Scores are cosines, from -1 to 1, or those of the re-ranker. Rows count from 0.
+Scores are cosines, from -1 to 1, or the scores of the cross-encoder. Rows are counted from 0.
 """
 
 WORDS = (*embedders.KEYS, "corpus", "index", "save_index", "text", "input", "output", "rerank")
 
 TITLE = 100
-"""Characters of a query above its hits."""
+"""Maximum characters of the query in the title of the table of hits."""
 
 
 def main(overrides: list[str]) -> int:
-    """Embeds or opens the corpus, keeps it where asked to, and answers the queries."""
+    """Embed a corpus or load an index, search for the queries and return the exit status."""
     cfg, given, rest = asked("search", overrides, WORDS)
     embedders.check(cfg, given, rest)
     _check_words(given, rest)
@@ -78,12 +78,12 @@ def main(overrides: list[str]) -> int:
     precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
     embed = partial(embedder.embed, batch_size=cfg.batch_size, precision=precision)
     top = {"top_k": cfg.top_k, "rerank_top_k": cfg.rerank_top_k}
-    found = search.search(embed, queries, corpus, rerank=rerank, **top)
+    results = search.search(embed, queries, corpus, rerank=rerank, **top)
     if "output" in given:
-        _write(Path(given["output"]), queries, _tracked(found, len(queries)))
+        _write(Path(given["output"]), queries, _tracked(results, len(queries)))
         print(f"{len(queries)} queries: {given['output']}")
     elif queries:
-        (hits,) = found
+        (hits,) = results
         _show(queries[0], hits, cfg.format)
     return 0
 
@@ -91,13 +91,13 @@ def main(overrides: list[str]) -> int:
 def _check_words(given: Mapping[str, str], rest: Sequence[str]) -> None:
     either("search", given, corpus="corpus=FILE", index="index=FOLDER")
     if "save_index" in given and "index" in given:
-        raise ConfigError("save_index=FOLDER keeps a corpus=FILE; index=FOLDER is kept already")
+        raise ConfigError("save_index=FOLDER saves a corpus=FILE; index=FOLDER is already saved")
     if {"text", "input"} & given.keys() or "save_index" not in given:
         alone = "input=FILE (or save_index=FOLDER alone)"
         either("search", given, text='text="..."', input=alone)
     for word in rest:
         if word.startswith("rerank_") and "rerank" not in given:
-            raise ConfigError(f"{word}: says how to re-rank; it needs rerank=BUNDLE")
+            raise ConfigError(f"{word}: a setting of re-ranking, which needs rerank=BUNDLE")
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
     not_the_input(given, keys=("input", "corpus"))
@@ -120,7 +120,11 @@ def _check_values(cfg: DictConfig) -> None:
 
 
 def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the index says of itself, where there is one."""
+    """Check the folders of the re-ranker and the index before any model is loaded.
+
+    Returns:
+        The description of the index, or `None` if there is no `index=FOLDER`.
+    """
     if "rerank" in given:
         at_least("rerank_top_k", cfg.rerank_top_k, cfg.top_k)
         folder = checked_folder(Path(given["rerank"]), key="rerank")
@@ -151,7 +155,7 @@ def _embedded(
     *,
     origin: Mapping[str, Any],
 ) -> Corpus:
-    """The corpus of a file with its vectors; kept, where asked to."""
+    """Embed the texts of a corpus file, and save them with `save_index=FOLDER`."""
     import numpy as np
 
     from candelabra.commands.embed import vectors
@@ -163,7 +167,7 @@ def _embedded(
     corpus = Corpus(texts, vectors_ND, graph)
     if "save_index" in given:
         save_index(Path(given["save_index"]), corpus, origin=origin, source=given["corpus"])
-        print(f"{len(texts)} texts kept: {given['save_index']}")
+        print(f"{len(texts)} texts saved: {given['save_index']}")
     return corpus
 
 
@@ -174,7 +178,7 @@ def _opened(
     *,
     origin: Mapping[str, Any],
 ) -> Corpus:
-    """The corpus of an index that the same model made."""
+    """Load the corpus of an index and check that the same model embedded it."""
     from candelabra.embedding.index_folder import load_index
     from candelabra.embedding.origin import check_origin
 
@@ -184,7 +188,16 @@ def _opened(
 
 
 def _origin(cfg: DictConfig, name: str, embedder: Embedder) -> dict[str, Any]:
-    """What makes the vectors, by the name that a person gave it."""
+    """Describe the model that computes the vectors, for comparison with that of an index.
+
+    Args:
+        cfg: Configuration of the command.
+        name: Name of the model on the command line.
+        embedder: The model.
+
+    Raises:
+        ConfigError: The approximate search is used with vectors that are not normalized.
+    """
     from candelabra.embedding.origin import origin_of
 
     if cfg.approximate and not embedder.normalize:
@@ -210,18 +223,18 @@ def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
 
 
 def _named(given: Mapping[str, str]) -> str:
-    """What messages call the re-ranker."""
+    """Return the name of the re-ranker in messages."""
     return f"rerank={given['rerank']}"
 
 
-def _tracked(found: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:
-    """With a progress bar on standard error."""
+def _tracked(results: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:
+    """Yield the hits of each query, with a progress bar on standard error."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
     yield from track(
-        found,
+        results,
         "searching",
         total=total,
         console=console,
@@ -237,9 +250,9 @@ def _answer(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, queries: Sequence[str], found: Iterable[list[Hit]]) -> None:
+def _write(path: Path, queries: Sequence[str], results: Iterable[list[Hit]]) -> None:
     with writing(path) as stream:
-        for query, hits in zip(queries, found, strict=True):
+        for query, hits in zip(queries, results, strict=True):
             line = json.dumps(_answer(query, hits), ensure_ascii=False)
             stream.write(f"{line}\n".encode())
 
@@ -258,7 +271,8 @@ def _show(query: str, hits: Sequence[Hit], form: str) -> None:
     table = Table(title=title, title_justify="left", expand=True)
     table.add_column("score", justify="right")
     table.add_column("row", justify="right")
-    # What the others leave; without a ratio, a text that cannot wrap would take their room.
+    # The ratio limits the text to the remaining width: without it, a text that does not wrap
+    # would leave no space for the other columns.
     table.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
     for hit in hits:
         table.add_row(f"{hit.score:.4f}", str(hit.row), Text(" ".join(hit.text.split())))

@@ -1,4 +1,4 @@
-"""`candelabra similarity`: how alike texts are, by one encoder or by two side by side."""
+"""Command `candelabra similarity`: cosine similarities of texts, for one or two models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 HELP = """candelabra similarity text="..." text="..." ... | input=FILE
 
-  text="..."       two or more of them; or
-  input=FILE       .txt (a text a line), .jsonl, .csv, .tsv or .parquet; - is standard input
-  output=FILE      a heat map, .png, .pdf or .svg; or the numbers, .csv
-  against=OTHER    a second encoder beside the first: an option such as bert_nli, or a bundle
-  bundle=FOLDER    a trained model; task=NAME as this task pools
+  text="..."       given two or more times; or
+  input=FILE       .txt (one text per line), .jsonl, .csv, .tsv or .parquet; - is standard input
+  output=FILE      a heat map, .png, .pdf or .svg, or the numbers, .csv
+  against=OTHER    a second model to compare: an encoder such as bert_nli, or a bundle
+  bundle=FOLDER    a trained model; task=NAME selects the pooling of a task
   encoder=minilm pooling=mean
-                   without a bundle: an encoder as it is
-  column=text      the column of the input that holds the text
+                   without a bundle: a pretrained encoder
+  column=text      the column of the input that contains the text
   truncate_dim=null  batch_size=64  precision=32-true  accelerator=auto  allow=[]
 
 The numbers are cosines, from -1 to 1; 1 is the same direction.
@@ -36,13 +36,13 @@ The numbers are cosines, from -1 to 1; 1 is the same direction.
 
 PICTURES = (".png", ".pdf", ".svg")
 Model = tuple[DictConfig, Mapping[str, str], Sequence[str]]
-"""A configuration, the verbatim words, and the words that it was composed of."""
+"""A configuration, the verbatim values, and the overrides that it was composed from."""
 MOST = 50
-"""More texts than this no table and no picture shows."""
+"""Maximum number of texts, limited by what a table or heat map can show."""
 
 
 def main(overrides: list[str]) -> int:
-    """Prints the lower triangle of the cosines, and draws it where a file is named."""
+    """Print the cosine matrices, write the output file and return the exit status."""
     typed = [word.removeprefix("text=") for word in overrides if word.startswith("text=")]
     keys = (*embedders.KEYS, "text", "input", "output", "against")
     cfg, given, rest = asked("similarity", overrides, keys, several=("text",))
@@ -60,13 +60,13 @@ def main(overrides: list[str]) -> int:
             f"a table shows up to {heat_map.NUMBERED} texts, found {len(texts)}: add output=FILE"
         )
     if len({_name(given, words) for _, given, words in models}) < len(models):
-        raise ConfigError(f"against={given['against']}: that is the first encoder again")
-    found = {_name(given, words): _cosines(texts, cfg, given) for cfg, given, words in models}
+        raise ConfigError(f"against={given['against']}: is the same model as the first")
+    by_name = {_name(given, words): _cosines(texts, cfg, given) for cfg, given, words in models}
     if len(texts) <= heat_map.NUMBERED:
-        named = zip(heat_map.titles(list(found)), found.values(), strict=True)
+        named = zip(heat_map.titles(list(by_name)), by_name.values(), strict=True)
         show(*(heat_map.table(cosines, texts, title=title) for title, cosines in named))
     if target is not None:
-        heat_map.write(target, found, texts)
+        heat_map.write(target, by_name, texts)
         print(f"written: {target}")
     return 0
 
@@ -79,7 +79,12 @@ def _target(name: str | None) -> Path | None:
 
 
 def _against(name: str | None, rest: Sequence[str]) -> list[Model]:
-    """The second model: a bundle where there is such a folder, else an option of the group."""
+    """Resolve the second model, an option of the config group `encoder` or a bundle.
+
+    Raises:
+        BundleError: The folder is not a bundle.
+        ConfigError: The name is neither an encoder nor a folder.
+    """
     if name is None:
         return []
     words = [word for word in rest if not word.startswith(("encoder", "task"))]
@@ -104,7 +109,7 @@ def _texts(typed: list[str], file: str | None, column: str) -> list[str]:
 
 
 def _name(given: Mapping[str, str], words: Sequence[str]) -> str:
-    """How a table and a picture call a model: by what was typed of it."""
+    """Return the title of a model in tables and heat maps, from its command-line settings."""
     if "bundle" in given:
         return given["bundle"] + (f", task {given['task']}" if "task" in given else "")
     typed = dict(word.split("=", 1) for word in words if word.startswith(("encoder", "pooling")))

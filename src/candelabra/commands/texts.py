@@ -1,4 +1,4 @@
-"""The texts that a command is asked about."""
+"""Input texts of a command."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from candelabra.errors import DataError, nearest
 
 
 def read_texts(name: str, column: str) -> list[str]:
-    """The texts of a file: a line each in .txt and standard input, else one column of the rows.
+    """Read texts from the lines of a .txt file or standard input, or from a column of a table.
 
     Args:
-        name: The file, or `-` for standard input.
-        column: The column that holds the text.
+        name: Path of the file, or `-` for standard input.
+        column: Column of the texts, for other files than .txt.
 
     Raises:
         DataError: The file or the column is missing, or a row has no text.
@@ -33,7 +33,7 @@ def read_texts(name: str, column: str) -> list[str]:
 
 
 def _standard_input() -> Table:
-    # A byte that is not UTF-8 is kept for the message, as of files.
+    # Keep bytes that are not UTF-8 as lone surrogates, so that the error can show the line.
     text = sys.stdin.buffer.read().decode(errors="surrogateescape")
     if not text.strip():
         raise DataError("standard input: empty: it has no rows")

@@ -1,4 +1,4 @@
-"""Commands that take a person's words as typed, and the rest as Hydra overrides."""
+"""Command-line arguments: values that are used verbatim, and Hydra overrides."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ WORD = re.compile(r"\w+")
 def asked(
     command: str, overrides: Sequence[str], keys: Sequence[str], *, several: Sequence[str] = ()
 ) -> tuple[DictConfig, dict[str, str], list[str]]:
-    """What a person asks of a command that has no run folder of its own.
+    """Parse the arguments of a command that has no run folder.
 
     Args:
-        command: The command.
-        overrides: The words as typed.
-        keys: As in `take`.
-        several: As in `take`.
+        command: Name of the command.
+        overrides: Command-line arguments.
+        keys: Keys whose values are used verbatim.
+        several: Keys among them that may be repeated.
 
     Returns:
-        The configuration, the verbatim values, and the words that it was composed of.
+        The configuration, the verbatim values, and the overrides that the configuration was
+        composed from.
 
     Raises:
-        ConfigError: There is no such key.
+        ConfigError: A key is unknown, or is repeated.
     """
     given, rest = take(overrides, keys, several=several)
     names = [item.name for item in fields(SCHEMAS[command])]
     for key in (word.partition("=")[0] for word in rest):
-        # Hydra knows its own keys alone; it says what else there may be.
+        # Hydra suggests only keys of the configuration: report here what resembles other keys.
         meant = nearest(key, [*keys, *names])
         if WORD.fullmatch(key) and key not in names and meant != nearest(key, names):
             raise ConfigError(f"no key '{key}'{meant}")
@@ -50,20 +51,24 @@ def asked(
 def take(
     overrides: Sequence[str], keys: Sequence[str], *, several: Sequence[str] = ()
 ) -> tuple[dict[str, str], list[str]]:
-    """Splits off `key=value` of `keys`; their values never meet Hydra's grammar.
+    """Separate arguments whose values must not be parsed by the grammar of Hydra.
 
-    The grammar rejects apostrophes, commas and colons, and turns 1995 into a number.
+    The grammar rejects apostrophes, commas and colons, and converts 1995 to a number.
 
     Args:
-        overrides: The words as typed.
-        keys: What is split off.
-        several: Keys that may stand more than once; the last value is given.
+        overrides: Command-line arguments.
+        keys: Keys whose values are used verbatim.
+        several: Keys among them that may be repeated; the last value is returned.
 
     Returns:
-        The verbatim values, and the other overrides.
+        The verbatim values, and the other arguments.
 
     Raises:
-        ConfigError: A key stands twice.
+        ConfigError: A key is repeated.
+
+    Example:
+        >>> take(["text=it's 1995, isn't it?", "seed=1"], ["text"])
+        ({'text': "it's 1995, isn't it?"}, ['seed=1'])
     """
     given: dict[str, str] = {}
     rest = []
@@ -71,7 +76,7 @@ def take(
         key, equals, value = override.partition("=")
         if equals and key in keys:
             if key in given and key not in several:
-                raise ConfigError(f"{key}= stands twice: {given[key]!r} and {value!r}; give one")
+                raise ConfigError(f"{key}= is given twice: {given[key]!r} and {value!r}; give one")
             given[key] = value
         else:
             rest.append(override)
@@ -79,11 +84,14 @@ def take(
 
 
 def compose(command: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a command that has no run folder of its own.
+    """Compose and resolve the configuration of a command that has no run folder.
 
     Args:
-        command: The command, which is also its yaml's name.
-        overrides: Hydra overrides, and `--config-dir FOLDER` for further yamls.
+        command: Name of the command and of its yaml.
+        overrides: Hydra overrides, and optionally `--config-dir FOLDER` for additional yamls.
+
+    Raises:
+        ConfigError: A flag is unknown, or the folder does not exist.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
