@@ -132,7 +132,7 @@ def test_trained_reloaded_and_used_by_search(
     with pytest.raises(ConfigError, match=r"none of the tasks \(sts\) says anything of a single"):
         model.predict("a film")
     alone = called("embed", "bundle=cross", "text=a film")
-    assert alone.message.startswith("bundle=cross: tasks.sts is a cross-encoder, which gives no")
+    assert alone.message.startswith("bundle=cross: tasks.sts is a cross-encoder, which has no")
     scores = cross_encoder(model, name="it")(QUERY, TEXTS)
     (tmp_path / "corpus.txt").write_text("\n".join(TEXTS))
     done = called(
