@@ -62,10 +62,11 @@ test: $(INSTALLED) ## the tests, without the slow ones
 test-all: $(INSTALLED) ## all tests
 	$(BIN)/pytest $(PARALLEL) -m "slow or not slow" $(ARGS)
 
-check: $(INSTALLED) ## format, lint and types, nothing changed
+check: $(INSTALLED) ## format, lint, types and the order of imports, nothing changed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(INSTALLED) ## put the code into its format
 	$(BIN)/ruff format .

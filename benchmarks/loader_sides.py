@@ -19,11 +19,11 @@ from sentence_transformers.sentence_transformer.training_args import (
 from torch import nn
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from candelabra.data.balancing import proportional
 from candelabra.data.collate import TokenizedSplit
+from candelabra.data.mixing.balancing import proportional
+from candelabra.data.mixing.schedule import Schedule, StepFunction
+from candelabra.data.mixing.steps import alternate, joint
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.data.schedule import Schedule, StepFunction
-from candelabra.data.steps import alternate, joint
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.model.backbones import Pretrained
 from candelabra.records import Examples

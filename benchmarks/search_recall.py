@@ -27,12 +27,12 @@ import torch
 from hf_trainer import machine
 from peers import model_folder, versions
 
-from candelabra.embedding.approximate import build_graph, nearest_approximately
 from candelabra.embedding.embedder import Embedder
-from candelabra.embedding.search import nearest
 from candelabra.model.backbones import Pretrained
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FunctionPooling, mean
+from candelabra.search.approximate import build_graph, nearest_approximately
+from candelabra.search.exact import nearest
 
 HITS = (10, 100)
 TOGETHER = (1, 100, 1000)

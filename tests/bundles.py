@@ -10,20 +10,20 @@ from typing import Any
 
 import torch
 
-from candelabra.bundle import Bundle
-from candelabra.checksums import CHECKSUMS, write_checksums
+from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.checksums import CHECKSUMS, write_checksums
+from candelabra.config.targets import conf_dir
 from candelabra.model.adapters import Lora
 from candelabra.model.backbones import Tiny
 from candelabra.model.encoder import Encoder
-from candelabra.model.heads import ClassificationHead
+from candelabra.model.heads.classification import ClassificationHead
+from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FunctionPooling
-from candelabra.model.tagging import TaggingHead
-from candelabra.trusted import conf_dir
 
 LABELS = {"mood": ["NEGATIVE", "POSITIVE"], "who": ["O", "B-Actor", "I-Actor", "B-Year"]}
 MOOD = {"_target_": "candelabra.model.heads.ClassificationHead", "_partial_": True, "dropout": 0.1}
-WHO = {"_target_": "candelabra.model.tagging.TaggingHead", "_partial_": True, "constrained": True}
+WHO = {"_target_": "candelabra.model.heads.TaggingHead", "_partial_": True, "constrained": True}
 
 
 def adapt(encoder: Encoder, tasks: Sequence[str] = tuple(LABELS), **settings: Any) -> Encoder:

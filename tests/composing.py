@@ -9,11 +9,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
-from candelabra.config import new_run_id, register
-from candelabra.running import train
-from candelabra.training.run_folder import RunFolder
-from candelabra.trusted import conf_dir
-from candelabra.validation import validate
+from candelabra.build.rows import tasks_data
+from candelabra.config.schema import new_run_id, register
+from candelabra.config.targets import conf_dir
+from candelabra.config.validation import validate
+from candelabra.run.record import RunFolder
+from candelabra.run.train import train
 
 FILES = sorted(
     str(file.relative_to(conf_dir()).with_suffix("")) for file in conf_dir().rglob("*.yaml")
@@ -126,7 +127,7 @@ def two_steps(overrides: list[str], folder: Path) -> dict[str, float]:
     cfg = composed(overrides, folder)
     validate(cfg)
     record = RunFolder(folder, new_run_id())
-    metrics = train(cfg, record)
+    metrics = train(cfg, tasks_data(cfg.tasks), record)
     assert record.record["steps"] == 2
     assert torch.isfinite(torch.tensor(list(metrics.values()))).all()
     return metrics

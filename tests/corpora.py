@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from candelabra.embedding.search import Corpus
+from candelabra.search.exact import Corpus
 
 TEXTS = [
     "a dull film",

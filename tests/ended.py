@@ -12,7 +12,7 @@ from command_line import SOURCE
 
 HOLD = """
 import os, pathlib, sys, time
-from candelabra.run_place import run_lock
+from candelabra.run.place import run_lock
 with run_lock(pathlib.Path(sys.argv[1]), writes=True):
     worker = os.fork()
     if worker:

@@ -15,11 +15,11 @@ import torch
 from transformers import AutoModel, CamembertConfig, PreTrainedTokenizerBase, XLMRobertaConfig
 
 from bundles import pooling_module, pooling_node
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.backbones import Tiny
 from candelabra.model.encoder import Encoder
-from candelabra.model.heads import Head
+from candelabra.model.heads.base import Head
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from random_encoders import COMMON, CONFIGS
@@ -105,7 +105,7 @@ def bundle_of(
 
 
 def _node(head: Head) -> dict[str, Any]:
-    return {"_target_": f"{type(head).__module__}.{type(head).__name__}", "_partial_": True}
+    return {"_target_": f"candelabra.model.heads.{type(head).__name__}", "_partial_": True}
 
 
 def foreign(script: str, *arguments: str, folder: Path) -> tuple[Any, str]:

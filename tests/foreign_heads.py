@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from candelabra.model.heads import ClassificationHead
+from candelabra.model.heads.classification import ClassificationHead
 
 
 class OwnHead(ClassificationHead):

@@ -19,11 +19,11 @@ from command_line import Done
 HEAVY = (
     "transformers.models.bert.modeling_bert",
     "candelabra.commands.train",
-    "candelabra.build",
-    "candelabra.finishing",
+    "candelabra.build.trainer",
+    "candelabra.run.finish",
     "candelabra.metrics.spans",
-    "candelabra.report",
-    "candelabra.training.tracking",
+    "candelabra.tables",
+    "candelabra.training.loggers.wandb_tracker",
 )
 """What every training imports."""
 

@@ -73,7 +73,7 @@ def texts_of(vectors_BKD: Tensor) -> tuple[list[list[str]], GivenModel]:
 
 METRICS: dict[str, int] = {
     "similarity.SimilarityMetrics": 2,
-    "pairs.BinaryPairMetrics": 2,
+    "binary_pairs.BinaryPairMetrics": 2,
     "triplets.TripletMetrics": 3,
     "retrieval.RetrievalMetrics": 3,
     "neighbours.NeighbourMetrics": 1,

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from candelabra.data.tokens import TextTokenizer
+from candelabra.losses.classification import binary_cross_entropy, cross_entropy, squared_error
+from candelabra.losses.embeddings import batch_hard, cosent, ranking
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.multilabel import MultiLabelMetrics
 from candelabra.metrics.neighbours import NeighbourMetrics
@@ -20,22 +22,21 @@ from candelabra.metrics.regression import RegressionMetrics
 from candelabra.metrics.retrieval import RetrievalMetrics
 from candelabra.metrics.similarity import SimilarityMetrics
 from candelabra.metrics.spans import SpanMetrics
-from candelabra.model.crf import CrfHead
-from candelabra.model.embedding import EmbeddingHead
-from candelabra.model.heads import ClassificationHead, Head
+from candelabra.model.heads.base import Head
+from candelabra.model.heads.classification import ClassificationHead
+from candelabra.model.heads.crf import CrfHead
+from candelabra.model.heads.embedding import EmbeddingHead
+from candelabra.model.heads.multilabel import MultiLabelHead
+from candelabra.model.heads.pair import PairHead
+from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.layer_mix import LayerMix
-from candelabra.model.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pairs import PairHead
 from candelabra.model.pooling import FunctionPooling, mean
-from candelabra.model.regression import RegressionHead
-from candelabra.objective.contrastive import batch_hard, cosent, ranking
-from candelabra.objective.losses import binary_cross_entropy, cross_entropy, squared_error
-from candelabra.objective.weighting.fixed import Fixed
 from candelabra.records import IGNORED, Examples
-from candelabra.training.judging import Objective
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
+from candelabra.training.scoring import Objective
+from candelabra.weighting.fixed import Fixed
 from toys import PLAIN, Splits, encode, tiny, toy_sentences, toy_tags
 
 LABELS: dict[str, list[str]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from candelabra.data.balancing import (
+from candelabra.data.mixing.balancing import (
     RULES,
     TURNS,
     annealed,
@@ -20,8 +20,8 @@ from candelabra.data.balancing import (
     ratios,
     temperature,
 )
-from candelabra.data.schedule import Schedule, ShareFunction
-from candelabra.data.steps import alternate, joint
+from candelabra.data.mixing.schedule import Schedule, ShareFunction
+from candelabra.data.mixing.steps import alternate, joint
 
 LONGEST = 199
 NAMES = ["imdb", "movie", "news", "chat"]

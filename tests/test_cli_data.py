@@ -18,7 +18,7 @@ TAGS = ["O", "B-Actor", "I-Actor"]
 TAGGING = """
 defaults: [base/tagging@_here_, _self_]
 source:
-  _target_: candelabra.data.sources.Files
+  _target_: candelabra.data.Files
   train: {file}
 columns: {{words: tokens, tags: tags}}
 labels: [O, B-Actor, I-Actor]
@@ -26,7 +26,7 @@ labels: [O, B-Actor, I-Actor]
 TEXTS = """
 defaults: [base/classification@_here_, _self_]
 source:
-  _target_: candelabra.data.sources.Files
+  _target_: candelabra.data.Files
   train: {file}
 columns: {{text: text, label: label}}
 labels: [NEGATIVE, POSITIVE]

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from candelabra.cli import main
-from candelabra.data.table import shown
+from candelabra.data.files.table import shown
 from candelabra.errors import QUOTED, UNPRINTABLE, message_of, nearest, printable
 from candelabra.exporting import card
-from candelabra.report import show
+from candelabra.tables import show
 
 HOSTILE = "a\x1b[2J\x07\x9b31m\x00\r\u202eb\x7f"
 

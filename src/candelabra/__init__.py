@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from candelabra.bundle import Bundle, load
+    from candelabra.bundle.bundle import Bundle, load
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "__version__", "load"]
@@ -14,7 +14,7 @@ __all__ = ["Bundle", "__version__", "load"]
 def __getattr__(name: str) -> object:
     """`candelabra.load` and `candelabra.Bundle`, imported on first use: they need torch."""
     if name in ("Bundle", "load"):
-        from candelabra import bundle
+        from candelabra.bundle import bundle
 
         return getattr(bundle, name)
     raise AttributeError(f"module 'candelabra' has no attribute '{name}'")

@@ -65,7 +65,7 @@ def _run(command: str, overrides: list[str]) -> int:
     # submitit's warning (out of time, preempted) reaches every process of a SLURM job, and would
     # kill this one; its launcher answers it, by SIGTERM.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    from candelabra.hydra_messages import explained
+    from candelabra.config.messages import explained
 
     try:
         with explained(overrides):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from candelabra.bundle import Bundle, load
+from candelabra.bundle.bundle import Bundle, load
 from command_line import Run, called
 
 

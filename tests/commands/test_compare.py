@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 
 from bundles import edit
-from candelabra.bundle import Bundle
-from candelabra.checksums import write_checksums
-from candelabra.comparing import mcnemar
+from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.checksums import write_checksums
+from candelabra.evaluation.bootstrap import mcnemar
 from command_line import HEAVY_AFTER, SMALL, Run, called, python
 from stand_ins import write_data
 

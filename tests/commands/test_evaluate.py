@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import spearmanr
 
-from candelabra import evaluation
-from candelabra.commands import embedders
-from candelabra.commands.evaluate import subject_of
-from candelabra.commands.verbatim import compose
+from candelabra.commands import models
+from candelabra.commands.arguments import compose
+from candelabra.evaluation import evaluate
+from candelabra.evaluation.subject import subject_of
 from command_line import Done, Run, called
 from stand_ins import ROWS, write_data
 
@@ -74,7 +74,7 @@ def test_data_of_ones_own(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine" / "task" / "films.yaml").write_text(
         "defaults: [base/classification@_here_, _self_]\n"
         "source:\n"
-        "  _target_: candelabra.data.sources.Files\n"
+        "  _target_: candelabra.data.Files\n"
         f"  train: {tmp_path / 'films.parquet'}\n"
         f"  test: {tmp_path / 'films.parquet'}\n"
         "columns: {text: review, label: mood}\n"
@@ -139,7 +139,7 @@ def test_an_encoder_as_it_is(tmp_path: Path) -> None:
     found = written(tmp_path)
     rows = pq.read_table(data / "stsb" / "test.parquet").to_pydict()
     cfg = compose("embed", ["encoder=tiny"])
-    vectors = embedders.opened(cfg, {}).embed([*rows["sentence1"], *rows["sentence2"]])
+    vectors = models.opened(cfg, {}).embed([*rows["sentence1"], *rows["sentence2"]])
     cosines = (vectors[: len(vectors) // 2] * vectors[len(vectors) // 2 :]).sum(1)
     right = spearmanr(cosines, rows["score"]).statistic
     assert found["test/sts/spearman"] == pytest.approx(right, abs=1e-3)
@@ -186,10 +186,10 @@ def test_a_probe_does_not_learn_from_what_it_is_judged_by(tmp_path: Path) -> Non
     judged, task = subject.data["intent"].splits["validation"], subject.tasks["intent"]
     labels = subject.data["intent"].labels
     for split, left in (("validation", ROWS - len(judged)), ("test", ROWS)):
-        train = evaluation._train_of(task, labels, held_out=judged, split=split)
+        train = evaluate._train_of(task, labels, held_out=judged, split=split)
         assert len(train) == left
     assert not set(judged.rows) & set(
-        evaluation._train_of(task, labels, held_out=judged, split="validation").rows
+        evaluate._train_of(task, labels, held_out=judged, split="validation").rows
     )
     assert "a probe learns from train" in called("evaluate", *words, "split=train").message
 

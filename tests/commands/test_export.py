@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from candelabra.bundle import Bundle
-from candelabra.checksums import write_checksums
+from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.checksums import write_checksums
+from candelabra.bundle.folder import read_json
 from candelabra.exporting.formats import MARK
-from candelabra.model.embedding import EmbeddingHead
-from candelabra.trusted import read_json
+from candelabra.model.heads.embedding import EmbeddingHead
 from command_line import Done, Run, called
 from exports import WIDTH, bundle_of
 
@@ -87,7 +87,7 @@ def test_a_graph_with_int8_that_is_measured_and_shown(run: Run, tmp_path: Path) 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """In place of graphs, files of zeros: those that were written."""
-    from candelabra.exporting import onnx, quantized
+    from candelabra.exporting import int8, onnx
 
     files: list[Path] = []
 
@@ -97,7 +97,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(onnx, "save_graph", lambda graph, file: write(file))
     monkeypatch.setattr(onnx, "largest_difference", lambda *_: 0.0)
-    monkeypatch.setattr(quantized, "quantize", lambda folder: write(folder / onnx.INT8))
+    monkeypatch.setattr(int8, "quantize", lambda folder: write(folder / onnx.INT8))
     return files
 
 
@@ -116,7 +116,7 @@ def test_int8_without_data_is_not_measured(run: Run, tmp_path: Path, traced: lis
     before = config.read_text()
     gone = json.loads(before)
     for task in gone["tasks"].values():
-        task["source"] = {"_target_": "candelabra.data.sources.Files", "train": "/nope.csv"}
+        task["source"] = {"_target_": "candelabra.data.Files", "train": "/nope.csv"}
         task["source"]["test"] = "/nope.csv"
     config.write_text(json.dumps(gone))
     write_checksums(run.bundle)
@@ -132,7 +132,7 @@ def test_int8_without_data_is_not_measured(run: Run, tmp_path: Path, traced: lis
 
 
 def test_int8_of_vectors_alone_has_nothing_to_measure(tmp_path: Path, traced: list[Path]) -> None:
-    source = {"_target_": "candelabra.data.sources.Files", "test": "/nope.csv"}
+    source = {"_target_": "candelabra.data.Files", "test": "/nope.csv"}
     bundle = bundle_of({"near": EmbeddingHead(WIDTH)})
     bundle.config["tasks"]["near"]["source"] = source
     bundle.save(tmp_path / "bundle")

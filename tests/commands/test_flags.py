@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from candelabra.commands.flags import FLAGS, WITH_VALUE, split_config_dir, split_flags
+from candelabra.commands.arguments import FLAGS, WITH_VALUE, split_config_dir, split_flags
 from candelabra.errors import ConfigError
 
 

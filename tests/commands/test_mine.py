@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from command_line import HEAVY_AFTER, Done, Run, called, python
 
 THINGS = ["film", "plot", "cat", "house", "song", "river", "table", "cloud", "king", "train"]

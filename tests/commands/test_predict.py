@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from command_line import Done, Run, called
 
 TEXTS = [

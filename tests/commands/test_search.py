@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bundles import edit
-from candelabra.bundle import Bundle
-from candelabra.embedding.index_folder import load_index
-from candelabra.trusted import read_json
+from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.folder import read_json
+from candelabra.search.index import load_index
 from command_line import HEAVY_AFTER, Done, Run, called, python
 from corpora import TEXTS
 
@@ -112,7 +112,7 @@ def test_an_index_is_described_once(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(file)
         return read_json(file)
 
-    monkeypatch.setattr("candelabra.embedding.index_folder.read_json", counted)
+    monkeypatch.setattr("candelabra.search.index.read_json", counted)
     assert searched("index=kept", "text=x").status == 0
     assert read == [Path("kept/index.json")]
 
@@ -199,7 +199,7 @@ def test_wrong_input_is_one_message(case: str) -> None:
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("candelabra.embedding.approximate.find_spec", lambda name: None)
+    monkeypatch.setattr("candelabra.search.approximate.find_spec", lambda name: None)
     done = searched("corpus=films.txt", "text=x", "approximate=true")
     assert 'pip install "candelabra[index]"' in done.message
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.embedding import heat_map
 from command_line import Run, called
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from candelabra.bundle import Bundle, load
-from candelabra.config import RUN_ID
+from candelabra.bundle.bundle import Bundle, load
+from candelabra.config.schema import RUN_ID
 from command_line import Run, called
 from stand_ins import write_data
 
@@ -138,7 +138,7 @@ def test_third_task_is_one_yaml(tmp_path: Path) -> None:
     (tmp_path / "mine" / "task" / "intents.yaml").write_text(
         "defaults: [base/classification@_here_, _self_]\n"
         "source:\n"
-        "  _target_: candelabra.data.sources.Files\n"
+        "  _target_: candelabra.data.Files\n"
         "  folder: ${data_dir}\n"
         "  train: banking77/train.parquet\n"
         "  test: banking77/test.parquet\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from candelabra import build
+from candelabra.build.model import build_backbone
+from candelabra.config.validation import validate
 from candelabra.data.tokens import TRUNCATIONS
 from candelabra.records import Tokens
-from candelabra.validation import validate
 from composing import OPTIONS, SMALL, composed, two_steps, words
 from stand_ins import HUB_MODELS, write_model
 
@@ -49,7 +49,7 @@ def test_encoder_has_room_for_its_max_length(
     node = composed([*words(name), f"encoder.truncation={truncation}"], tmp_path).encoder
     if "name" in node and not node.name.startswith("package:"):
         node.name = stand_ins[node.name]
-    backbone = build.backbone(node)
+    backbone = build_backbone(node)
     texts = backbone.tokenizer()(["a film " * node.max_length, "a film"])
     assert list(texts.lengths) == [node.max_length, texts.lengths[1]]
     ids = torch.from_numpy(texts.text(0).copy())[None].long()

@@ -14,14 +14,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from candelabra.bundle import load
-from candelabra.commands.verbatim import compose as compose_command
-from candelabra.config import SCHEMAS, new_run_id, register
+from candelabra.build.rows import tasks_data
+from candelabra.bundle.bundle import load
+from candelabra.commands.arguments import compose as compose_command
+from candelabra.config.schema import SCHEMAS, new_run_id, register
+from candelabra.config.targets import conf_dir
+from candelabra.config.validation import validate
 from candelabra.errors import ConfigError
-from candelabra.running import train
-from candelabra.training.run_folder import RunFolder
-from candelabra.trusted import conf_dir
-from candelabra.validation import validate
+from candelabra.run.record import RunFolder
+from candelabra.run.train import train
 from composing import COMMANDS, FILES, NEEDED, OPTIONS, PARTS, SMALL, composed, two_steps, words
 
 
@@ -70,7 +71,7 @@ def test_gpu_trainer_says_that_there_is_none(
     validate(cfg)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     with pytest.raises(ConfigError, match=r"accelerator=gpu: this machine has no usable GPU"):
-        train(cfg, RunFolder(tmp_path, new_run_id()))
+        train(cfg, tasks_data(cfg.tasks), RunFolder(tmp_path, new_run_id()))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

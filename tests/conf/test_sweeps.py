@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from candelabra.config import register
-from candelabra.trusted import conf_dir
+from candelabra.config.schema import register
+from candelabra.config.targets import conf_dir
 from composing import OPTIONS, SMALL, two_steps, words
 
 

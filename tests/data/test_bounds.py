@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from candelabra.data import parquet
-from candelabra.data.examples import to_examples
-from candelabra.data.readers import read_table
+from candelabra.data.files import parquet
+from candelabra.data.files.readers import read_table
+from candelabra.data.rows.examples import to_examples
 from candelabra.data.tokens import CHARACTERS_PER_TOKEN, TextTokenizer
 from candelabra.errors import DataError
 from candelabra.model.backbones import package_folder

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from candelabra.data.files.table import Table
 from candelabra.data.loading import TaskData, fingerprint, load_task
 from candelabra.data.sources import Files, FilesOrHub, Sample
-from candelabra.data.table import Table
 from candelabra.errors import DataError
 from candelabra.records import Examples
 

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candelabra.data.balancing import RULES, TURNS
 from candelabra.data.collate import TokenizedSplit
+from candelabra.data.mixing.balancing import RULES, TURNS
+from candelabra.data.mixing.schedule import Schedule
+from candelabra.data.mixing.steps import alternate, joint
 from candelabra.data.module import EvalDataset, MicroStep, StepBatch, StepDataset, StepSampler
-from candelabra.data.schedule import Schedule
-from candelabra.data.steps import alternate, joint
 from candelabra.data.tokens import TextTokenizer
 from candelabra.records import IGNORED, Batch
 from schedules import MADE

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from candelabra.data.files.table import Table
 from candelabra.data.loading import load_task
 from candelabra.data.nli import COLUMNS_OF, VIEWS, Nli
-from candelabra.data.table import Table
 from candelabra.errors import DataError
 
 NAMES = ["entailment", "neutral", "contradiction"]

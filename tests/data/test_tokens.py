@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from candelabra.data.cells import joined_words
+from candelabra.data.rows.cells import joined_words
 from candelabra.data.tokens import (
     TRUNCATIONS,
     TextTokenizer,

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 
 import candelabra
 from bundles import adapt, made
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.embedding import embedder as module
 from candelabra.errors import DataError
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.exporting.card import card, source, table
 from candelabra.exporting.formats import Written
-from candelabra.model.embedding import EmbeddingHead
-from candelabra.model.heads import ClassificationHead
+from candelabra.model.heads.classification import ClassificationHead
+from candelabra.model.heads.embedding import EmbeddingHead
 from exports import MOODS, WIDTH, bundle_of
 
 

@@ -10,25 +10,26 @@ import onnx
 import pytest
 import torch
 
-from candelabra.bundle import Bundle
-from candelabra.data.examples import Examples
+from candelabra.bundle.bundle import Bundle
+from candelabra.config.targets import conf_dir
+from candelabra.data.rows.examples import Examples
 from candelabra.errors import ConfigError
 from candelabra.exporting.card import card
 from candelabra.exporting.formats import Written
-from candelabra.exporting.heads import HEADS
+from candelabra.exporting.int8 import measure, quantize, tokenized
 from candelabra.exporting.onnx import FILE, INT8, Graph, largest_difference, write
-from candelabra.exporting.quantized import measure, quantize, tokenized
+from candelabra.exporting.supported_heads import HEADS
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.regression import RegressionMetrics
 from candelabra.metrics.spans import SpanMetrics
-from candelabra.model.crf import CrfHead
-from candelabra.model.embedding import EmbeddingHead
-from candelabra.model.heads import ClassificationHead, Head, MlpHead
-from candelabra.model.multilabel import MultiLabelHead
-from candelabra.model.pairs import PairHead
-from candelabra.model.regression import RegressionHead
-from candelabra.model.tagging import TaggingHead, TaggingMlpHead
-from candelabra.trusted import conf_dir
+from candelabra.model.heads.base import Head
+from candelabra.model.heads.classification import ClassificationHead, MlpHead
+from candelabra.model.heads.crf import CrfHead
+from candelabra.model.heads.embedding import EmbeddingHead
+from candelabra.model.heads.multilabel import MultiLabelHead
+from candelabra.model.heads.pair import PairHead
+from candelabra.model.heads.regression import RegressionHead
+from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
 from exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
 
 POOLINGS = [file.stem for file in sorted((conf_dir() / "pooling").glob("*.yaml"))]

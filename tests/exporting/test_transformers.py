@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.errors import ConfigError
 from candelabra.exporting.transformers import CUTS, LAYERS, NO_WORDS, VITERBI, WORDS, write
-from candelabra.model.crf import CrfHead
-from candelabra.model.heads import ClassificationHead, Head, MlpHead
-from candelabra.model.multilabel import MultiLabelHead
-from candelabra.model.regression import RegressionHead
-from candelabra.model.tagging import TaggingHead, TaggingMlpHead
+from candelabra.model.heads.base import Head
+from candelabra.model.heads.classification import ClassificationHead, MlpHead
+from candelabra.model.heads.crf import CrfHead
+from candelabra.model.heads.multilabel import MultiLabelHead
+from candelabra.model.heads.regression import RegressionHead
+from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
 from exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
 
 SPACED = [*TEXTS, "caf\u00e9 de flore ( 2011 ) , directed by michael douglas !"]

@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from candelabra.metrics import searching
+from candelabra.metrics import nearest as searching
 from candelabra.metrics.neighbours import NeighbourMetrics
 from given_vectors import near, noisy, scores
 

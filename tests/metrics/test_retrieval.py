@@ -8,7 +8,7 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from candelabra.metrics import searching
+from candelabra.metrics import nearest
 from candelabra.metrics.retrieval import RetrievalMetrics
 from given_vectors import near, noisy, scores, texts_of
 
@@ -63,7 +63,7 @@ def by_places(vectors_NKD: Tensor) -> dict[str, float]:
 def test_equals_sentence_transformers(
     rows: str, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "SCORES_AT_A_TIME", room)
+    monkeypatch.setattr(nearest, "SCORES_AT_A_TIME", room)
     found = scores(RetrievalMetrics, ROWS[rows], ANY)
     assert found == pytest.approx(theirs(ROWS[rows]))
     assert 0 < found["recall_at_1"] < found["recall_at_5"] < found["recall_at_10"] < 1

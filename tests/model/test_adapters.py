@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from bundles import adapt
+from candelabra.config.targets import NAME
 from candelabra.errors import ConfigError
 from candelabra.model.adapters import SHARED, Lora, adapted, choose, each, merge
 from candelabra.model.encoder import Encoder
@@ -29,7 +30,6 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Tokens
 from candelabra.training.module import MultiTaskModule
-from candelabra.trusted import NAME
 from toys import Splits, difference, fit, tiny, toy_model, toy_module
 
 TASKS = ("mood", "who")

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from candelabra.model.freeze.constant import FreezeHead, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
-from candelabra.model.multilabel import MultiLabelHead
+from candelabra.model.heads.multilabel import MultiLabelHead
+from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.regression import RegressionHead
 from candelabra.records import Batch
+from candelabra.training.distillation import FrozenCopy, frozen_heads
 from candelabra.training.drift import score_before
-from candelabra.training.frozen_copy import FrozenCopy, frozen_heads
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw
 from toys import Splits, difference, fit, tiny, toy_data, toy_model, toy_module, toy_trainer

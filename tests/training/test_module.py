@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.metrics import f1_score as sklearn_f1
 
 from candelabra.errors import TrainingError
-from candelabra.training.judging import scores_of
 from candelabra.training.module import MultiTaskModule
+from candelabra.training.scoring import scores_of
 from toys import (
     LABELS,
     Splits,

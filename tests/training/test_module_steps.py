@@ -12,9 +12,9 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.freeze.constant import FreezeEncoder
 from candelabra.model.freeze.freezer import Freezer
-from candelabra.objective.weighting.uncertainty import Uncertainty
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, linear
+from candelabra.weighting.uncertainty import Uncertainty
 from toys import (
     LABELS,
     Splits,

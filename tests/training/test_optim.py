@@ -16,10 +16,10 @@ from candelabra.model.freeze.constant import FreezeEncoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling
-from candelabra.objective.weighting.fixed import Fixed
-from candelabra.objective.weighting.uncertainty import Uncertainty
 from candelabra.training import optim
 from candelabra.training.optim import adamw, layer_of, parameter_groups
+from candelabra.weighting.fixed import Fixed
+from candelabra.weighting.uncertainty import Uncertainty
 from toys import LABELS, tiny, toy_model
 
 PLAIN = Fixed(list(LABELS))

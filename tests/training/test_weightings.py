@@ -19,10 +19,10 @@ from candelabra.model.adapters import Lora
 from candelabra.model.freeze.constant import FreezeEncoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual
-from candelabra.objective.weighting import gram
-from candelabra.objective.weighting.step import ALL, GradientWeighting, StepWeighting
-from candelabra.training.checkpoints import AtomicCheckpointIO
+from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from candelabra.training.task_gradients import check_possible, part_of
+from candelabra.weighting import gram
+from candelabra.weighting.end_of_step import ALL, GradientWeighting, StepWeighting
 from toys import LABELS, Splits, difference, sgd, tiny, toy_data, toy_model, toy_module, toy_trainer
 from two_ranks import EveryStep
 from weightings import MAKE, NAMES, SCHEMES, model, state, trained

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from candelabra.commands.embedders import encoders
-from candelabra.commands.evaluate import Evaluated, check_values, checked_output, evaluate
-from candelabra.commands.verbatim import asked, compose
-from candelabra.config import plain
+from candelabra.bundle.folder import checked_folder, stored_config
+from candelabra.checks import at_least
+from candelabra.commands.arguments import asked, compose
+from candelabra.commands.evaluate import check_values, checked_output
+from candelabra.commands.models import encoders
+from candelabra.config.schema import plain
+from candelabra.config.validation import validate_task
 from candelabra.errors import ConfigError, nearest
-from candelabra.rules import at_least
-from candelabra.trusted import checked_folder, stored_config
-from candelabra.validation import validate_task
 
 if TYPE_CHECKING:
-    from candelabra.comparison import Comparison
+    from candelabra.evaluation.comparison import Comparison
+    from candelabra.evaluation.evaluate import Evaluated
 
 HELP = """candelabra compare models=[A,B] [overrides]: several models on the same rows.
 
@@ -60,6 +61,8 @@ class Model:
 
     def scored(self, tasks: Sequence[str], output: Path) -> Evaluated:
         """Evaluate the model and write its predictions to `output / "predictions"`."""
+        from candelabra.evaluation.evaluate import evaluate
+
         return evaluate(self.cfg, self.bundle, output, only=tasks)
 
 
@@ -79,9 +82,9 @@ def main(overrides: list[str]) -> int:
         with TemporaryDirectory() as folder:
             comparison = compare(cfg, models, tasks, Path(folder))
 
-    from candelabra import report
+    from candelabra import tables
 
-    report.show(comparison.table(title=f"{cfg.split}: difference to {models[0].name}"))
+    tables.show(comparison.table(title=f"{cfg.split}: difference to {models[0].name}"))
     return 0
 
 
@@ -99,7 +102,7 @@ def compare(
     Raises:
         DataError: Two models were not evaluated on the same texts.
     """
-    from candelabra.comparison import check_same_texts, compared
+    from candelabra.evaluation.comparison import check_same_texts, compared
     from candelabra.files import write_json
 
     folders = {model.name: output / str(place) for place, model in enumerate(models, 1)}

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from candelabra.commands.verbatim import asked
+from candelabra.bundle.folder import checked_folder, stored_config
+from candelabra.checks import at_least, one_of
+from candelabra.commands.arguments import asked
 from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.folder import check_output, replacing_folder
 from candelabra.exporting.formats import FORMATS, MARK, ONNX, Written, check_task, check_truncation
-from candelabra.rules import at_least, one_of
-from candelabra.trusted import checked_folder, stored_config
 
 if TYPE_CHECKING:
-    from candelabra.bundle import Bundle
-    from candelabra.exporting.quantized import Judges, Measured
+    from candelabra.bundle.bundle import Bundle
+    from candelabra.exporting.int8 import Judges, Measured
 
 HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
 
@@ -109,7 +109,7 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
 
 def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) -> Bundle:
     """Load the bundle, reduced to one task if requested, with the truncation of the export."""
-    from candelabra.bundle import load
+    from candelabra.bundle.bundle import load
     from candelabra.data.tokens import TextTokenizer
 
     bundle = load(folder, allow=list(cfg.allow))
@@ -144,7 +144,7 @@ def _describe(
 ) -> None:
     """Write the model card and metadata of an export, and print its limitations."""
     from candelabra.exporting.card import card
-    from candelabra.exporting.heads import HEADS
+    from candelabra.exporting.supported_heads import HEADS
     from candelabra.files import write_json, write_text
 
     kinds = {
@@ -184,8 +184,8 @@ def _quantize(
         Lines to print.
     """
     from candelabra.exporting.card import table
+    from candelabra.exporting.int8 import measure, quantize
     from candelabra.exporting.onnx import FILE, INT8
-    from candelabra.exporting.quantized import measure, quantize
 
     quantize(draft)
     sizes = {name: (draft / name).stat().st_size / 1e6 for name in (FILE, INT8)}
@@ -232,10 +232,10 @@ def _judges(cfg: DictConfig, bundle: Bundle) -> Judges | str:
     Raises:
         DataError: The data that the command line names cannot be read.
     """
-    from candelabra.commands.evaluate import data_of, tasks_of
+    from candelabra.build.objectives import objectives
+    from candelabra.evaluation.subject import data_of, tasks_of
+    from candelabra.exporting.int8 import tokenized
     from candelabra.exporting.onnx import Graph
-    from candelabra.exporting.quantized import tokenized
-    from candelabra.objectives import objectives
 
     outputs = Graph(bundle, None).logits
     tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from candelabra.commands import embedders
-from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import asked
-from candelabra.embedding import pairs as pair_files
-from candelabra.embedding.recipes import Recipe, recipe_of
+from candelabra.checks import at_least
+from candelabra.commands import models
+from candelabra.commands.arguments import asked, either, not_the_input
+from candelabra.commands.inputs import read_texts
+from candelabra.config.keys import unknown
 from candelabra.errors import ConfigError, DataError
-from candelabra.output import check_output
-from candelabra.rules import at_least, either, not_the_input, unknown
+from candelabra.files import check_output
+from candelabra.mining import pair_files as pair_files
+from candelabra.mining.recipes import Recipe, recipe_of
 
 if TYPE_CHECKING:
-    from candelabra.embedding.mining import Known, Triplets
+    from candelabra.mining.negatives import Known, Triplets
 
 HELP = """candelabra mine input=FILE output=FILE [negatives=easy|semi_hard|hard]
                 documents=FILE output=FILE
@@ -43,7 +44,7 @@ HELP = """candelabra mine input=FILE output=FILE [negatives=easy|semi_hard|hard]
 A positive of an anchor, ignoring case and spaces, is never one of its negatives.
 """
 
-WORDS = (*embedders.KEYS, "input", "documents", "output", "only")
+WORDS = (*models.KEYS, "input", "documents", "output", "only")
 SHOWN = 5
 """Number of triplets or pairs that are printed."""
 MEASURED = 1000
@@ -56,7 +57,7 @@ Drawing easy negatives needs no vectors, so that only a sample of the texts is e
 def main(overrides: list[str]) -> int:
     """Write a data set, print examples and statistics of it, and return the exit status."""
     cfg, given, rest = asked("mine", overrides, WORDS)
-    embedders.check(cfg, given, rest)
+    models.check(cfg, given, rest)
     target = _checked(cfg, given)
     if "documents" in given:
         return _pairs(cfg, given["documents"], target)
@@ -121,13 +122,13 @@ def _triplets(
     target: Path,
 ) -> Triplets:
     """Mine triplets, write them and print examples and statistics."""
-    from candelabra.embedding import mining
+    from candelabra.mining import negatives
 
     if cfg.negatives == "easy":
-        known, triplets = None, mining.drawn(pairs, recipe.num_negatives, seed=cfg.seed)
+        known, triplets = None, negatives.drawn(pairs, recipe.num_negatives, seed=cfg.seed)
     else:
         known = _known(cfg, given, pairs)
-        triplets = mining.mined(pairs, known, recipe, seed=cfg.seed)
+        triplets = negatives.mined(pairs, known, recipe, seed=cfg.seed)
     if not triplets.anchors:
         raise DataError(
             f"{given['input']}: no anchor has a negative among {len(pairs)} pairs; lower "
@@ -149,10 +150,10 @@ def _known(cfg: DictConfig, given: Mapping[str, str], rows: Iterable[tuple[str, 
 
     import numpy as np
 
-    from candelabra.commands.embed import vectors
-    from candelabra.embedding.mining import Known
+    from candelabra.embedding.workers import vectors
+    from candelabra.mining.negatives import Known
 
-    embedder = replace(embedders.opened(cfg, given), normalize=True)
+    embedder = replace(models.opened(cfg, given), normalize=True)
     texts = list(dict.fromkeys(text for row in rows for text in row))
     return Known(texts, np.concatenate(list(vectors(embedder, texts, cfg))))
 
@@ -161,7 +162,7 @@ def _show_cosines(triplets: Triplets, known: Known) -> None:
     import numpy as np
     from rich.table import Table
 
-    from candelabra.report import show
+    from candelabra.tables import show
 
     positive = known.cosines(triplets.anchors, triplets.positives)
     negative = known.cosines(triplets.anchors, triplets.negatives)
@@ -183,7 +184,7 @@ def _show_rows(columns: Mapping[str, Sequence[str]], *, seed: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from candelabra.report import show
+    from candelabra.tables import show
 
     table = Table(title="examples", title_justify="left", expand=True)
     for name in columns:

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import asked
+from candelabra.bundle.folder import checked_folder
+from candelabra.checks import at_least
+from candelabra.commands.arguments import asked, either, not_the_input
+from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
-from candelabra.output import check_output, writing
-from candelabra.rules import at_least, either, not_the_input
-from candelabra.trusted import checked_folder
+from candelabra.files import check_output, writing
 
 if TYPE_CHECKING:
-    from candelabra.bundle import Bundle
+    from candelabra.bundle.bundle import Bundle
 
 HELP = """candelabra predict bundle=FOLDER text="..." | input=FILE output=FILE
 
@@ -40,7 +40,7 @@ def main(overrides: list[str]) -> int:
     texts = [given["text"]] if "text" in given else read_texts(given["input"], cfg.column)
 
     from candelabra import hardware
-    from candelabra.bundle import load
+    from candelabra.bundle.bundle import load
     from candelabra.quiet import quiet
 
     quiet()

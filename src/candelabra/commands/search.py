@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from candelabra.commands import embedders
-from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import asked
-from candelabra.embedding import approximate
-from candelabra.embedding.index_folder import check_graph, check_new, read_about
-from candelabra.embedding.scoring_task import scoring_task
+from candelabra.bundle.cross_encoders import scoring_task
+from candelabra.bundle.folder import checked_folder, read_json, stored_config
+from candelabra.checks import at_least, one_of
+from candelabra.commands import models
+from candelabra.commands.arguments import asked, either, not_the_input
+from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
-from candelabra.output import check_output, writing
-from candelabra.rules import at_least, either, not_the_input, one_of
-from candelabra.trusted import checked_folder, read_json, stored_config
+from candelabra.files import check_output, writing
+from candelabra.search import approximate
+from candelabra.search.index import check_graph, check_new, read_about
 
 if TYPE_CHECKING:
     from candelabra.embedding.embedder import Embedder
-    from candelabra.embedding.reranking import CrossEncoder
-    from candelabra.embedding.search import Corpus, Hit
+    from candelabra.search.exact import Corpus, Hit
+    from candelabra.search.reranking import CrossEncoder
 
 HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE output=FILE
 
@@ -49,7 +49,7 @@ HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE 
 Scores are cosines, from -1 to 1, or the scores of the cross-encoder. Rows are counted from 0.
 """
 
-WORDS = (*embedders.KEYS, "corpus", "index", "save_index", "text", "input", "output", "rerank")
+WORDS = (*models.KEYS, "corpus", "index", "save_index", "text", "input", "output", "rerank")
 
 TITLE = 100
 """Maximum characters of the query in the title of the table of hits."""
@@ -58,7 +58,7 @@ TITLE = 100
 def main(overrides: list[str]) -> int:
     """Embed a corpus or load an index, search for the queries and return the exit status."""
     cfg, given, rest = asked("search", overrides, WORDS)
-    embedders.check(cfg, given, rest)
+    models.check(cfg, given, rest)
     _check_words(given, rest)
     _check_values(cfg)
     about = _check_folders(cfg, given)
@@ -66,9 +66,9 @@ def main(overrides: list[str]) -> int:
     texts = read_texts(given["corpus"], cfg.column) if "corpus" in given else []
 
     from candelabra import hardware
-    from candelabra.embedding import search
+    from candelabra.search import exact
 
-    embedder, rerank = embedders.opened(cfg, given), _reranker(cfg, given)
+    embedder, rerank = models.opened(cfg, given), _reranker(cfg, given)
     encoder = next((word for word in rest if word.startswith("encoder=")), "encoder=minilm")
     name = f"bundle={given['bundle']}" if "bundle" in given else encoder
     if about is None:
@@ -78,7 +78,7 @@ def main(overrides: list[str]) -> int:
     precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
     embed = partial(embedder.embed, batch_size=cfg.batch_size, precision=precision)
     top = {"top_k": cfg.top_k, "rerank_top_k": cfg.rerank_top_k}
-    results = search.search(embed, queries, corpus, rerank=rerank, **top)
+    results = exact.search(embed, queries, corpus, rerank=rerank, **top)
     if "output" in given:
         _write(Path(given["output"]), queries, _tracked(results, len(queries)))
         print(f"{len(queries)} queries: {given['output']}")
@@ -158,9 +158,9 @@ def _embedded(
     """Embed the texts of a corpus file, and save them with `save_index=FOLDER`."""
     import numpy as np
 
-    from candelabra.commands.embed import vectors
-    from candelabra.embedding.index_folder import save_index
-    from candelabra.embedding.search import Corpus
+    from candelabra.embedding.workers import vectors
+    from candelabra.search.exact import Corpus
+    from candelabra.search.index import save_index
 
     vectors_ND = np.concatenate(list(vectors(embedder, texts, cfg)))
     graph = approximate.build_graph(vectors_ND) if cfg.approximate else None
@@ -179,8 +179,8 @@ def _opened(
     origin: Mapping[str, Any],
 ) -> Corpus:
     """Load the corpus of an index and check that the same model embedded it."""
-    from candelabra.embedding.index_folder import load_index
-    from candelabra.embedding.origin import check_origin
+    from candelabra.search.index import load_index
+    from candelabra.search.origin import check_origin
 
     folder = Path(given["index"])
     check_origin(f"index={folder}", about["origin"], origin)
@@ -198,7 +198,7 @@ def _origin(cfg: DictConfig, name: str, embedder: Embedder) -> dict[str, Any]:
     Raises:
         ConfigError: The approximate search is used with vectors that are not normalized.
     """
-    from candelabra.embedding.origin import origin_of
+    from candelabra.search.origin import origin_of
 
     if cfg.approximate and not embedder.normalize:
         raise ConfigError("approximate=true needs vectors of unit length: add normalize=true")
@@ -207,8 +207,8 @@ def _origin(cfg: DictConfig, name: str, embedder: Embedder) -> dict[str, Any]:
 
 def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
     from candelabra import hardware
-    from candelabra.bundle import load
-    from candelabra.embedding.reranking import cross_encoder
+    from candelabra.bundle.bundle import load
+    from candelabra.search.reranking import cross_encoder
 
     if "rerank" not in given:
         return None
@@ -264,7 +264,7 @@ def _show(query: str, hits: Sequence[Hit], form: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from candelabra.report import show
+    from candelabra.tables import show
 
     title = Text(" ".join(query.split()))
     title.truncate(TITLE, overflow="ellipsis")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from candelabra.commands import embedders
-from candelabra.commands.embedders import encoders
-from candelabra.commands.texts import read_texts
-from candelabra.commands.verbatim import asked, compose
+from candelabra.commands import models as embedders
+from candelabra.commands.arguments import asked, compose, either
+from candelabra.commands.inputs import read_texts
+from candelabra.commands.models import encoders
 from candelabra.errors import ConfigError
-from candelabra.output import check_output
-from candelabra.rules import either
+from candelabra.files import check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +52,7 @@ def main(overrides: list[str]) -> int:
     texts = _texts(typed, given.get("input"), cfg.column)
 
     from candelabra.embedding import heat_map
-    from candelabra.report import show
+    from candelabra.tables import show
 
     if len(texts) > heat_map.NUMBERED and target is None:
         raise ConfigError(

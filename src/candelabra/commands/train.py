@@ -13,25 +13,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from candelabra.commands.flags import CONFIG_DIR, split_flags
-from candelabra.commands.verbatim import take
-from candelabra.config import RUN_ID, plain, readers, register
+from candelabra.commands.arguments import CONFIG_DIR, split_flags, take
+from candelabra.config.messages import explained, quoted
+from candelabra.config.schema import RUN_ID, plain, readers, register
+from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json
-from candelabra.hydra_messages import explained, quoted
-from candelabra.launching import (
+from candelabra.processes import (
     LAUNCHED,
     end_with_the_parent,
     launch,
     processes_of,
     started_from_outside,
 )
-from candelabra.resuming import StoredRun, go_back, stored_run
-from candelabra.run_place import Refused, check_free
-from candelabra.sweep import with_table
-from candelabra.trial import TRIAL, given_config_dirs, trial
-from candelabra.trusted import conf_dir
-from candelabra.validation import validate
+from candelabra.run.place import Refused, check_free
+from candelabra.run.resume import StoredRun, go_back, stored_run
+from candelabra.run.start import check_settings
+from candelabra.run.sweep import with_table
+from candelabra.run.trial import TRIAL, given_config_dirs, trial
 
 OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
 """What Hydra's own settings say of one run; all others have to be those of any run."""
@@ -165,7 +164,7 @@ def single(
         _check_first_start(folder)
     else:
         resume.check(plain(cfg), typed=typed, readers=readers(cfg))
-    validate(cfg)
+    check_settings(cfg)
     if cfg.trainer.num_nodes > 1 and not (started_from_outside() or LAUNCHED in os.environ):
         raise ConfigError(
             "trainer.num_nodes above 1 is started by torchrun or srun: docs/mixing.md"
@@ -187,7 +186,7 @@ def single(
         return None
 
     # Hydra's own logging is up.
-    from candelabra.running import run
+    from candelabra.run.start import run
 
     metrics = run(cfg, folder, overrides, config_dirs=given_config_dirs(), resume=resume)
     return metrics.get("val/score")

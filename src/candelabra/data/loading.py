@@ -11,12 +11,12 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from candelabra.data.examples import NO_LABEL, OnBadRow, OnMissing, to_examples
-from candelabra.data.labels import LABELLED, infer_labels, read_labels
-from candelabra.data.shapes import LEARNT
+from candelabra.data.files.table import Table
+from candelabra.data.rows.examples import NO_LABEL, OnBadRow, OnMissing, to_examples
+from candelabra.data.rows.labels import LABELLED, infer_labels, read_labels
+from candelabra.data.rows.shapes import LEARNT
+from candelabra.data.rows.splits import carve, strata_of
 from candelabra.data.sources import SPLITS, Source
-from candelabra.data.splits import carve, strata_of
-from candelabra.data.table import Table
 from candelabra.errors import DataError, MissingSplitError
 from candelabra.records import Examples
 

@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from candelabra.data.collate import TokenizedSplit
-from candelabra.data.order import part_of
-from candelabra.data.schedule import Schedule
+from candelabra.data.mixing.order import part_of
+from candelabra.data.mixing.schedule import Schedule
 from candelabra.records import Batch
 
 StepBatch = dict[str, Batch]

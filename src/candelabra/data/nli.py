@@ -13,10 +13,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from candelabra.data.labels import LabelIds, are_positions
-from candelabra.data.readers import check_path, read_table
+from candelabra.data.files.readers import check_path, read_table
+from candelabra.data.files.table import BadRowError, Table
+from candelabra.data.rows.labels import LabelIds, are_positions
 from candelabra.data.sources import Hub
-from candelabra.data.table import BadRowError, Table
 from candelabra.errors import DataError, nearest
 
 LABELS = ("entailment", "neutral", "contradiction")

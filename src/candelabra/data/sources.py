@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from candelabra.data.layout import Layout
-from candelabra.data.readers import check_path, read_table
-from candelabra.data.table import Table
+from candelabra.data.files.layout import Layout
+from candelabra.data.files.readers import check_path, read_table
+from candelabra.data.files.table import Table
 from candelabra.errors import DataError, nearest
 
 SPLITS = ("train", "validation", "test")

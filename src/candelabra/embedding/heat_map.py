@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
-from candelabra.comparison import short_names
-from candelabra.output import writing
+from candelabra.files import writing
+from candelabra.tables import short_names
 
 SHOWN = 48
 """Maximum number of characters of a text or model name in a table or image."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from candelabra.output import writing
+from candelabra.files import writing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from candelabra import __version__
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.errors import printable
 from candelabra.exporting.formats import Written
 

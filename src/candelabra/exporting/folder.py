@@ -10,7 +10,7 @@ from pathlib import Path
 
 from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.formats import MARK
-from candelabra.output import check_place
+from candelabra.files import check_place
 
 
 def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.errors import ConfigError
 from candelabra.exporting.formats import ONNX, Written, refusal
-from candelabra.exporting.heads import Logits, carried
-from candelabra.exporting.onnx_use import USAGE, WITH_TAGS
-from candelabra.exporting.tokenizing import INPUTS, save_tokenizer
+from candelabra.exporting.onnx_snippet import USAGE, WITH_TAGS
+from candelabra.exporting.supported_heads import Logits, carried
+from candelabra.exporting.tokenizer import INPUTS, save_tokenizer
 from candelabra.files import write_json
-from candelabra.model.crf import FORBIDDEN, CrfHead
-from candelabra.model.heads import Head
-from candelabra.model.multilabel import MultiLabelHead
-from candelabra.model.tagging import TaggingHead
+from candelabra.model.heads.base import Head
+from candelabra.model.heads.crf import FORBIDDEN, CrfHead
+from candelabra.model.heads.multilabel import MultiLabelHead
+from candelabra.model.heads.tagging import TaggingHead
 from candelabra.records import Tokens
 
 EMBEDDING = "embedding"

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from candelabra.bundle import Bundle
-from candelabra.embedding.scoring_task import no_vectors
+from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.cross_encoders import no_vectors
 from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, Written, refusal
-from candelabra.exporting.tokenizing import save_tokenizer
+from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.files import write_json
 from candelabra.model import pooling as poolings
 from candelabra.model.encoder import Encoder

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from candelabra.bundle import Bundle
+from candelabra.bundle.bundle import Bundle
 from candelabra.data.collate import pad_tokens
 from candelabra.exporting.formats import ONNX, TRANSFORMERS, Written, refusal
-from candelabra.exporting.heads import carried, of_text, of_tokens
-from candelabra.exporting.tokenizing import save_tokenizer
+from candelabra.exporting.supported_heads import carried, of_text, of_tokens
+from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.model import pooling as poolings
-from candelabra.model.heads import Head, MlpHead, PooledHead
+from candelabra.model.heads.base import Head, PooledHead
+from candelabra.model.heads.classification import MlpHead
+from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.pooling import ClsPooler, FunctionPooling
-from candelabra.model.tagging import TaggingHead
 from candelabra.records import Tokens
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from candelabra.metrics.kept import KeptRows
-from candelabra.metrics.likeness import check_texts
-from candelabra.metrics.searching import blocks
+from candelabra.metrics.base import KeptRows
+from candelabra.metrics.measures import check_texts
+from candelabra.metrics.nearest import blocks
 
 
 class NeighbourMetrics(KeptRows):

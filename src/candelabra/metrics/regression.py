@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional import mean_squared_error
 
+from candelabra.metrics.base import KeptRows
 from candelabra.metrics.correlation import correlations
-from candelabra.metrics.kept import KeptRows
 
 
 class RegressionMetrics(KeptRows):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from candelabra.metrics.kept import KeptRows
-from candelabra.metrics.likeness import check_texts
-from candelabra.metrics.searching import blocks, first_same
+from candelabra.metrics.base import KeptRows
+from candelabra.metrics.measures import check_texts
+from candelabra.metrics.nearest import blocks, first_same
 
 TOP = 10
 """Number of top-ranked documents that `mrr` and `ndcg` use."""
@@ -28,7 +28,7 @@ class RetrievalMetrics(KeptRows):
 
     Every distinct anchor is a query. The documents are all distinct positives and negatives. The
     documents relevant to an anchor are the positives of all rows with this anchor. Texts are
-    considered equal if their embeddings are (`candelabra.metrics.searching.first_same`).
+    considered equal if their embeddings are (`candelabra.metrics.nearest.first_same`).
 
     `mrr` is the reciprocal rank of the first relevant document, 0 if its rank is above 10. `ndcg`
     is the normalized discounted cumulative gain at 10 (Jarvelin & Kekalainen 2002). `recall_at_1`,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from candelabra.metrics.base import KeptRows
 from candelabra.metrics.correlation import correlations
-from candelabra.metrics.kept import KeptRows
-from candelabra.metrics.likeness import MEASURES, check_texts, likeness, named
+from candelabra.metrics.measures import MEASURES, check_texts, likeness, named
 
 
 class SimilarityMetrics(KeptRows):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from candelabra.metrics.kept import numbers
-from candelabra.metrics.likeness import MEASURES, check_texts, likeness, named
+from candelabra.metrics.base import numbers
+from candelabra.metrics.measures import MEASURES, check_texts, likeness, named
 
 
 class TripletMetrics(Metric):

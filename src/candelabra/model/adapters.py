@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 SHARED = "(all)"
 """Name of the adapter shared by all tasks. No task can have this name."""
+MARK = ".lora_"
+"""Part of the name of every tensor that belongs to an adapter."""
+
 TARGETS = {
     "distilbert": ["q_lin", "v_lin"],
     "modernbert": ["Wqkv"],  # One fused matrix, so the keys are adapted too.
     "mpnet": ["attn.q", "attn.v"],
 }
 """Names of the adapted modules by `model_type`, for backbones without a default in PEFT."""
-MARK = ".lora_"
-"""Part of the name of every tensor that belongs to an adapter."""
 BASE = ".base_layer."
 """Part of the name of every original tensor of an adapted module."""
 
@@ -91,9 +92,7 @@ class Lora(Adapters):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        from candelabra.rules import (
-            at_least,
-        )  # Imported here so that bundles load without OmegaConf.
+        from candelabra.checks import at_least
 
         at_least("adapter.r", self.r, 1)
         if self.num_layers is not None:

@@ -15,7 +15,7 @@ from candelabra.errors import ConfigError, naming, nearest
 from candelabra.model.adapters import adapter_of, choose, each
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
-from candelabra.model.heads import Head
+from candelabra.model.heads.base import Head
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.pooling import ClsPooler, FunctionPooling
 from candelabra.records import Batch, Encoded, Tokens

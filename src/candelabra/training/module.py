@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.objective.weighting.base import Weighting
 from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
-from candelabra.training.frozen_copy import FrozenCopy
-from candelabra.training.judging import JudgedModule, Objective
+from candelabra.training.checkpoint_state import check_files, check_stored
+from candelabra.training.distillation import FrozenCopy
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
-from candelabra.training.stored_state import check_files, check_stored
-from candelabra.training.taskwise import TaskwiseModule
-from candelabra.training.thawing import Thawing, wrap_anew
+from candelabra.training.per_task_backward import TaskwiseModule
+from candelabra.training.scoring import JudgedModule, Objective
+from candelabra.training.unfreezing import Thawing, wrap_anew
+from candelabra.weighting.base import Weighting
 
 
 class MultiTaskModule(TaskwiseModule, JudgedModule):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.objective.weighting.base import Weighting
-from candelabra.objective.weighting.step import ALL, StepWeighting
 from candelabra.training.optim import layer_of
+from candelabra.weighting.base import Weighting
+from candelabra.weighting.end_of_step import ALL, StepWeighting
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pytest
 import torch
 import torchjd.scalarization as reference
 
-from candelabra.objective.weighting.base import Linear
-from candelabra.objective.weighting.dwa import Dwa
-from candelabra.objective.weighting.log_classes import LogClasses
-from candelabra.objective.weighting.random import Random
+from candelabra.weighting.base import Linear
+from candelabra.weighting.dwa import Dwa
+from candelabra.weighting.log_classes import LogClasses
+from candelabra.weighting.random_weights import Random
 
 TASKS = {"sentiment": 2, "movie": 25}
 

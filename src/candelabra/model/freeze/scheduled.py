@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from candelabra.checks import at_least, number
 from candelabra.model.freeze.base import Progress, Scheme
-from candelabra.rules import at_least, number
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,0 +1,143 @@
+"""Construction of each task's loss and metrics from the configuration."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import instantiate
+
+from candelabra.config.validation import learning
+from candelabra.data.loading import TaskData
+from candelabra.data.rows.shapes import CROSSED, shape_of
+from candelabra.errors import ConfigError, nearest
+from candelabra.losses.embeddings import rule_of
+from candelabra.model.heads.base import Head, Loss
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.training.scoring import Objective
+
+Node = Mapping[str, Any]
+
+
+def objectives(
+    tasks: Mapping[str, Node],
+    labels: Mapping[str, list[str]],
+    counts: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Objective]:
+    """Construct the loss, loss weight and metrics of each task.
+
+    Args:
+        tasks: Configuration of each task.
+        labels: Label names of each task.
+        counts: Number of units per label in each task's train split, for losses with a `counts`
+            parameter, or `None` if nothing is trained.
+
+    Returns:
+        The objective of each task.
+
+    Raises:
+        ConfigError: The main metric of a task is not one of its metrics.
+    """
+    return {
+        name: _objective(name, task, labels[name], None if counts is None else counts[name])
+        for name, task in tasks.items()
+    }
+
+
+def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
+    """Construct a loss, and bind `counts` if the loss has this parameter."""
+    made = instantiate(node)
+    takes = "counts" in inspect.signature(made).parameters
+    return functools.partial(made, counts=counts) if takes and counts is not None else made
+
+
+def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
+    metrics = instantiate(task["metrics"])(labels=labels)
+    with warnings.catch_warnings():
+        # torchmetrics warns about computing before an update, but only the names are needed here.
+        warnings.simplefilter("ignore", UserWarning)
+        known = list(metrics.compute())
+    metrics.reset()
+    main = task["main_metric"]
+    if main not in known:
+        options = ", ".join(key for key in known if "/" not in key)
+        raise ConfigError(
+            f"tasks.{name}.main_metric must be one of {options}; got {main!r}{nearest(main, known)}"
+        )
+    return Objective(
+        loss=_loss(task["loss"], counts),
+        loss_weight=task.get("loss_weight", 1.0),
+        metrics=metrics,
+        main_metric=main,
+    )
+
+
+def fitting_objectives(
+    cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData]
+) -> dict[str, Objective]:
+    """Construct the objectives for training, and check them against the data and heads.
+
+    Args:
+        cfg: Configuration of the run.
+        built: The model.
+        data: Data of each task.
+
+    Returns:
+        The objective of each task.
+
+    Raises:
+        ConfigError: Data, head and loss of a task do not match, a task with `train=false` has
+            trainable parameters, or a loss that compares examples is used with gradient
+            accumulation.
+    """
+    tasks, accumulate = cfg["tasks"], cfg["trainer"]["accumulate_grad_batches"]
+    labels = {name: task.labels for name, task in data.items()}
+    found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
+    learns = learning(tasks)
+    for name, objective in found.items():
+        if name not in learns:
+            _check_judge(name, built)
+        elif accumulate > 1 and rule_of(objective.loss).in_batch:
+            raise ConfigError(
+                f"tasks.{name}.loss compares the examples of a step with each other, and "
+                f"trainer.accumulate_grad_batches={accumulate} would cut it into parts: take 1; "
+                f"head@tasks.{name}.head=embedding_cached fits a large step into little memory"
+            )
+        _check_head(name, tasks[name], built.head(name), objective.loss)
+    return found
+
+
+def _check_judge(name: str, built: MultiTaskModel) -> None:
+    if any(list(part.parameters()) for part in built.parts_of(name)):
+        raise ConfigError(
+            f"tasks.{name}.train=false: its head, or its own pooling, mix of layers or adapter "
+            "has parameters that would never learn; head=embedding has none"
+        )
+
+
+def _check_head(name: str, task: Node, head: Head, loss: Loss) -> None:
+    """Raise `ConfigError` unless the head accepts the columns, and the loss accepts both."""
+    shape, kind = shape_of(task["columns"]), type(head).__name__
+    if task.get("cross"):
+        shape = CROSSED[shape]
+        if not head.num_texts:
+            raise ConfigError(
+                f"tasks.{name}.cross: {kind} compares texts that were encoded apart; take a "
+                "linear or regression head"
+            )
+    if head.shapes and shape not in head.shapes:
+        raise ConfigError(
+            f"tasks.{name}.head is {kind}, which learns from "
+            f"{' or '.join(', '.join(roles) for roles in head.shapes)}; "
+            f"tasks.{name}.columns name {', '.join(shape)}"
+        )
+    try:
+        head.check(loss, shape)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"tasks.{name}.loss: {error}; {kind} over {', '.join(shape)} takes "
+            f"loss@tasks.{name}.loss={', '.join(head.takes_of(shape))}"
+        ) from error

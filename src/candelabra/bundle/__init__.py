@@ -1,0 +1,1 @@
+"""Load, save and use a trained model; needs neither Hydra nor Lightning."""

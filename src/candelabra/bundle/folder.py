@@ -1,0 +1,150 @@
+"""Check a bundle's folder before anything in it is used."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from candelabra.errors import BundleError
+
+BUNDLE_FILES = (
+    "config.json",
+    "labels.json",
+    "heads.safetensors",
+    "encoder/config.json",
+    "encoder/model.safetensors",
+    "encoder/tokenizer.json",
+)
+"""What a bundle has at least."""
+
+
+CODE = {".py", ".pyc", ".so", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
+"""Endings of files that are code, or that can hold some: a bundle has none of them."""
+
+
+CODE_KEYS = re.compile(
+    r"auto_map|.*attn_implementation.*|.*kernel.*|quantization_config|(use_pretrained_)?backbone"
+)
+"""Settings by which transformers fetches and runs code from elsewhere."""
+
+
+FILE_KEYS = re.compile(r"configuration_files|fast_tokenizer_files")
+"""Settings by which transformers reads other files than the usual ones."""
+
+
+DEEPEST = 64
+"""Levels of a JSON file; far more than any of ours, and far less than Python's stack."""
+
+
+def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
+    """The bundle in `folder`, or in a run folder, after a look at its files.
+
+    Args:
+        folder: What a person gave.
+        key: The key by which it was given.
+
+    Raises:
+        BundleError: A file is missing, is code or may hold some, or is a link out of the bundle.
+    """
+    if not (folder / "config.json").is_file() and (folder / "bundle").is_dir():
+        folder = folder / "bundle"
+    if not folder.is_dir():
+        raise BundleError(f"{key}={folder}: no such folder")
+    for name in BUNDLE_FILES:
+        if not (folder / name).is_file():
+            raise BundleError(f"{key}={folder}: no bundle, it has no file {name}")
+    for path in folder.rglob("*"):
+        _check_kind(path, folder)
+        if path.suffix.lower() in CODE or path.name == "adapter_config.json":
+            raise BundleError(f"{path}: a bundle holds JSON and safetensors, and no code or pickle")
+    for file in sorted((folder / "encoder").rglob("*")):
+        if file.suffix.lower() == ".json":
+            _check_no_code(file, read_json(file))
+    return folder
+
+
+def _check_kind(path: Path, folder: Path) -> None:
+    """Refuse a link out of the folder, and what is neither a file nor a folder."""
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # a RuntimeError before Python 3.13
+        raise BundleError(f"{path}: a link that leads nowhere") from error
+    if path.is_symlink() and not inside:
+        raise BundleError(f"{path}: a link out of the bundle")
+    # Opening a pipe would wait for ever.
+    if not (path.is_file() or path.is_dir()):
+        raise BundleError(f"{path}: neither a file nor a folder")
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """Return a bundle's `config.json`; raise BundleError unless it holds tasks with heads."""
+    file = folder / "config.json"
+    stored = read_json(file)
+    if not isinstance(stored.get("tasks"), dict):
+        raise BundleError(f"{file}: tasks must be an object, found {stored.get('tasks')!r}")
+    for name, task in stored["tasks"].items():
+        if not isinstance(task, dict) or not isinstance(task.get("head"), dict):
+            found = reprlib.repr(task)
+            raise BundleError(f"{file}: tasks.{name} must be an object with a head, found {found}")
+    return stored
+
+
+def stored_metrics(folder: Path) -> dict[str, float]:
+    """A bundle's `metrics.json`, empty where there is none.
+
+    Raises:
+        BundleError: It is no flat object of numbers.
+    """
+    file = folder / "metrics.json"
+    if not file.is_file():
+        return {}
+    metrics = read_json(file)
+    for key, value in metrics.items():
+        if type(value) not in (int, float):
+            raise BundleError(f"{file}: {key!r} must be a number, found {reprlib.repr(value)}")
+    return metrics
+
+
+def _check_no_code(file: Path, node: Any) -> None:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            # A number names no code: vocabularies have words such as `kernel` for keys.
+            names = value not in (None, False) and type(value) not in (int, float)
+            if CODE_KEYS.fullmatch(key) and names:
+                raise BundleError(f"{file}: '{key}' asks for code from elsewhere")
+            if FILE_KEYS.fullmatch(key) and names:
+                raise BundleError(f"{file}: '{key}' asks for other files than the usual ones")
+            _check_no_code(file, value)
+    elif isinstance(node, list):
+        for value in node:
+            _check_no_code(file, value)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of a bundle; raises BundleError where there is none."""
+    if not file.is_file():
+        raise BundleError(f"{file}: no such file")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        # A ValueError: no UTF-8, no JSON, or a number of thousands of digits.
+        raise BundleError(f"{file}: no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise BundleError(f"{file}: must hold a JSON object, found {type(found).__name__}")
+    _check_depth(file, found)
+    return found
+
+
+def _check_depth(file: Path, found: dict[str, Any]) -> None:
+    """Refuse what is nested too deep; level by level, so that no depth fills the stack."""
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [child for each in inner for child in each if isinstance(child, (dict, list))]
+        if not level:
+            return
+    raise BundleError(f"{file}: no JSON of ours, it is nested beyond {DEEPEST} levels")

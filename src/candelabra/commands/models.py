@@ -1,0 +1,107 @@
+"""Embedding model of a command: a bundle or a pretrained encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from candelabra.bundle.cross_encoders import no_vectors
+from candelabra.bundle.folder import checked_folder, stored_config
+from candelabra.checks import at_least, one_of
+from candelabra.commands.arguments import split_config_dir
+from candelabra.config.targets import conf_dir
+from candelabra.errors import ConfigError, naming
+
+if TYPE_CHECKING:
+    from candelabra.embedding.embedder import Embedder
+
+KEYS = ("bundle", "task")
+"""Keys whose values are verbatim; Hydra would interpret `task` as a config group."""
+PRECISIONS = ("32-true", "bf16-mixed", "auto")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -> None:
+    """Check the settings of the embedding model without importing large libraries.
+
+    Args:
+        cfg: Composed configuration.
+        given: Verbatim values, which may contain `KEYS`.
+        overrides: All other command-line arguments.
+
+    Raises:
+        BundleError: The bundle does not exist, or its configuration is damaged.
+        ConfigError: A value is invalid, `task` is given without a bundle, the task has no
+            embeddings of single texts, or an override conflicts with the bundle.
+    """
+    at_least("batch_size", cfg.batch_size, 1)
+    at_least("processes", cfg.get("processes", 1), 1)
+    one_of("precision", cfg.precision, PRECISIONS)
+    one_of("accelerator", cfg.accelerator, ACCELERATORS)
+    if cfg.truncate_dim is not None:
+        at_least("truncate_dim", cfg.truncate_dim, 1)
+    if "bundle" not in given:
+        if "task" in given:
+            raise ConfigError("task chooses a task of a bundle: it needs bundle=FOLDER")
+        return
+    tasks = stored_config(checked_folder(Path(given["bundle"])))["tasks"]
+    if "task" in given:
+        one_of("task", given["task"], tasks)
+    crossed = no_vectors(tasks, given.get("task"))
+    if crossed:
+        raise ConfigError(
+            f"bundle={given['bundle']}: tasks.{crossed} is a cross-encoder, which has no "
+            "embeddings of single texts; search uses it with rerank=BUNDLE"
+        )
+    refuse_beside_a_bundle(overrides)
+
+
+def refuse_beside_a_bundle(overrides: Sequence[str]) -> None:
+    """Reject settings of encoder and pooling, which a bundle contains itself.
+
+    Raises:
+        ConfigError: An override selects or changes the encoder or the pooling.
+    """
+    for word in overrides:
+        for group in ("encoder", "pooling"):
+            if word.startswith((f"{group}=", f"{group}.")):
+                raise ConfigError(f"{word}: a bundle contains its own {group}; omit one of the two")
+
+
+def encoders(overrides: Sequence[str]) -> list[str]:
+    """Return the options of the config group `encoder`, including those of `--config-dir`."""
+    _, own = split_config_dir(overrides)
+    folders = [folder / "encoder" for folder in (conf_dir(), own) if folder is not None]
+    return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+
+
+def opened(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
+    """Load the embedding model of the command on its device.
+
+    Args:
+        cfg: Configuration of the command.
+        given: Verbatim values; `bundle` selects a bundle, and `task` one of its tasks.
+
+    Raises:
+        ConfigError: A setting does not fit the loaded model.
+    """
+    from candelabra import hardware
+    from candelabra.bundle.bundle import load
+    from candelabra.quiet import quiet
+
+    quiet()
+    device = hardware.device_type(cfg.accelerator)
+    settings = {"normalize": cfg.get("normalize"), "truncate_dim": cfg.truncate_dim}
+    if "bundle" in given:
+        bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
+        with naming(f"bundle={given['bundle']}"):
+            return bundle.embedder(given.get("task"), **settings)
+    from candelabra.build.untrained import untrained
+
+    bundle = untrained(cfg, {}, {})[0]
+    bundle.model.to(device)
+    with naming("encoder"):
+        return bundle.embedder(**settings)

@@ -1,0 +1,1 @@
+"""Describe, check and explain a configuration; builds no model."""

@@ -1,0 +1,208 @@
+"""Conversion of errors of Hydra and yaml into one-line messages with suggestions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from candelabra.config.keys import nearest_key
+from candelabra.config.targets import conf_dir
+from candelabra.errors import ConfigError, UserError, nearest
+
+_log = logging.getLogger(__name__)
+
+PLAIN_VALUE_ERRORS = (
+    "Config group override",
+    "Only one of --run",
+    "n_jobs == 0 in Parallel",
+    "Please set either",
+    "The low value must",
+    "The `low` value must",
+    "No trials are completed",
+)
+"""Beginnings of the ValueError messages of Hydra, its launchers and its sweeper."""
+SUBMITIT_SETTING = "Unknown argument"
+"""Beginning of the NameError message of submitit about an unknown setting."""
+EXTRAS = {
+    "hydra/launcher/joblib": "launchers",
+    "hydra/launcher/submitit_local": "launchers",
+    "hydra/launcher/submitit_slurm": "launchers",
+    "hydra/sweeper/optuna": "search",
+}
+"""Optional dependency of candelabra that each launcher or sweeper of Hydra needs."""
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Convert errors of a constructor into `ConfigError`.
+
+    Use it only around the construction of an object that a configuration names.
+
+    Raises:
+        ConfigError: The construction raised KeyError, TypeError or ValueError.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        # Log the traceback, in case the error is a bug rather than a wrong setting.
+        _log.info("the configuration cannot be built", exc_info=error)
+        raise ConfigError(f"the configuration cannot be built: {_first_line(error)}") from error
+
+
+@contextmanager
+def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Convert errors of Hydra and yaml into `ConfigError`; other errors propagate.
+
+    Args:
+        overrides: Command-line arguments, for the error of Hydra that does not repeat them.
+
+    Raises:
+        ConfigError: Hydra or yaml raised an error.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        _raise_cause(error)
+        raise ConfigError(_instantiation(error)) from error
+    except MissingConfigException as error:
+        raise ConfigError(_missing_option(error)) from error
+    except OverrideParseException as error:
+        raise ConfigError(
+            f"override '{error.override}' is not understood: it must be key=value; quotes go "
+            "around a value with commas, colons, quotes or spaces, and around the whole once more "
+            "for the shell: 'key=\"a, b\"'"
+        ) from error
+    except (ConfigCompositionException, OmegaConfBaseException) as error:
+        raise ConfigError(_composition(error)) from error
+    except HydraException as error:
+        raise ConfigError(_first_line(error)) from error
+    except YAMLError as error:
+        raise ConfigError(f"a yaml file cannot be read: {' '.join(str(error).split())}") from error
+    except NameError as error:
+        if not str(error).startswith(SUBMITIT_SETTING):
+            raise
+        raise ConfigError(f"hydra.launcher: {_first_line(error)}") from error
+    except ValueError as error:
+        if not str(error).startswith(PLAIN_VALUE_ERRORS):
+            raise
+        of_group = str(error).startswith(PLAIN_VALUE_ERRORS[0])
+        raise ConfigError((of_group and _no_option(overrides)) or str(error)) from error
+
+
+def _raise_cause(error: BaseException) -> None:
+    """Raise the user error or ValueError that caused an instantiation error, if there is one."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, UserError):
+            raise cause
+        if isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException):
+            raise ConfigError(str(cause)) from error
+        cause = cause.__cause__
+
+
+def quoted(value: str) -> str:
+    """Quote a value for the override grammar of Hydra.
+
+    Example:
+        >>> quoted("a, b")
+        '"a, b"'
+    """
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _instantiation(error: InstantiationException) -> str:
+    """Return the message and its cause, without the advice to set an environment variable."""
+    text = re.sub(r"\s*full_key: (\S+)", r" (\1)", " ".join(str(error).split()))
+    text = re.sub(r", set env var HYDRA_FULL_ERROR=1 to see chained exception\.?", "", text)
+    cause = error.__cause__
+    known = cause is None or str(cause) in text
+    return text if known else f"{text}: {' '.join(str(cause).split())}"
+
+
+def _no_option(overrides: Sequence[str]) -> str:
+    """Return a message about a config group whose override is not the name of an option."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        group = key.lstrip("+").partition("@")[0]
+        options = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+        if group and options and value not in options:
+            return f"{group} takes the name of an option, got '{value}' ({_listed(options)})"
+    return ""
+
+
+def _listed(options: Sequence[str]) -> str:
+    return f"options: {', '.join(options)}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(":") if lines else type(error).__name__
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file
+    if not error.options or not isinstance(missing, str):
+        return _first_line(error)
+    group, _, option = missing.rpartition("/")
+    if missing in EXTRAS:
+        return f'{group}={option} needs its extra: pip install "candelabra[{EXTRAS[missing]}]"'
+    options = sorted(name for name in error.options if name != "base")
+    return f"{group} has no option '{option}'{nearest(option, options)} ({_listed(options)})"
+
+
+def _composition(error: Exception) -> str:
+    """Return the message of a composition error: an unknown key, a wrong type or group."""
+    text = str(error)
+    cause = error.__cause__
+    details = f"{text}\n{cause}" if cause is not None else text
+    full = re.search(r"full_key: (\S+)", details)
+    key = re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')", details)
+    if key:
+        name = full.group(1) if full else key.group(1)
+        if re.fullmatch(r"tasks\.[^.]+\.pooling", name):
+            return f"no key '{name}'; +pooling@{name}=OPTION gives the task a pooling of its own"
+        return f"no key '{name}'{_nearest_key(cause or error, name, key.group(1))}"
+    bad_value = re.search(r"Value '(.*)' of type '(.*)' could not be converted to (\w+)", details)
+    if bad_value and full:
+        return f"{full.group(1)} must be of type {bad_value.group(3)}, got '{bad_value.group(1)}'"
+    twice = re.search(r"Multiple values for (\S+)\. To override", text)
+    if twice:
+        return f"{twice.group(1)} is given already; without the + an override replaces it"
+    group = re.search(r"Could not override '([^']+)'", text)
+    if group:
+        return _nothing_there(group.group(1), text)
+    if cause is not None and full:
+        return f"{full.group(1)}: {_first_line(cause)}"
+    return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
+
+
+def _nothing_there(group: str, text: str) -> str:
+    hint = re.search(r"Did you mean .*\?", text)
+    return (
+        f"nothing to override at '{group}'; {hint.group() + ' ' if hint else ''}"
+        f"+{group}=... adds it (a group must be one of conf/, a task must be mounted)"
+    )
+
+
+def _nearest_key(error: BaseException, name: str, key: str) -> str:
+    parent = getattr(error, "parent_node", None)
+    if parent is None:
+        return ""
+    known = [str(name) for name in parent if name != "hydra"]
+    meant = nearest_key(key, known, parent, prefix=name.removesuffix(key))
+    return f"{meant} (keys: {', '.join(known)})"

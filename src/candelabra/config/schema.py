@@ -1,0 +1,251 @@
+"""The configuration: its schema, and its form when stored. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
+
+from candelabra.processes import rank
+
+RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+MASKED = "<from the environment>"
+
+
+@dataclass
+class TrainConfig:
+    """What `candelabra train` takes. A group's node is whatever its option's yaml holds."""
+
+    encoder: Any = None
+    pooling: Any = None
+    tasks: dict[str, Any] = field(default_factory=dict)
+    adapter: Any = None
+    freeze: Any = None
+    balancing: Any = None
+    step: Any = None
+    weighting: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    trainer: Any = None
+    callbacks: Any = None
+    logger: Any = None
+    paths: Any = None
+    seed: int = 0
+    data_dir: str | None = None
+    batch_size: int = 32
+    eval_batch_size: int = 64
+    num_workers: int = 0
+    on_bad_row: str = "error"
+    init_from: str | None = None
+    init_heads: list[str] | None = None
+    test: bool = True
+    distill_frozen: float = 0.0
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+    normalize: bool = True
+
+
+@dataclass
+class EvaluateConfig:
+    """What `candelabra evaluate` takes beside `bundle=` and `output=`."""
+
+    encoder: Any = None
+    pooling: Any = None
+    tasks: dict[str, Any] = field(default_factory=dict)
+    split: str = "test"
+    data_dir: str | None = None
+    eval_batch_size: int = 64
+    num_workers: int = 0
+    on_bad_row: str = "error"
+    accelerator: str = "auto"
+    precision: str = "auto"
+    cache_dir: str | None = None
+    normalize: bool = True
+    mteb: list[str] = field(default_factory=list)
+    allow: list[str] = field(default_factory=list)
+
+
+@dataclass
+class CompareConfig(EvaluateConfig):
+    """What `candelabra compare` takes beside `models=` and `output=`."""
+
+    resamples: int = 2000
+    seed: int = 0
+
+
+@dataclass
+class PredictConfig:
+    """What `candelabra predict` takes beside `bundle=`, `text=`, `input=` and `output=`."""
+
+    column: str = "text"
+    batch_size: int = 64
+    accelerator: str = "auto"
+    precision: str = "auto"
+    allow: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ModelConfig:
+    """What embeds texts, beside a bundle."""
+
+    encoder: Any = None
+    pooling: Any = None
+    truncate_dim: int | None = None
+    column: str = "text"
+    batch_size: int = 64
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    allow: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EmbedConfig(ModelConfig):
+    """What the commands over many vectors take."""
+
+    normalize: bool | None = None
+    processes: int = 1
+
+
+@dataclass
+class SearchConfig(EmbedConfig):
+    """What `candelabra search` takes beside its files and a model."""
+
+    top_k: int = 5
+    rerank_top_k: int = 50
+    rerank_task: str | None = None
+    approximate: bool = False
+    format: str = "table"
+    query_column: str | None = None
+
+
+@dataclass
+class MineConfig(EmbedConfig):
+    """What `candelabra mine` takes beside its files and a model."""
+
+    negatives: str = "hard"
+    columns: dict[str, str] = field(default_factory=dict)
+    num_negatives: int | None = None
+    seed: int = 0
+    sampling: str | None = None
+    range_min: int | None = None
+    range_max: int | None = None
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    max_score: float | None = None
+    min_score: float | None = None
+    min_words: int = 3
+
+
+@dataclass
+class ExportConfig:
+    """What `candelabra export` takes beside `bundle=`, `output=`, `task=` and `push=`."""
+
+    tasks: dict[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    truncation: str | None = None
+    quantize: bool = False
+    split: str = "test"
+    limit: int | None = None
+    data_dir: str | None = None
+    on_bad_row: str = "error"
+    overwrite: bool = False
+    private: bool = True
+    dry_run: bool = False
+    allow: list[str] = field(default_factory=list)
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+    "predict": PredictConfig,
+    "embed": EmbedConfig,
+    "similarity": ModelConfig,
+    "search": SearchConfig,
+    "mine": MineConfig,
+    "export": ExportConfig,
+}
+
+
+def new_run_id() -> str:
+    """Unique, and sorted by the time of the start (UTC)."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_id_of(folder: Path) -> str:
+    """The id in a run folder's name; a new one for a folder that a person named."""
+    return folder.name if RUN_ID.fullmatch(folder.name) else new_run_id()
+
+
+def register() -> None:
+    """Makes the schemas and the resolvers `run_id` and `rank_suffix` known to Hydra."""
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        store.store(name=f"schema_{name}", node=schema)
+    OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
+    suffix = f".rank{rank()}" if rank() else ""
+    OmegaConf.register_new_resolver("rank_suffix", lambda: suffix, replace=True)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved configuration as plain dicts and lists, fit to be stored.
+
+    What comes from the environment (`oc.env`), by whatever way, may be a secret and is masked.
+    """
+    with _watched() as reads:
+        container = _plain(cfg, reads)
+    return {str(key): value for key, value in container.items()}
+
+
+def readers(cfg: DictConfig) -> list[str]:
+    """Return the dotted keys whose own text reads the environment, sorted."""
+    with _watched() as reads:
+        _plain(cfg, reads)
+    return sorted(set(reads))
+
+
+@contextmanager
+def _watched() -> Iterator[list[str]]:
+    """Meanwhile `oc.env` adds the key for which it is called, each time.
+
+    Watching beats parsing: other resolvers make names and whole interpolations of any text.
+    """
+    reads: list[str] = []
+
+    def watching(*given: Any, _node_: Node) -> Any:
+        reads.append(str(_node_._get_full_key(None)))
+        return oc.env(*given)
+
+    OmegaConf.register_new_resolver("oc.env", watching, replace=True)
+    try:
+        yield reads
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+def _plain(node: Any, reads: list[str]) -> Any:
+    if isinstance(node, DictConfig):
+        return {key: _value(node, key, reads) for key in node}
+    if isinstance(node, ListConfig):
+        return [_value(node, index, reads) for index in range(len(node))]
+    return node
+
+
+def _value(parent: Any, key: Any, reads: list[str]) -> Any:
+    before = len(reads)
+    try:
+        value = "???" if OmegaConf.is_missing(parent, key) else parent[key]
+    except OmegaConfBaseException:
+        if len(reads) == before:
+            raise
+    return MASKED if len(reads) > before else _plain(value, reads)

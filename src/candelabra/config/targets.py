@@ -1,0 +1,107 @@
+"""What a stored model may name and hold. Needs no Hydra: bundles load without it."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from candelabra.errors import ConfigError
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+"""A task's name: it becomes part of keys, module names and file names."""
+
+TARGET = "_target_"
+
+
+def conf_dir() -> Path:
+    """The folder of yamls: inside an installed package, or at the top of a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here / "conf", here.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise ConfigError(f"no conf folder beside {here} or at the top of its checkout")
+
+
+@cache
+def targets_by_place() -> dict[str, frozenset[str]]:
+    """Return the targets of the shipped yamls by where they stand.
+
+    A place is a group, such as `pooling`, or the key of a node inside a yaml, such as `source`.
+    """
+    found: dict[str, set[str]] = {}
+    top = conf_dir()
+    for file in top.rglob("*.yaml"):
+        group = file.relative_to(top).parts[0]
+        lines = file.read_text(encoding="utf-8").splitlines()
+        nodes = list(_targets_in(lines))
+        # The nodes of a yaml that is none itself, such as callbacks, are its group's.
+        whole = any(key is None for key, _ in nodes)
+        for key, target in nodes:
+            places = {key or group} if whole else {key or group, group}
+            for place in places:
+                found.setdefault(place, set()).add(target)
+    return {place: frozenset(targets) for place, targets in found.items()}
+
+
+def _targets_in(lines: Sequence[str]) -> Iterator[tuple[str | None, str]]:
+    """Yield each target with the key above it; None for that of the whole yaml."""
+    above: list[tuple[int, str]] = []
+    for line in lines:
+        match = re.match(r"(\s*(?:- )?)([\w.]+):\s*([\w.]*)", line)
+        if match is None:
+            continue
+        depth, key, value = len(match[1]), match[2], match[3]
+        above = [(indent, name) for indent, name in above if indent < depth]
+        if key == TARGET and value:
+            yield (above[-1][1] if above else None), value
+        above.append((depth, key))
+
+
+def trusted_targets() -> frozenset[str]:
+    """Every `_target_` that the shipped yamls use: all that a stored bundle may build from."""
+    return frozenset().union(*targets_by_place().values())
+
+
+def check_targets(node: Any, *, allow: Collection[str] = (), keys: tuple[str, ...] = ()) -> None:
+    """Refuse a stored node that would build from any name but those trusted in its place.
+
+    Args:
+        node: Plain dicts and lists, as read from a bundle or run folder.
+        allow: Further names that the person allows, anywhere.
+        keys: Those under which the node stands; without any, each trusted name may stand there.
+
+    Raises:
+        ConfigError: An untrusted `_target_`, or an interpolation.
+    """
+    if isinstance(node, Mapping):
+        if TARGET in node:
+            _check_target(node[TARGET], allow, keys)
+        for key, value in node.items():
+            check_targets(key, allow=allow)
+            check_targets(value, allow=allow, keys=(*keys, str(key)))
+    elif isinstance(node, list):
+        for value in node:
+            check_targets(value, allow=allow, keys=keys)
+    elif isinstance(node, str) and "${" in node:
+        raise ConfigError(f"a stored configuration holds plain values, found {node!r}")
+
+
+def _check_target(target: Any, allow: Collection[str], keys: Sequence[str]) -> None:
+    if not isinstance(target, str):
+        raise ConfigError(f"_target_ must be a dotted name, found {reprlib.repr(target)}")
+    if target in allow:
+        return
+    trust = f'if you trust it, add "allow=[{target}]"'
+    if target not in trusted_targets():
+        raise ConfigError(f"_target_ {target!r} is none of candelabra's own; {trust}")
+    places = targets_by_place()
+    place = next((key for key in reversed(keys) if key in places), None)
+    if keys and (place is None or target not in places[place]):
+        raise ConfigError(
+            f"_target_ {target!r} does not belong at {'.'.join(keys)}: it is none of candelabra's "
+            f"own for {place or keys[-1]}; {trust}"
+        )

@@ -1,0 +1,275 @@
+"""Rules across the fields of a configuration. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from candelabra.checks import at_least, number, one_of
+from candelabra.config.keys import unknown
+from candelabra.config.schema import TrainConfig
+from candelabra.config.targets import NAME
+from candelabra.data.rows.shapes import CROSSED
+from candelabra.errors import ConfigError, DataError, nearest
+
+TRUNCATIONS = ("head", "tail", "head_tail")
+
+ANSWER_KEYS = ("text",)
+"""What an answer holds beside the tasks' own: no task can have such a name."""
+
+GROUPS = (
+    "encoder",
+    "pooling",
+    "adapter",
+    "freeze",
+    "balancing",
+    "step",
+    "weighting",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "paths",
+)
+
+DATA_KEYS = (
+    "columns",
+    "labels",
+    "limit",
+    "validation",
+    "split_seed",
+    "on_bad_row",
+    "missing_labels",
+    "score_range",
+)
+"""Of a task, what its rows are read by."""
+
+TASK_KEYS = (
+    "source",
+    *DATA_KEYS,
+    "train",
+    "cross",
+    "head",
+    "pooling",
+    "layer_mix",
+    "loss",
+    "loss_weight",
+    "metrics",
+    "main_metric",
+    "max_tokens",
+)
+
+PARTS = {"head": "head", "loss": "loss", "pooling": "+pooling"}
+"""Of a task, what a group of that name has options for: how one is chosen."""
+
+BOUNDS: dict[str, dict[str, float]] = {
+    "optimizer.lr": {"above": 0},
+    "optimizer.head_lr": {"above": 0},
+    "optimizer.weight_decay": {"least": 0},
+    "optimizer.layer_decay": {"above": 0, "most": 1},
+    "scheduler.warmup_steps": {"least": 0},
+    "scheduler.warmup_ratio": {"least": 0, "most": 1},
+}
+"""Of what torch takes as it comes: a negative rate would train uphill in silence."""
+
+
+def validate(cfg: DictConfig) -> None:
+    """Checks what composition cannot: rules across fields, unknown keys, missing files.
+
+    Raises:
+        ConfigError: A rule is broken.
+        DataError: A source's files are missing.
+    """
+    _check_resolves(cfg)
+    _check_keys(cfg)
+    for key in ("batch_size", "eval_batch_size"):
+        at_least(key, cfg[key], 1)
+    at_least("num_workers", cfg.num_workers, 0)
+    one_of("on_bad_row", cfg.on_bad_row, ("error", "skip"))
+    one_of("encoder.truncation", cfg.encoder.truncation, TRUNCATIONS)
+    at_least("encoder.max_length", cfg.encoder.max_length, 3)
+    at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
+    accumulate = cfg.trainer.accumulate_grad_batches
+    at_least("trainer.accumulate_grad_batches", accumulate, 1)
+    _check_limits(cfg)
+    for key, bounds in BOUNDS.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None:
+            number(key, value, **bounds)
+    if not cfg.tasks:
+        raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
+    num_learning = len(learning(cfg.tasks))
+    if not num_learning:
+        raise ConfigError(f"no task learns: train is false for {', '.join(map(str, cfg.tasks))}")
+    if cfg.batch_size < num_learning * accumulate:
+        raise ConfigError(
+            f"batch_size must be at least the tasks ({num_learning}) times "
+            f"trainer.accumulate_grad_batches ({accumulate}), got {cfg.batch_size}"
+        )
+    for name, task in cfg.tasks.items():
+        validate_task(str(name), task)
+        if task.get("max_tokens") is not None:
+            # A single text of full length has to fit.
+            at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
+    _check_balancing(cfg)
+    _check_freeze("freeze", cfg.freeze, cfg.tasks)
+    _check_adapter(cfg.adapter)
+    _check_start(cfg)
+
+
+def learning(tasks: Mapping[str, Any]) -> list[str]:
+    """The tasks that are learnt; the others are validated and tested alone."""
+    # Whether a task is a mapping at all is checked elsewhere.
+    return [
+        str(name)
+        for name, task in tasks.items()
+        if not hasattr(task, "get") or task.get("train", True)
+    ]
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    names = [item.name for item in fields(TrainConfig)]
+    unknown("the configuration", cfg, names)
+    for name in names:
+        if name not in cfg:
+            raise ConfigError(f"{name} must not be dropped (~{name}); set it to another value")
+    for group in GROUPS:
+        if not isinstance(cfg[group], DictConfig):
+            raise ConfigError(f"{group} must be an option of its group, got {cfg[group]!r}")
+
+
+def _check_balancing(cfg: DictConfig) -> None:
+    """Asks for shares of imagined sizes: a wrong setting is said before the data are read."""
+    from hydra.utils import instantiate
+
+    from candelabra.data.mixing.balancing import RULES, TURNS, Moment
+
+    one_of("balancing.epoch", cfg.balancing.epoch, RULES)
+    one_of("balancing.turns", cfg.balancing.turns, TURNS)
+    if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
+        raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
+    try:
+        instantiate(cfg.balancing.shares)(dict.fromkeys(learning(cfg.tasks), 1), Moment())
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
+    from hydra.utils import instantiate
+
+    frozen = node.get("head")
+    if frozen is not None and frozen not in tasks:
+        raise ConfigError(
+            f"{where}.head must be one of the tasks {list(tasks)}, got {frozen!r}"
+            + nearest(frozen, tasks)
+        )
+    for name, part in node.get("parts", {}).items():
+        _check_freeze(f"{where}.parts.{name}", part, tasks)
+    try:
+        instantiate(node)
+    except InstantiationException as error:
+        rule = error.__cause__
+        said = f"{where}.{rule}" if isinstance(rule, (ValueError, ConfigError)) else str(error)
+        raise ConfigError(said) from error
+
+
+def _check_adapter(node: DictConfig) -> None:
+    from hydra.utils import instantiate
+
+    try:
+        instantiate(node).check()
+    except InstantiationException as error:
+        raise ConfigError(str(error.__cause__ or error)) from error
+
+
+def _check_start(cfg: DictConfig) -> None:
+    number("distill_frozen", cfg.distill_frozen, least=0)
+    if cfg.distill_frozen and cfg.adapter.get("per_task"):
+        raise ConfigError(
+            "distill_frozen needs an encoder that all tasks share; with adapter=lora_per_task no "
+            "task moves what a frozen head reads"
+        )
+    if cfg.init_heads is not None and cfg.init_from is None:
+        raise ConfigError("init_heads chooses heads of a bundle: it needs init_from=BUNDLE")
+
+
+def _check_limits(cfg: DictConfig) -> None:
+    if cfg.balancing.steps_per_epoch is not None:
+        at_least("balancing.steps_per_epoch", cfg.balancing.steps_per_epoch, 1)
+    for key in ("limit_val_batches", "limit_test_batches"):
+        limit = cfg.trainer[key]
+        if isinstance(limit, int) and 0 < limit < len(cfg.tasks):
+            raise ConfigError(
+                f"trainer.{key} counts the batches of all tasks: it must be 0 or at least "
+                f"{len(cfg.tasks)}, got {limit}"
+            )
+    limit = cfg.trainer.limit_train_batches
+    if isinstance(limit, float):
+        if not 0 < limit <= 1:
+            raise ConfigError(
+                "trainer.limit_train_batches must be a part above 0 and up to 1.0, or a whole "
+                f"number of steps; got {limit}"
+            )
+    elif limit is not None:
+        at_least("trainer.limit_train_batches", limit, 1)
+
+
+def validate_task(name: str, task: Any) -> None:
+    """Checks one task's node, and that its source's files are there."""
+    from hydra.utils import instantiate
+
+    where = f"tasks.{name}"
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{where}: a task's name must match {NAME.pattern}")
+    if name in ANSWER_KEYS:
+        raise ConfigError(f"{where}: '{name}' is a key of every answer; give the task another name")
+    if not isinstance(task, DictConfig):
+        raise ConfigError(f"{where} must be a task's settings, got {task!r}")
+    unknown(where, task, TASK_KEYS)
+    for key in ("source", "columns", "head", "loss", "metrics"):
+        if task.get(key) is None:
+            raise ConfigError(
+                f"{where} has no {key}. A task comes whole from `task@tasks.{name}=OPTION`; "
+                f"a value set under {where} alone (by an experiment, a preset or the command "
+                "line) leaves such a remnant"
+            )
+    for key, word in PARTS.items():
+        if key in task and not isinstance(task[key], DictConfig):
+            raise ConfigError(
+                f"{where}.{key} must be settings, got {task[key]!r}; an option is chosen by "
+                f"{word}@{where}.{key}={task[key]}"
+            )
+    number(f"{where}.loss_weight", task.get("loss_weight", 1.0), above=0)
+    for key in ("on_bad_row", "missing_labels"):
+        one_of(f"{where}.{key}", task.get(key, "error"), ("error", "skip"))
+    for key in ("layer_mix", "train", "cross"):
+        if not isinstance(task.get(key, False), bool):
+            raise ConfigError(f"{where}.{key} must be true or false, got {task[key]!r}")
+    if task.get("cross") and set(task.columns) not in map(set, CROSSED):
+        shapes = " or ".join("{" + ", ".join(roles) + "}" for roles in CROSSED)
+        raise ConfigError(
+            f"{where}.cross puts two texts into one sequence: columns must name {shapes}, found "
+            f"{{{', '.join(map(str, task.columns))}}}"
+        )
+    try:
+        instantiate(task.source).check()
+    except DataError as error:
+        raise DataError(f"task '{name}': {error}") from error
+
+
+def _check_resolves(cfg: DictConfig) -> None:
+    """Every interpolation resolves and every `???` was given."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        given = " ".join(f"{key}=VALUE" for key in missing)
+        raise ConfigError(f"{missing[0]} must be given: add {given}")
+    try:
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, MissingMandatoryValue) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error

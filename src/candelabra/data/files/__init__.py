@@ -1,0 +1,1 @@
+"""Read tables from files: parquet, jsonl, csv and tsv, CoNLL, folder trees."""

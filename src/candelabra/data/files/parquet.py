@@ -1,0 +1,138 @@
+"""Parquet files -> `Table`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candelabra.data.files.layout import Layout
+from candelabra.data.files.table import Table, shown
+from candelabra.data.files.text_files import decode
+from candelabra.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+ROWS_PER_BYTE = 1000
+"""More rows for each byte of the file than this are no data set, but would fill the memory."""
+PIECE = 4096
+"""Rows that are decoded at a time."""
+MOST_DECODED = 2**28
+"""Bytes that any file may decode to; a larger one, up to `GROWTH` times its size."""
+GROWTH = 1000
+MOST_IN_PIECE = 2**31
+"""Bytes that the rows decoded at a time may take, in the worst case."""
+
+
+class Columns(Mapping[str, list[Any]]):
+    """The columns of a parquet file, each read when it is asked for, and kept.
+
+    What no task needs is neither decoded nor can it be wrong.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._path = path
+        self._names = tuple(names)
+        self._read: dict[str, list[Any]] = {}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """The cells of a column; raises KeyError, or DataError where it cannot be read."""
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            self._read[name] = _column(self._path, name)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_parquet(path: Path, _: Layout) -> Table:
+    """The rows of a parquet file; a column is read when the table is asked for it.
+
+    Raises:
+        DataError: It is empty, unreadable or truncated, or small and yet of very many rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size = path.stat().st_size
+    if size == 0:
+        raise DataError(f"{path}: empty file")
+    try:
+        with pq.ParquetFile(path) as file:
+            rows, names = file.metadata.num_rows, file.schema_arrow.names
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: unreadable or truncated parquet: {error}") from error
+    if rows > ROWS_PER_BYTE * size:
+        raise DataError(
+            f"{path}: {rows:,} rows in {size:,} bytes, more than {ROWS_PER_BYTE:,} a byte: no data"
+        )
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: a column name stands twice in {shown(names)}")
+    return Table(Columns(path, names), str(path), num_rows=rows)
+
+
+def _column(path: Path, name: str) -> list[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    most = max(MOST_DECODED, GROWTH * path.stat().st_size)
+    cells: list[Any] = []
+    decoded = 0
+    try:
+        # Not read_table: that would read `lr=0.1/` in a path as one more column.
+        with pq.ParquetFile(path) as file:
+            largest = _largest_chunk(file, name)
+            if largest > most:
+                raise DataError(f"{path}: column {name!r} has more than {most:,} bytes")
+            # No value is larger than its chunk, but a dictionary repeats it in every row.
+            piece = max(1, min(PIECE, MOST_IN_PIECE // max(1, largest)))
+            for batch in file.iter_batches(batch_size=piece, columns=[name], use_threads=False):
+                decoded += batch.nbytes
+                if decoded > most:
+                    raise DataError(f"{path}: column {name!r} has more than {most:,} bytes")
+                cells += _cells(batch.column(name))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: unreadable or truncated parquet: {error}") from error
+    except (OverflowError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: column {name!r} cannot be read: {error}") from error
+    return cells
+
+
+def _largest_chunk(file: pq.ParquetFile, name: str) -> int:
+    """The most bytes that a row group of a column takes once decompressed."""
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    return max(
+        (c.total_uncompressed_size for c in chunks if c.path_in_schema.startswith(name)), default=0
+    )
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return list(map(_decoded, column.cast(_as_bytes(column.type)).to_pylist()))
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    return pa.large_binary()
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    return decode(value) if isinstance(value, bytes) else value

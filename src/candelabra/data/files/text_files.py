@@ -1,0 +1,187 @@
+"""Readers of text files into a `Table`: JSON lines, csv, tsv and CoNLL/BIO."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from candelabra.data.files.layout import Layout
+from candelabra.data.files.table import BadRowError, Table, at_lines, row_place, shown
+from candelabra.errors import DataError
+
+MAX_CELL = 2**31 - 1
+"""Maximum characters of a csv cell; the default of the csv module, 131,072, is too small."""
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file; bytes that are not UTF-8 become lone surrogates.
+
+    Raises:
+        DataError: The file is empty, contains only whitespace, or is UTF-16.
+    """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path}: not UTF-8: it is UTF-16; convert it")
+    if not data.strip():
+        raise DataError(f"{path}: empty file")
+    return decode(data)
+
+
+def decode(data: bytes) -> str:
+    """Decode UTF-8 without its byte order mark; other bytes become lone surrogates."""
+    return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text with their numbers, counted from 1."""
+    # str.splitlines would also split at U+0085 and U+2028, which occur within real texts.
+    for number, line in enumerate(text.split("\n"), start=1):
+        yield number, line.removesuffix("\r")
+
+
+def read_jsonl(path: Path, _: Layout) -> Table:
+    """Read a JSON Lines file, which contains one object per line; skip blank lines.
+
+    A line that is not a JSON object becomes a fault of its row.
+
+    Raises:
+        DataError: No object of the file has a key.
+    """
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    faults: dict[int, BadRowError] = {}
+    for number, line in numbered_lines(read_text(path)):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_json_object(line))
+        except BadRowError as fault:
+            faults[len(rows)] = fault
+            rows.append({})
+        lines.append(number)
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
+    if rows and not columns:
+        raise DataError(f"{path}, {at_lines(lines)(0)}: {faults.get(0, 'an object without keys')}")
+    return Table(columns, str(path), at_lines(lines), faults)
+
+
+def _json_object(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        # Drop the position: the parser counts lines within this line, not in the file.
+        message = str(error).partition(": line ")[0]
+        problem = f"{message}; each line is one object, found {shown(line)}"
+        raise BadRowError("broken JSON", problem) from error
+    if not isinstance(row, dict):
+        raise BadRowError("broken JSON", f"each line is one object, found {shown(row)}")
+    return row
+
+
+def read_delimited(path: Path, layout: Layout) -> Table:
+    """Read a csv or tsv file with a header.
+
+    A record whose number of cells differs from the header becomes a fault of its row.
+
+    Args:
+        path: File, whose extension `.csv` selects commas; otherwise tabs separate the cells.
+        layout: Its `quoted` says whether cells may be quoted.
+
+    Raises:
+        DataError: A column name is repeated, or a quote is not closed.
+    """
+    is_csv = path.suffix.lower() == ".csv"
+    quoted = is_csv if layout.quoted is None else layout.quoted
+    csv.field_size_limit(MAX_CELL)
+    reader = csv.reader(
+        io.StringIO(read_text(path), newline=""),
+        delimiter="," if is_csv else "\t",
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
+    records = _records(reader, str(path))
+    _, header = next(records, (1, []))
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}, line 1: repeated column name in {shown(header)}")
+    rows: list[list[Any]] = []
+    lines: list[int] = []
+    faults: dict[int, BadRowError] = {}
+    for line, cells in records:
+        if len(cells) != len(header):
+            problem = f"{len(cells)} cells under {len(header)} columns, {shown(cells)}"
+            faults[len(rows)] = BadRowError("unequal number of cells", problem)
+        rows.append(cells if len(cells) == len(header) else [None] * len(header))
+        lines.append(line)
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=False))
+    return Table(columns, str(path), at_lines(lines), faults)
+
+
+def _records(reader: Any, where: str) -> Iterator[tuple[int, list[Any]]]:
+    row = -1
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            place = row_place(row, f"line {line}") if row >= 0 else "line 1"
+            raise DataError(f"{where}, {place}: broken csv: {error}") from error
+        if cells is None:
+            return
+        if cells:
+            row += 1
+            yield line, cells
+
+
+def read_conll(path: Path, layout: Layout) -> Table:
+    """Read a CoNLL/BIO file into the columns `tokens` and `tags`, one row per sentence.
+
+    Each line contains a word and its tag, and blank lines separate sentences. A sentence with a
+    line of less than two columns becomes a fault of its row.
+
+    Args:
+        path: File.
+        layout: Its `tag_first` says whether the tag precedes the word.
+    """
+    tokens: list[list[str] | None] = []
+    tags: list[list[str] | None] = []
+    lines: list[int] = []
+    faults: dict[int, BadRowError] = {}
+    for start, sentence in _sentences(read_text(path)):
+        try:
+            pairs = [_word_and_tag(line, tag_first=layout.tag_first) for line in sentence]
+        except BadRowError as fault:
+            faults[len(lines)] = fault
+            tokens.append(None)
+            tags.append(None)
+        else:
+            tokens.append([word for word, _ in pairs])
+            tags.append([tag for _, tag in pairs])
+        lines.append(start)
+    return Table({"tokens": tokens, "tags": tags}, str(path), at_lines(lines), faults)
+
+
+def _sentences(text: str) -> Iterator[tuple[int, list[str]]]:
+    start = 1
+    sentence: list[str] = []
+    for number, line in numbered_lines(text):
+        if line.strip() and not line.startswith("-DOCSTART-"):
+            start = start if sentence else number
+            sentence.append(line)
+        elif sentence:
+            yield start, sentence
+            sentence = []
+    if sentence:
+        yield start, sentence
+
+
+def _word_and_tag(line: str, *, tag_first: bool) -> tuple[str, str]:
+    cells = line.split("\t") if "\t" in line else line.split()
+    if len(cells) < 2:
+        raise BadRowError("unequal lengths", f"a word and its tag expected, found {shown(line)}")
+    return (cells[1], cells[0]) if tag_first else (cells[0], cells[-1])

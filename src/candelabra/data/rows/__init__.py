@@ -1,0 +1,1 @@
+"""Turn rows into checked examples of a task."""

@@ -1,0 +1,1 @@
+"""Mine training pairs and negatives from texts."""

@@ -1,1 +1,0 @@
-"""Task losses, and the weightings that combine them into one loss."""

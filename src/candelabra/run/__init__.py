@@ -1,0 +1,1 @@
+"""Start, train, finish, resume and sweep runs."""

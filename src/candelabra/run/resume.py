@@ -1,0 +1,223 @@
+"""`candelabra train resume=RUN_FOLDER`: the same command again, from its last checkpoint.
+
+A run folder is data: what it holds is checked as a bundle is. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from candelabra.config.targets import check_targets
+from candelabra.errors import ConfigError
+from candelabra.files import drafts
+from candelabra.run.typed_again import check_typed
+
+ACCUMULATE = "trainer.accumulate_grad_batches"
+FREE = (
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    ACCUMULATE,
+    "trainer.log_every_n_steps",
+    "callbacks.checkpoint.every_n_train_steps",
+    "callbacks.learning_rate",
+    "callbacks.progress",
+    "num_workers",
+    "logger",
+    "group",
+    "tags",
+)
+"""What a resumed run may change: how it is run, and not what it computes."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a run folder says of its run.
+
+    Attributes:
+        folder: The run folder.
+        record: `run.json`.
+        config: `config.yaml`.
+        allow: Targets beside candelabra's own that the person trusts.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    config: Mapping[str, Any]
+    allow: tuple[str, ...] = ()
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run goes on."""
+        return self.folder / "checkpoints" / "resume.ckpt"
+
+    def command(self, overrides: Sequence[str]) -> list[str]:
+        """The words of the first start, then `overrides`, and the same run folder.
+
+        Raises:
+            ConfigError: A stored word reads the environment, is a flag, or speaks to Hydra itself,
+                which calls what it is told before anything can be checked.
+        """
+        new = {_key(word) for word in overrides}
+        stored = [word for word in self.record["overrides"] if _key(word) not in new]
+        for word in stored:
+            # A sweep writes ${...} with its braces escaped.
+            if "$" in word or word.startswith("-") or "hydra" in _key(word):
+                raise ConfigError(
+                    f"resume={self.folder}: the run was started with {word}, and such a stored "
+                    "word is not used again; type it once more beside resume="
+                )
+        folders = [word for path in self.record["config_dirs"] for word in ("--config-dir", path)]
+        place = f"hydra.run.dir={json.dumps(str(self.folder), ensure_ascii=False)}"
+        return [*stored, *overrides, place, *folders]
+
+    def check(
+        self, config: Mapping[str, Any], *, typed: Sequence[str] = (), readers: Sequence[str] = ()
+    ) -> None:
+        """Refuses a configuration that is another than the run's, or does what only a person may.
+
+        Args:
+            config: The configuration that the run would go on with, resolved and masked.
+            typed: The words that the person typed.
+            readers: The keys whose values read the environment.
+
+        Raises:
+            ConfigError: A key was changed, names code that is not trusted, or has a value that
+                counts only if it is typed.
+        """
+        check_targets(dict(config), allow=self.allow)
+        try:
+            check_typed(config, typed=typed, readers=readers, folder=self.folder)
+        except ConfigError as error:
+            raise ConfigError(f"resume={self.folder}: {error}") from error
+        for key, before, now in _differences(self.config, config):
+            if not any(key == free or key.startswith(f"{free}.") for free in FREE):
+                raise ConfigError(
+                    f"resume={self.folder}: {key} was {before!r} and would be {now!r}; a resumed "
+                    f"run keeps its configuration (free are {', '.join(FREE)})"
+                )
+            if key == ACCUMULATE and config["trainer"]["val_check_interval"] is not None:
+                raise ConfigError(
+                    f"resume={self.folder}: {key} was {before!r} and would be {now!r}; that moves "
+                    "the validations, which trainer.val_check_interval counts in micro-batches"
+                )
+
+    def check_data(self, fingerprints: Mapping[str, Mapping[str, str]]) -> None:
+        """Refuses data that are not those of the first start.
+
+        Raises:
+            ConfigError: A split of a task was changed.
+        """
+        for key, before, now in _differences(self.record.get("fingerprints", {}), fingerprints):
+            raise ConfigError(
+                f"resume={self.folder}: the data of {key} were changed "
+                f"(fingerprint {before}, now {now}); a resumed run keeps its data"
+            )
+
+
+def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
+    """Reads a run folder.
+
+    Raises:
+        ConfigError: It is none, has no checkpoint, was moved, or its run is finished.
+    """
+    path = Path(folder).absolute()
+    for name in ("run.json", "config.yaml"):
+        if not (path / name).is_file():
+            raise ConfigError(f"resume={folder}: no run folder, it has no file {name}")
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        words = [*record["overrides"], *record["config_dirs"], record["cwd"], record["run_id"]]
+        before = Path(config["paths"]["run_dir"])
+    except (ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"resume={folder}: run.json or config.yaml is damaged ({reason})"
+        ) from error
+    if not all(isinstance(word, str) for word in words):
+        raise ConfigError(f"resume={folder}: run.json must hold words, found {words}")
+    if record.get("status") == "finished":
+        raise ConfigError(f"resume={folder}: this run is finished")
+    if before.resolve() != path.resolve():
+        raise ConfigError(f"resume={folder}: the run's folder is {before}; move it back there")
+    found = StoredRun(before, record, config, tuple(allow))
+    if not found.checkpoint.is_file():
+        raise ConfigError(
+            f"resume={folder}: no checkpoint {found.checkpoint}; the run ended before it wrote "
+            "one, so start it anew"
+        )
+    if not zipfile.is_zipfile(found.checkpoint):
+        raise ConfigError(f"resume={folder}: {found.checkpoint} is damaged, it has no end")
+    # W&B's files of all runs lie in one place; the link to them is made anew. A kill may have left
+    # its draft.
+    links = {path / "wandb", *(draft for draft, _ in drafts(path, ["wandb"]))}
+    for file in path.rglob("*"):
+        ours = file in links
+        if file.is_symlink() and not ours and not _is_inside(file, path):
+            raise ConfigError(f"resume={folder}: {file} is a link out of the folder")
+    if not isinstance(record.get("precision"), str):
+        raise ConfigError(f"resume={folder}: run.json is damaged (it has no precision)")
+    return found
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links; a RuntimeError before Python 3.13
+        return False
+
+
+def go_back(run: StoredRun, typed: str | None = None) -> None:
+    """Goes to the working folder of the first start, so that relative paths mean what they meant.
+
+    Libraries read settings of their own from there, so a stored folder is not gone to unasked.
+
+    Args:
+        run: The run that goes on.
+        typed: The folder as the person typed it (`cwd=`); None where nothing was typed.
+
+    Raises:
+        ConfigError: It is gone; or the command is typed elsewhere, and `cwd=` does not name it.
+    """
+    folder = Path(run.record["cwd"])
+    there = Path.cwd() if typed is None else Path(typed)
+    if there.resolve() != folder.resolve():
+        said = "this is" if typed is None else "cwd= is"
+        raise ConfigError(
+            f"resume={run.folder}: the run was started in {folder}, and {said} {there}; "
+            f"type the command there, or cwd={shlex.quote(str(folder))} beside resume="
+        )
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"resume={run.folder}: the run was started in {folder}: {error.strerror}"
+        ) from error
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(name for name in now if name not in before)]
+        return [
+            found
+            for name in keys
+            for found in _differences(
+                before.get(name), now.get(name), f"{key}.{name}" if key else str(name)
+            )
+        ]
+    return [] if before == now else [(key, before, now)]

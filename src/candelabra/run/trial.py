@@ -1,0 +1,105 @@
+"""A trial of a sweep, which trains in a separate process and records its outcome in a folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from candelabra.config.messages import explained, quoted
+from candelabra.errors import UserError
+from candelabra.files import read_json, write_json
+from candelabra.run.place import holder_of
+from candelabra.run.resume import StoredRun
+from candelabra.run.start import check_settings
+from candelabra.run.sweep import Sweep, outcome
+
+TRIAL = "CANDELABRA_TRIAL"
+"""Environment variable that is set in the process of a trial."""
+ENDED = ("finished", "failed", "interrupted")
+STOPPED = ("interrupted", "running")
+"""Statuses of runs that were interrupted, or whose process died without recording its end."""
+
+
+def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
+    """Run a trial; skip it if it has finished before, resume it if it was interrupted.
+
+    Args:
+        cfg: Configuration of the trial, not yet validated.
+        overrides: Hydra overrides of the trial.
+
+    Returns:
+        `val/score`, which sweepers such as Optuna optimise; `None` if the trial failed.
+    """
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    Sweep().begin(hydra_cfg.job.num, folder, overrides)
+    given = list(overrides)
+    if not any(override.startswith("group=") for override in overrides):
+        given.append(f"group={quoted(folder.parent.name)}")
+    record = read_json(folder / "run.json")
+    if (record.get("status"), record.get("overrides")) != ("finished", given):
+        holder = holder_of(folder)
+        if holder is None:
+            _run(cfg, folder, given)
+        else:  # as where its sweep alone was killed: its record is not ours to write
+            print(f"candelabra: error: {folder}: still trained, as {holder}", file=sys.stderr)
+    score: float | None = outcome(folder, overrides)["metrics"].get("val/score")
+    return score
+
+
+def given_config_dirs() -> list[str]:
+    """Return the folders that the user passed with `--config-dir`."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [source.path for source in sources if source.provider == "command-line"]
+
+
+def _run(cfg: DictConfig, folder: Path, given: list[str]) -> None:
+    """Train in a separate process, and record how it ended in `run.json` in every case."""
+    words = _words(folder, given)
+    end = "stopped before its end"
+    try:
+        with explained():
+            check_settings(cfg)
+        end = f"exit status {_process([sys.executable, '-m', 'candelabra', 'train', *words])}"
+    except UserError as error:
+        end = str(error)
+    finally:
+        record = {"overrides": given, **read_json(folder / "run.json")}
+        # A killed process cannot record its own end.
+        if record.get("status") not in ENDED:
+            write_json(folder / "run.json", {**record, "status": "failed", "error": end})
+
+
+def _words(folder: Path, given: list[str]) -> list[str]:
+    """Return the arguments of `candelabra train` that resume or start the trial."""
+    record = read_json(folder / "run.json")
+    stopped = record.get("status") in STOPPED and record.get("overrides") == given
+    if stopped and StoredRun(folder, {}, {}).checkpoint.is_file():
+        # The sweep's command repeats every word, and some count only when they are repeated.
+        return [f"resume={folder}", *given]
+    if "run_id" in record:  # It marks the folder as a run's folder.
+        write_json(folder / "run.json", {"run_id": record["run_id"]})
+    else:
+        (folder / "run.json").unlink(missing_ok=True)
+    words = [*given, f"hydra.run.dir={quoted(str(folder))}"]
+    return words + [word for path in given_config_dirs() for word in ("--config-dir", path)]
+
+
+def _process(command: Sequence[str]) -> int:
+    """Run a command and return its exit status.
+
+    If this process is interrupted, terminate the command, which then saves its state, and wait.
+    """
+    with subprocess.Popen(command, env={**os.environ, TRIAL: "1"}) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise

@@ -1,0 +1,1 @@
+"""Find the texts nearest to a query."""

@@ -1,0 +1,137 @@
+"""Tables printed at the start and end of a run, and at the end of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from candelabra.errors import UNPRINTABLE, printable
+from candelabra.processes import rank
+
+if TYPE_CHECKING:
+    pass
+
+RUN_SPLITS = ("val", "test")
+SCORES = ("val/score", "test/score")
+
+
+def metrics_table(
+    metrics: Mapping[str, float], *, title: str, splits: Sequence[str] = RUN_SPLITS
+) -> Table:
+    """Return a table of the main metrics: a row per task and metric, a column per split.
+
+    Args:
+        metrics: `<split>/<task>/<metric>` and `<split>/score` -> value.
+        title: Title of the table.
+        splits: Splits to show; those without metrics are omitted.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("task")
+    table.add_column("metric")
+    splits = [split for split in splits if any(key.startswith(f"{split}/") for key in metrics)]
+    for split in splits:
+        table.add_column("validation" if split == "val" else split, justify="right")
+    for task, metric in _rows(metrics, splits):
+        values = [metrics.get(f"{split}/{task}/{metric}") for split in splits]
+        table.add_row(task, metric, *map(_number, values))
+    scores = [metrics.get(f"{split}/score") for split in splits]
+    table.add_section()
+    table.add_row("all", "score", *map(_number, scores), style="bold")
+    return table
+
+
+def types_tables(metrics: Mapping[str, float], split: str) -> list[Table]:
+    """Return a table of precision, recall, F1 and support by entity type, for each tagging task.
+
+    Args:
+        metrics: `<split>/<task>/<metric>/<entity type>` -> value; other keys are ignored.
+        split: Split to show.
+    """
+    by_task: dict[str, dict[str, dict[str, float]]] = {}
+    for key, value in metrics.items():
+        parts = key.split("/", 3)
+        if len(parts) == 4 and parts[0] == split:
+            by_task.setdefault(parts[1], {}).setdefault(parts[3], {})[parts[2]] = value
+    tables = []
+    for task, types in by_task.items():
+        table = Table(title=f"{task}: entity types, {split}", title_justify="left")
+        columns = ("precision", "recall", "f1", "support")
+        table.add_column("type")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for name, row in sorted(types.items(), key=lambda item: -item[1].get("support", 0)):
+            values = [_number(row.get(column)) for column in columns[:-1]]
+            table.add_row(Text(name), *values, f"{row.get('support', 0):.0f}")
+        tables.append(table)
+    return tables
+
+
+def result_tables(metrics: Mapping[str, float]) -> list[Table]:
+    """Return the tables shown at the end of a run."""
+    split = "test" if any(key.startswith("test/") for key in metrics) else "val"
+    return [*types_tables(metrics, split), metrics_table(metrics, title="results")]
+
+
+def show(*tables: Table | str) -> None:
+    """Print tables and lines on the first rank; output to a file is 140 columns wide."""
+    if rank() != 0:
+        return
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(markup=False, emoji=False, width=140)
+    for table in tables:
+        if isinstance(table, str):
+            console.print(printable(table), soft_wrap=True, highlight=False)
+        else:
+            console.print(_Printable(table), highlight=False)
+
+
+@dataclass(frozen=True)
+class _Printable:
+    """A table whose texts cannot steer the terminal; its own styles stay."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.table, options):
+            # One character for one: the columns were already measured.
+            yield segment._replace(text=UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", segment.text))
+
+
+def _rows(metrics: Mapping[str, float], splits: Sequence[str]) -> list[tuple[str, str]]:
+    rows = []
+    for key in metrics:
+        parts = key.split("/")
+        if len(parts) == 3 and parts[0] in splits and (parts[1], parts[2]) not in rows:
+            rows.append((parts[1], parts[2]))
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def short_names(models: Sequence[str]) -> list[str]:
+    """Shorten paths to the fewest trailing parts that keep them distinct.
+
+    Example:
+        >>> short_names(["runs/a/bundle", "runs/b/bundle"])
+        ['a/bundle', 'b/bundle']
+    """
+    parts = [Path(model).parts for model in models]
+    for num in range(1, max(map(len, parts))):
+        names = [str(Path(*part[-num:])) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(models)

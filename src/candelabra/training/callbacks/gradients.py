@@ -1,0 +1,170 @@
+"""Callback that compares the gradients of the tasks every few steps, layer by layer."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
+from torch.optim import Optimizer
+
+from candelabra.training.callbacks.gradient_map import draw
+from candelabra.training.module import MultiTaskModule
+from candelabra.training.task_gradients import StepReport
+from candelabra.weighting.end_of_step import ALL
+
+_log = logging.getLogger(__name__)
+
+Look = dict[str, float]
+"""One comparison: `<task>_vs_<task>/<part>` -> cosine of the two gradients in that part."""
+
+
+class GradientDiagnostics(pl.Callback):
+    """Compares, for every pair of tasks, the gradients of the shared parameters.
+
+    For each part of the model (`embeddings`, `layer_1` and so on, `pooling`) and for `all`, logs
+    under `gradients/<task>_vs_<task>/<part>/`:
+
+    - `cosine`: cosine of the two gradients; 0 if either gradient is zero.
+    - `norm_ratio`: norm of the first task's gradient divided by the second's.
+    - `conflict`: 1 if the cosine is negative, else 0.
+    - `conflict_share`: share of all comparisons so far with a negative cosine.
+
+    For each task, logs under `losses/<task>/`:
+
+    - `raw`: loss of the whole step, including the `distill_frozen` term.
+    - `weight`: weight from the weighting times `loss_weight`.
+    - `weighted`: product of the two.
+
+    The gradients are those of the losses times `loss_weight`, summed over processes and
+    micro-batches, before clipping. The values form a separate row of `metrics.csv`.
+
+    A compared step runs one backward pass for each task. This costs no more time than one pass for
+    all, and needs one float32 number for each task and trainable parameter. Its gradient equals
+    that of a run without this callback up to rounding; all other steps are bitwise identical given
+    the same weights. Steps with a single task are not compared.
+
+    Args:
+        every_n_steps: Number of optimizer steps between comparisons, starting with the first step.
+        path: File for the plot of all comparisons, drawn when training ends; `None` draws none.
+
+    Raises:
+        ValueError: If `every_n_steps` is below 1.
+    """
+
+    def __init__(self, *, every_n_steps: int = 50, path: str | Path | None = None) -> None:
+        if every_n_steps < 1:
+            raise ValueError(
+                f"callbacks.gradients.every_n_steps must be 1 or more; found {every_n_steps}"
+            )
+        self.every_n_steps = every_n_steps
+        self.path = None if path is None else Path(path)
+        self.looks: dict[int, Look] = {}
+        self._num: Counter[str] = Counter()  # comparisons for each pair and part
+        self._conflicts: Counter[str] = Counter()  # comparisons with a negative cosine
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Request one backward pass for each task before the first forward pass of a step."""
+        assert isinstance(pl_module, MultiTaskModule)
+        one = trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)
+        # Under other strategies (such as FSDP) a process holds only some of the parameters.
+        pl_module.tell_apart = one and trainer.global_step % self.every_n_steps == 0
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Record and log the comparison of this step; all processes log the same values."""
+        assert isinstance(pl_module, MultiTaskModule)
+        report = pl_module.last_step
+        due = pl_module.tell_apart and report is not None and len(report.tasks) > 1
+        if not due or report is None or not is_finite(report):
+            return
+        found = compared(report)
+        look = {
+            key.removesuffix("/cosine"): value
+            for key, value in found.items()
+            if key.endswith("/cosine")
+        }
+        self.looks[trainer.global_step] = look
+        self._count(look)
+        shares = {f"{key}/conflict_share": share for key, share in self.conflict_shares().items()}
+        row = {f"gradients/{key}": value for key, value in {**found, **shares}.items()}
+        for task, loss, weight in zip(report.tasks, report.losses, report.weights, strict=True):
+            own = pl_module.objectives[task].loss_weight
+            row |= {
+                f"losses/{task}/raw": float(loss) / own,
+                f"losses/{task}/weight": float(weight) * own,
+                f"losses/{task}/weighted": float(loss * weight),
+            }
+        for logger in trainer.loggers:
+            # `self.log` would repeat these values in every row until the next comparison.
+            logger.log_metrics(row, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the plot if there are two or more comparisons and at least one has values."""
+        drawn = len(self.looks) > 1 and any(self.looks.values())
+        if self.path is None or not drawn or not trainer.is_global_zero:
+            return
+        try:
+            draw(self.looks, self.path)
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self.path, error)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all comparisons so far."""
+        return {"looks": self.looks}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the comparisons of the interrupted run."""
+        self.looks = state_dict["looks"]
+        for look in self.looks.values():
+            self._count(look)
+
+    def conflict_shares(self) -> dict[str, float]:
+        """Return, for each pair and part, the share of comparisons with a negative cosine."""
+        return {key: self._conflicts[key] / num for key, num in self._num.items()}
+
+    def _count(self, look: Look) -> None:
+        self._num.update(look.keys())
+        self._conflicts.update(key for key, cosine in look.items() if cosine < 0)
+
+
+def is_finite(report: StepReport) -> bool:
+    """Return whether all losses, weights and Gram matrices of the report are finite."""
+    tensors = (report.losses, report.weights, *report.grams.values())
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def compared(report: StepReport) -> dict[str, float]:
+    """Compute `cosine`, `norm_ratio` and `conflict` for every pair of tasks and part.
+
+    Args:
+        report: Report of a step with two or more tasks.
+
+    Returns:
+        `<task>_vs_<task>/<part>/<key>` -> value; empty if no shared parameter is trainable.
+    """
+    found: dict[str, float] = {}
+    if not report.grams.keys() - {ALL}:
+        return found  # no shared parameter is trainable
+    for i, j in combinations(range(len(report.tasks)), 2):
+        for part, gram_KK in report.grams.items():
+            first, second = (math.sqrt(max(float(gram_KK[k, k]), 0.0)) for k in (i, j))
+            product, both = float(gram_KK[i, j]), first * second
+            cosine = min(max(product / both, -1.0), 1.0) if both > 0 else 0.0
+            found |= {
+                f"{report.tasks[i]}_vs_{report.tasks[j]}/{part}/{key}": value
+                for key, value in (
+                    ("cosine", cosine),
+                    ("norm_ratio", first / second if second > 0 else 0.0),
+                    ("conflict", float(cosine < 0)),
+                )
+            }
+    return found

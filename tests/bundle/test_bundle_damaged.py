@@ -1,0 +1,307 @@
+"""A bundle that lacks a part, or whose parts do not fit, is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bundles import edit, made
+from candelabra.bundle.bundle import load
+from candelabra.bundle.checksums import CHECKSUMS, check_checksums, write_checksums
+from candelabra.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "bundle"
+    made("attention").save(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    """A bundle to spoil."""
+    shutil.copytree(saved, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def truncate(name: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: len(data) // 2])
+
+    return spoil
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def config(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "config.json", lambda found: found.update(changes))
+
+
+def lacking(key: str) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "config.json", lambda found: found.pop(key))
+
+
+def labels(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "labels.json", lambda found: found.update(changes))
+
+
+def metrics(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "metrics.json", lambda found: found.update(values))
+
+
+def other_tensors(file: str, rename: Callable[[str], str]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        tensors = load_file(folder / file)
+        renamed = {rename(name): tensor for name, tensor in tensors.items()}
+        save_file(renamed, folder / file, metadata={"format": "pt"})
+
+    return spoil
+
+
+def encoder(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "encoder/config.json", lambda found: found.update(changes))
+
+
+Tensors = dict[str, torch.Tensor]
+WORDS = "encoder.backbone.embeddings.word_embeddings.weight"
+
+
+def changed(file: str, change: Callable[[Tensors], Tensors]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        save_file(change(load_file(folder / file)), folder / file, metadata={"format": "pt"})
+
+    return spoil
+
+
+def spoilt(file: str, value: str) -> Callable[[Path], None]:
+    def spoil(tensors: Tensors) -> Tensors:
+        tensors[max(tensors)].view(-1)[-1] = float(value)
+        return tensors
+
+    return changed(file, spoil)
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "truncated heads": (truncate("heads.safetensors"), r"heads\.safetensors: damaged"),
+    "truncated encoder": (truncate("encoder/model.safetensors"), "cannot be loaded as safetensors"),
+    "truncated config": (truncate("config.json"), r"config\.json: no JSON"),
+    "truncated labels": (truncate("labels.json"), r"labels\.json: no JSON"),
+    "truncated metrics": (truncate("metrics.json"), r"metrics\.json: no JSON"),
+    "truncated encoder config": (truncate("encoder/config.json"), r"encoder/config\.json: no JSON"),
+    "truncated tokenizer": (truncate("encoder/tokenizer.json"), r"encoder"),
+    "no config": (without("config.json"), r"it has no file config\.json"),
+    "no labels": (without("labels.json"), r"it has no file labels\.json"),
+    "no heads": (without("heads.safetensors"), r"it has no file heads\.safetensors"),
+    "no encoder": (without("encoder/config.json"), r"it has no file encoder/config\.json"),
+    "no weights": (without("encoder/model.safetensors"), r"it has no file encoder/model"),
+    "no tokenizer": (without("encoder/tokenizer.json"), r"it has no file encoder/tokenizer"),
+    "later format": (config(format=2), r"config\.json: format must be 1, found 2"),
+    "no format": (lacking("format"), r"format must be 1, found None"),
+    "no pooling": (lacking("pooling"), r"lacks 'pooling'"),
+    "no tasks": (lacking("tasks"), r"lacks 'tasks'"),
+    "no max_length": (lacking("max_length"), r"lacks 'max_length'"),
+    "tasks of another type": (config(tasks=["mood"]), r"tasks must be an object of tasks"),
+    "task of another type": (config(tasks={"mood": 5}), r"tasks\.mood must be an object, found 5"),
+    "head of another type": (
+        config(tasks={"mood": {"head": 5}}),
+        r"tasks\.mood\.head must be an object with _target_, found 5",
+    ),
+    "length of another type": (config(max_length="abc"), r"max_length must be a whole number"),
+    "length beyond the positions": (config(max_length=9999), r"must be at most 512"),
+    "truncation": (config(truncation="middle"), r"truncation must be one of"),
+    "fewer labels": (labels(mood=["POSITIVE"]), r"heads\.safetensors: damaged or of other shapes"),
+    "labels of another type": (labels(mood="ab"), r"labels of mood must be a list of names"),
+    "numbers for labels": (labels(mood=[0, 1]), r"labels of mood must be a list of names"),
+    "no O": (labels(who=["A", "B-Actor", "I-Actor", "B-Year"]), r"needs the label 'O'"),
+    "other heads": (
+        other_tensors("heads.safetensors", lambda name: name.replace("mood", "food")),
+        r"heads\.safetensors: lacks \['heads\.mood",
+    ),
+    "other encoder": (
+        other_tensors("encoder/model.safetensors", lambda name: name.replace("layer.1", "layer.7")),
+        r"model\.safetensors: lacks \['encoder\.layer\.1",
+    ),
+    "list": (lambda folder: (folder / "labels.json").write_text("[]") and None, r"JSON object"),
+    "nested metrics": (
+        metrics(test={"mood": 0.5}),
+        r"metrics\.json: 'test' must be a number, found \{'mood': 0\.5\}",
+    ),
+    "a text among metrics": (metrics(epoch="1"), r"metrics\.json: 'epoch' must be .* found '1'"),
+    "a truth among metrics": (metrics(done=True), r"metrics\.json: 'done' must be .* found True"),
+    "a list of metrics": (
+        lambda folder: (folder / "metrics.json").write_text("[1]") and None,
+        r"metrics\.json: must hold a JSON object, found list",
+    ),
+    "nested beyond measure": (
+        lambda folder: (folder / "labels.json").write_text("[" * 200_000) and None,
+        r"labels\.json: no JSON",
+    ),
+    "nested too deep": (
+        lambda folder: (
+            (folder / "labels.json").write_text('{"a":' * 300 + "1" + "}" * 300) and None
+        ),
+        r"labels\.json: no JSON of ours, it is nested beyond 64 levels",
+    ),
+    "number of 5,000 digits": (
+        lambda folder: (
+            (folder / "config.json").write_text('{"format": ' + "1" * 5000 + "}") and None
+        ),
+        r"config\.json: no JSON",
+    ),
+    "repeated labels": (labels(mood=["A", "A"]), r"labels of mood must differ, found 'A' twice"),
+    "labels of no task": (
+        labels(food=["A"]),
+        r"the tasks and those of labels\.json differ: \['food",
+    ),
+    "format of another type": (config(format=True), r"format must be 1, found True"),
+    "a truth for the length": (config(max_length=True), r"max_length must be a whole number"),
+    "a negative length": (config(max_length=-5), r"must leave room for a token, got -5"),
+    "normalize of another type": (config(normalize="no"), r"normalize must be true or false"),
+    "pooling of another type": (config(pooling=[]), r"pooling must be an object with _target_"),
+    "adapter of another type": (config(adapter=None), r"adapter must be an object with _target_"),
+    "a list for truncation": (config(truncation=["head"]), r"truncation must be a text"),
+    "fewer layers than weights": (
+        encoder(num_hidden_layers=1),
+        r"model\.safetensors: has beyond need \['encoder\.layer\.1\..* and 11 more",
+    ),
+    "more layers than weights": (
+        encoder(num_hidden_layers=3),
+        r"model\.safetensors: lacks \['encoder\.layer\.2\.",
+    ),
+    "another width": (encoder(hidden_size=32), r"is \[.*16\] in the file, and \[.*32\] by config"),
+    "a text for the width": (encoder(hidden_size="16"), r"encoder|bundle: "),
+    "no width": (encoder(hidden_size=0), r"encoder|bundle: "),
+    "a negative number of layers": (encoder(num_hidden_layers=-1), r"encoder|bundle: "),
+    "an unknown activation": (encoder(hidden_act="os.system"), r"bundle: "),
+    "no dict for the config": (encoder(id2label=5), r"bundle: "),
+    "surplus in the heads": (
+        changed("heads.safetensors", lambda t: {**t, "more": torch.ones(2)}),
+        r"heads\.safetensors: has beyond need \['more'\]",
+    ),
+    "encoder's weights in the heads": (
+        changed("heads.safetensors", lambda t: {**t, WORDS: torch.zeros(30522, 16)}),
+        r"heads\.safetensors: has beyond need \['encoder\.backbone\.embeddings",
+    ),
+    "surplus in the encoder": (
+        changed("encoder/model.safetensors", lambda t: {**t, "more": torch.ones(2)}),
+        r"model\.safetensors: has beyond need \['more'\]",
+    ),
+    "other shapes in the encoder": (
+        changed("encoder/model.safetensors", lambda t: {k: v[:1].clone() for k, v in t.items()}),
+        r"config\.json is not that of the weights: ",
+    ),
+    "whole numbers for weights": (
+        changed("heads.safetensors", lambda t: {k: v.int() for k, v in t.items()}),
+        r"heads\.safetensors: .* is torch\.int32, not torch\.float32",
+    ),
+    "NaN in the pooling": (
+        spoilt("heads.safetensors", "nan"),
+        r"heads\.safetensors: damaged: pooling\.query holds NaN or infinity",
+    ),
+    "NaN in the encoder": (
+        spoilt("encoder/model.safetensors", "nan"),
+        r"model\.safetensors: damaged: .* holds NaN or infinity",
+    ),
+    "infinity in the encoder": (
+        spoilt("encoder/model.safetensors", "-inf"),
+        r"model\.safetensors: damaged: .* holds NaN or infinity",
+    ),
+    "bytes": (
+        lambda folder: (folder / "labels.json").write_bytes(b"\xff\xfe\x00") and None,
+        r"labels\.json: no JSON",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_bundle_is_refused(case: str, copy: Path) -> None:
+    spoil, message = DAMAGED[case]
+    spoil(copy)
+    write_checksums(copy)
+    with pytest.raises(BundleError, match=message) as caught:
+        load(copy)
+    assert str(copy) in str(caught.value)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nope: no such folder"):
+        load(tmp_path / "nope")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Every file of a good bundle."""
+    folder = tmp_path_factory.mktemp("small") / "bundle"
+    made("attention").save(folder)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def assert_flips_are_noticed(copy: Path, files: dict[str, bytes], cases: int) -> None:
+    """One flipped bit anywhere is refused by name, however often the file is large or small."""
+    random = Random(cases)
+    for case in range(cases):
+        name = sorted(files)[case % len(files)]
+        spoilt = bytearray(files[name])
+        place, bit = random.randrange(len(spoilt)), random.randrange(8)
+        spoilt[place] ^= 1 << bit
+        (copy / name).write_bytes(spoilt)
+        with pytest.raises(BundleError) as caught:
+            load(copy)
+        assert str(copy) in str(caught.value), (name, place, bit)
+        assert "\n" not in str(caught.value)
+        (copy / name).write_bytes(files[name])
+    assert load(copy).predict("a film")
+
+
+def test_a_flipped_bit_is_noticed(copy: Path, small: dict[str, bytes]) -> None:
+    assert_flips_are_noticed(copy, small, 50)
+
+
+@pytest.mark.slow
+def test_many_flipped_bits_are_noticed(copy: Path, small: dict[str, bytes]) -> None:
+    assert_flips_are_noticed(copy, small, 500)
+
+
+def test_a_bundle_without_checksums_is_not_whole(copy: Path) -> None:
+    (copy / CHECKSUMS).unlink()
+    with pytest.raises(BundleError, match=r"no whole bundle, it has no file checksums\.json"):
+        load(copy)
+
+
+def test_a_killed_save_leaves_no_whole_bundle(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("candelabra.bundle.bundle.write_json", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        made("attention").save(copy)
+    with pytest.raises(BundleError, match=r"no whole bundle"):
+        load(copy)
+
+
+@pytest.mark.parametrize("stored", [{}, {"sha256": []}, {"sha256": {"config.json": 5}}])
+def test_checksums_of_another_type(copy: Path, stored: dict[str, Any]) -> None:
+    (copy / CHECKSUMS).write_text(json.dumps(stored))
+    with pytest.raises(BundleError, match=r"sha256 must be an object of checksums by file"):
+        load(copy)
+
+
+def test_a_file_that_nobody_wrote(copy: Path) -> None:
+    (copy / "README.md").write_text("What I think of it.")
+    check_checksums(copy)
+    (copy / "encoder" / "chat_template.jinja").write_text("{{ x }}")
+    with pytest.raises(BundleError, match=r"jinja: a file of which checksums\.json does not speak"):
+        check_checksums(copy)

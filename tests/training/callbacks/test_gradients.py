@@ -1,0 +1,178 @@
+"""What the tasks' gradients are compared to, where it is written, and the map of it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from candelabra.data.mixing.steps import alternate
+from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
+from candelabra.training.callbacks.gradient_map import draw, parts_of
+from candelabra.training.callbacks.gradients import GradientDiagnostics, compared, is_finite
+from candelabra.training.loggers.csv_file import MetricsFile
+from candelabra.training.module import MultiTaskModule
+from candelabra.training.task_gradients import StepReport
+from candelabra.weighting.end_of_step import ALL
+from toys import Splits, difference, fit, sgd, tiny, toy_model, toy_module
+from two_ranks import EveryStep
+from weightings import MAKE
+
+PARTS = ["embeddings", "layer_1", "layer_2", ALL]
+
+
+def report(rows: torch.Tensor) -> StepReport:
+    tasks = tuple("abc"[: len(rows)])
+    ones = torch.ones(len(rows), dtype=torch.float64)
+    return StepReport(tasks, ones, {"layer_1": rows @ rows.T, ALL: 2 * rows @ rows.T}, ones)
+
+
+def watched(
+    toys: Splits, diagnostics: GradientDiagnostics | None, **kwargs: Any
+) -> MultiTaskModule:
+    module = toy_module(toy_model(tiny(dropout=0.1)), weighting=MAKE["fixed"](), optimizer=sgd)
+    callbacks = [] if diagnostics is None else [diagnostics]
+    callbacks += kwargs.pop("callbacks", [])
+    return fit(toys, module, callbacks=callbacks, **{"max_steps": 5, **kwargs})
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_pairs_are_compared_by_cosine_and_length() -> None:
+    rows = torch.randn(3, 5, generator=torch.Generator().manual_seed(1)).double()
+    found = compared(report(rows))
+    assert len(found) == 3 * 2 * 3
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        key = f"{'abc'[i]}_vs_{'abc'[j]}/layer_1"
+        cosine = float(cosine_similarity(rows[i], rows[j], dim=0))
+        assert found[f"{key}/cosine"] == pytest.approx(cosine)
+        assert found[f"{key}/norm_ratio"] == pytest.approx(float(rows[i].norm() / rows[j].norm()))
+        assert found[f"{key}/conflict"] == (cosine < 0)
+
+
+def test_a_gradient_of_zero_has_no_angle() -> None:
+    found = compared(report(torch.tensor([[1.0, 2.0], [0.0, 0.0]]).double()))
+    assert set(found.values()) == {0.0}
+    assert is_finite(report(torch.ones(2, 1).double()))
+    assert not is_finite(report(torch.full((2, 1), torch.inf).double()))
+
+
+def test_where_nothing_shared_learns_nothing_is_compared(tmp_path: Path) -> None:
+    ones, nothing = torch.ones(2).double(), torch.zeros(2, 2).double()
+    assert compared(StepReport(("a", "b"), ones, {ALL: nothing}, ones)) == {}
+    diagnostics = GradientDiagnostics(every_n_steps=1, path=tmp_path / "gradients.png")
+    diagnostics.load_state_dict({"looks": {0: {}, 1: {}}})
+    diagnostics.on_train_end(Mock(is_global_zero=True), Mock())
+    assert not (tmp_path / "gradients.png").exists()
+
+
+def test_shares_count_only_looks_that_compared() -> None:
+    looks = {0: {"a_vs_b/all": -0.1}, 5: {"a_vs_b/all": 0.1, "a_vs_b/layer_1": -0.2}}
+    diagnostics = GradientDiagnostics()
+    diagnostics.load_state_dict({"looks": looks})
+    assert diagnostics.conflict_shares() == {"a_vs_b/all": 0.5, "a_vs_b/layer_1": 1.0}
+
+
+def test_every_second_step_has_a_row_in_the_file(toys: Splits, tmp_path: Path) -> None:
+    diagnostics = GradientDiagnostics(every_n_steps=2)
+    logger = MetricsFile(folder=tmp_path)
+    module = watched(toys, diagnostics, logger=logger, enable_checkpointing=False)
+    assert list(diagnostics.looks) == [0, 2, 4]
+    key = "gradients/mood_vs_who/layer_2"
+    rows = [row for row in rows_of(tmp_path) if row[f"{key}/cosine"]]
+    assert [row["step"] for row in rows] == ["0", "2", "4"]
+    for row, look in zip(rows, diagnostics.looks.values(), strict=True):
+        assert list(look) == [f"mood_vs_who/{part}" for part in PARTS]
+        assert float(row[f"{key}/cosine"]) == look["mood_vs_who/layer_2"]
+        assert float(row[f"{key}/norm_ratio"]) > 0
+        for task in ("mood", "who"):
+            raw, weight = (float(row[f"losses/{task}/{name}"]) for name in ("raw", "weight"))
+            assert float(row[f"losses/{task}/weighted"]) == pytest.approx(raw * weight)
+    shares = [float(row["gradients/mood_vs_who/all/conflict_share"]) for row in rows]
+    found = [look["mood_vs_who/all"] < 0 for look in diagnostics.looks.values()]
+    assert shares == [sum(found[: n + 1]) / (n + 1) for n in range(3)]
+    assert module.last_step is not None
+
+
+def test_a_run_is_the_same_to_rounding(toys: Splits) -> None:
+    plain = watched(toys, None)
+    assert difference(plain, watched(toys, GradientDiagnostics(every_n_steps=2))) < 1e-6
+    assert difference(plain, toy_module()) > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")  # the sampler is resumable
+def test_looks_and_file_survive_a_resume(toys: Splits, tmp_path: Path) -> None:
+    kept = {"plugins": [AtomicCheckpointIO()], "enable_checkpointing": True}
+
+    def run(folder: Path, ckpt_path: Path | None = None) -> GradientDiagnostics:
+        diagnostics = GradientDiagnostics(every_n_steps=2, path=folder / "gradients.png")
+        callbacks = [EveryStep(folder)]
+        logger = MetricsFile(folder=folder)
+        watched(toys, diagnostics, callbacks=callbacks, logger=logger, ckpt_path=ckpt_path, **kept)
+        return diagnostics
+
+    whole = run(tmp_path / "whole")
+    picture = (tmp_path / "whole" / "gradients.png").read_bytes()
+    lines = (tmp_path / "whole" / "metrics.csv").read_bytes()
+    (tmp_path / "whole" / "gradients.png").unlink()
+    resumed = run(tmp_path / "whole", tmp_path / "whole" / "3.ckpt")
+    assert resumed.looks == whole.looks
+    assert (tmp_path / "whole" / "metrics.csv").read_bytes() == lines
+    assert (tmp_path / "whole" / "gradients.png").read_bytes() == picture
+
+
+def test_steps_with_one_task_are_not_looked_at(toys: Splits, tmp_path: Path) -> None:
+    diagnostics = GradientDiagnostics(every_n_steps=1, path=tmp_path / "gradients.png")
+    watched(toys, diagnostics, data={"step": alternate})
+    assert diagnostics.looks == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_float16_only_multiplies_both(toys: Splits) -> None:
+    from pytorch_lightning.plugins.precision import MixedPrecision
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    half, full = GradientDiagnostics(every_n_steps=1), GradientDiagnostics(every_n_steps=1)
+    watched(toys, half, plugins=[MixedPrecision("16-mixed", "cpu", scaler=scaler)], max_steps=2)
+    watched(toys, full, max_steps=2)
+    for step, look in full.looks.items():
+        assert half.looks[step] == pytest.approx(look, abs=0.05)
+
+
+def test_the_map_is_drawn_for_every_pair_from_the_lowest_part_up(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pairs = [f"{pair}/{part}" for pair in ("a_vs_b", "a_vs_c", "b_vs_c") for part in PARTS]
+    looks = {
+        step: dict(zip(pairs, (torch.rand(12, generator=generator) - 0.5).tolist(), strict=True))
+        for step in range(0, 500, 50)
+    }
+    del looks[0]["a_vs_b/embeddings"]  # it did not learn yet
+    assert parts_of(looks, "a_vs_b") == PARTS
+    draw(looks, tmp_path / "gradients.png")
+    assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
+    assert parts_of({0: {f"a_vs_b/layer_{n}": 0.0 for n in (10, 2)}}, "a_vs_b") == [
+        "layer_2",
+        "layer_10",
+    ]
+
+
+def test_a_disk_that_is_full_does_not_fail_the_run(
+    toys: Splits, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    diagnostics = GradientDiagnostics(every_n_steps=1, path=tmp_path / "file" / "gradients.png")
+    watched(toys, diagnostics, max_steps=2)
+    assert "gradients.png cannot be written" in caplog.text
+
+
+def test_a_wrong_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"every_n_steps must be 1 or more; found 0"):
+        GradientDiagnostics(every_n_steps=0)
