@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-from typing import TYPE_CHECKING
-
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -20,7 +15,7 @@ from candelabra.errors import UNPRINTABLE, printable
 from candelabra.processes import rank
 
 if TYPE_CHECKING:
-    pass
+    from rich.table import Table
 
 RUN_SPLITS = ("val", "test")
 SCORES = ("val/score", "test/score")
@@ -44,10 +39,10 @@ def metrics_table(
         table.add_column("validation" if split == "val" else split, justify="right")
     for task, metric in _rows(metrics, splits):
         values = [metrics.get(f"{split}/{task}/{metric}") for split in splits]
-        table.add_row(task, metric, *map(_number, values))
+        table.add_row(task, metric, *map(format_number, values))
     scores = [metrics.get(f"{split}/score") for split in splits]
     table.add_section()
-    table.add_row("all", "score", *map(_number, scores), style="bold")
+    table.add_row("all", "score", *map(format_number, scores), style="bold")
     return table
 
 
@@ -71,7 +66,7 @@ def types_tables(metrics: Mapping[str, float], split: str) -> list[Table]:
         for column in columns:
             table.add_column(column, justify="right")
         for name, row in sorted(types.items(), key=lambda item: -item[1].get("support", 0)):
-            values = [_number(row.get(column)) for column in columns[:-1]]
+            values = [format_number(row.get(column)) for column in columns[:-1]]
             table.add_row(Text(name), *values, f"{row.get('support', 0):.0f}")
         tables.append(table)
     return tables
@@ -118,7 +113,8 @@ def _rows(metrics: Mapping[str, float], splits: Sequence[str]) -> list[tuple[str
     return rows
 
 
-def _number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
+    """Return a number with four decimals, or a dash for `None`."""
     return "-" if value is None else f"{value:.4f}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from candelabra.commands import models
 from candelabra.commands.arguments import asked, either, not_the_input
@@ -12,9 +11,6 @@ from candelabra.commands.inputs import read_texts
 from candelabra.embedding.vectors import WRITERS, print_vectors, write_vectors
 from candelabra.errors import ConfigError
 from candelabra.files import check_output
-
-if TYPE_CHECKING:
-    pass
 
 HELP = """candelabra embed text="..." | input=FILE [output=FILE]
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing import Queue, get_context
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 from omegaconf import DictConfig
+
+from candelabra.embedding.embedder import Embedder
+from candelabra.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from candelabra.embedding.embedder import Embedder
-
-import os
-from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import Queue, get_context
-
-import numpy as np
-import torch
-
-from candelabra.embedding.embedder import Embedder
-from candelabra.errors import DataError
 
 PART = 2048
 """Maximum number of texts that are sent to a process at a time."""

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from omegaconf import DictConfig
-
-from candelabra.errors import ConfigError
-from candelabra.evaluation.subject import subject_of
-
-if TYPE_CHECKING:
-    pass
-
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from candelabra import hardware
 from candelabra.build.objectives import objectives
@@ -27,10 +18,10 @@ from candelabra.build.schedule import tokenize_tasks
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.rows.examples import to_examples
 from candelabra.data.rows.shapes import TEXT_WITH_LABEL, shape_of
-from candelabra.errors import naming
+from candelabra.errors import ConfigError, naming
 from candelabra.evaluation.mteb_tasks import checked_tasks, mteb_scores
 from candelabra.evaluation.probe import few_shot_accuracy_of_texts
-from candelabra.evaluation.subject import Subject
+from candelabra.evaluation.subject import Subject, subject_of
 from candelabra.records import Examples
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule

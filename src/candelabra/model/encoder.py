@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
 
 from candelabra.model.adapters import MARK, SHARED
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-
-from functools import cached_property
-from typing import TYPE_CHECKING
-
-from torch import Tensor, nn
-
-if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers", "encoder.layers")

@@ -6,36 +6,28 @@ one of them dies. The table of results is therefore read from the files in the t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from candelabra.tables import SCORES, _number
-
-if TYPE_CHECKING:
-    from rich.table import Table
-import math
-from typing import TYPE_CHECKING
-
-from rich.table import Table
-from rich.text import Text
-
-if TYPE_CHECKING:
-    pass
-
 import csv
 import io
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+from rich.text import Text
 
 from candelabra.config.schema import new_run_id
 from candelabra.files import read_json, write_json, write_text
+from candelabra.tables import SCORES, format_number
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Outcome = dict[str, Any]
 
@@ -197,7 +189,7 @@ def sweep_table(
         status = run["status"] if "error" not in run else f"{run['status']}: {run['error']}"
         own = [word for word in run["overrides"] if word not in shared]
         table.add_row(
-            *(_number(metrics.get(column)) for column in columns),
+            *(format_number(metrics.get(column)) for column in columns),
             # As Text: an override or a message may hold brackets, which rich reads as markup.
             *map(Text, (" ".join(own), status, run["folder"])),
         )
@@ -219,7 +211,7 @@ def published_table(
     for column in columns:
         table.add_column(column, justify="right")
     for name, values in rows.items():
-        table.add_row(Text(str(name)), *map(_number, values))
+        table.add_row(Text(str(name)), *map(format_number, values))
     return table
 
 

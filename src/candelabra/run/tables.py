@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.table import Table
-from typing import TYPE_CHECKING
-
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from candelabra.data.loading import TaskData
     from candelabra.data.mixing.order import Draws
     from candelabra.data.mixing.schedule import Schedule
