@@ -109,7 +109,7 @@ def kinds_model() -> MultiTaskModel:
             "length": RegressionHead(encoder.width, dropout=0.0),
             "same": PairHead(encoder.width, LABELS["same"], dropout=0.0),
             "alike": EmbeddingHead(encoder.width),
-            "next": EmbeddingHead(encoder.width, matryoshka_dims=[8], part_size=2),
+            "next": EmbeddingHead(encoder.width, matryoshka_dims=[8], mini_batch_size=2),
             "lie": EmbeddingHead(encoder.width, LABELS["lie"]),
         }
     mixes = {task: LayerMix(len(encoder.layers) + 1) for task in ("who", "length")}

@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import candelabra
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -169,5 +171,5 @@ def test_types_and_configurations_are_shipped() -> None:
 
 
 def test_one_version() -> None:
-    text = (ROOT / "src/candelabra/__init__.py").read_text()
-    assert f'__version__ = "{PROJECT["project"]["version"]}"' in text
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert version("candelabra") == candelabra.__version__

@@ -22,7 +22,7 @@ from candelabra.model.freeze.constant import FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
-from candelabra.training.callbacks.non_finite import FiniteLosses
+from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
@@ -102,7 +102,7 @@ def trained(
         ranks,
         unused="step" in schedule,
         accumulate_grad_batches=accumulate,
-        callbacks=[Spoil(bad_step), FiniteLosses("skip")],
+        callbacks=[Spoil(bad_step), NonFiniteGuard("skip")],
     )
     splits = kinds_splits(Tiny(max_length=32).tokenizer()) if kinds else toys
     data = toy_data(splits, eval_batch_size=16, **schedule)

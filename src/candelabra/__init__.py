@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from candelabra.version import __version__
+
 if TYPE_CHECKING:
     from candelabra.bundle.bundle import Bundle, load
 
-__version__ = "0.1.0"
+
 __all__ = ["Bundle", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
-    """`candelabra.load` and `candelabra.Bundle`, imported on first use: they need torch."""
+    """Import `load` and `Bundle` on first use, because they need torch."""
     if name in ("Bundle", "load"):
         from candelabra.bundle import bundle
 

@@ -8,8 +8,8 @@ import signal
 import sys
 from types import FrameType
 
-from candelabra import __version__
 from candelabra.errors import UserError, message_of, nearest
+from candelabra.version import __version__
 
 COMMANDS = {
     "train": "train one encoder with the heads of all tasks (-m: a sweep)",

@@ -5,7 +5,8 @@ Shapes: B examples, L token positions, W words, D encoder width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -14,6 +15,33 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """Label of positions that losses and metrics ignore (PyTorch's `ignore_index`)."""
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Position of a training run, which shares and frozen parameters may depend on.
+
+    Attributes:
+        step: Number of completed optimizer steps.
+        steps_per_epoch: Number of optimizer steps in an epoch.
+        total_steps: Number of optimizer steps of the run.
+        scores: Latest main metric of each task; empty before the first validation.
+    """
+
+    step: int = 0
+    steps_per_epoch: int = 1
+    total_steps: int = 1
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> float:
+        """Number of completed epochs, including the fraction of the current one."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def fraction(self) -> float:
+        """Position of the step between the first step of the run (0) and the last (1)."""
+        return min(1.0, self.step / max(1, self.total_steps - 1))
 
 
 @dataclass(frozen=True)

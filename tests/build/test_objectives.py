@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from candelabra.build.objectives import fitting_objectives, objectives
+from candelabra.build.objectives import checked_objectives, objectives
 from candelabra.data.loading import TaskData
 from candelabra.errors import ConfigError
 from candelabra.losses.classification import class_balanced
@@ -64,7 +64,7 @@ def fitted(
     data = {"movie": TaskData({"train": tagged([(["a"], [0])])}, LABELS["movie"], {}, {})}
     node = {**TASK, "columns": WORDS, "main_metric": "f1", **task}
     cfg = {"tasks": {"movie": node}, "trainer": {"accumulate_grad_batches": accumulate}}
-    fitting_objectives(cfg, built, data)
+    checked_objectives(cfg, built, data)
 
 
 def loss(name: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def logits(bundle: Bundle) -> dict[str, torch.Tensor]:
     split = TokenizedSplit(Examples((TEXTS,), [[] for _ in rows], words, rows), (texts,), 0)
     batch = split.batch(rows)
     with torch.inference_mode():
-        return bundle.model.serve(batch.texts[0], batch.first_BW)
+        return bundle.model.infer_all(batch.texts[0], batch.first_BW)
 
 
 @pytest.mark.parametrize("truncation", ["head", "tail", "head_tail"])

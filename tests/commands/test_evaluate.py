@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from candelabra.commands import models
 from candelabra.commands.arguments import compose
 from candelabra.evaluation import evaluate
-from candelabra.evaluation.subject import subject_of
+from candelabra.evaluation.subject import evaluation_target
 from command_line import Done, Run, called
 from stand_ins import ROWS, write_data
 
@@ -139,7 +139,7 @@ def test_an_encoder_as_it_is(tmp_path: Path) -> None:
     found = written(tmp_path)
     rows = pq.read_table(data / "stsb" / "test.parquet").to_pydict()
     cfg = compose("embed", ["encoder=tiny"])
-    vectors = models.opened(cfg, {}).embed([*rows["sentence1"], *rows["sentence2"]])
+    vectors = models.open_embedder(cfg, {}).embed([*rows["sentence1"], *rows["sentence2"]])
     cosines = (vectors[: len(vectors) // 2] * vectors[len(vectors) // 2 :]).sum(1)
     right = spearmanr(cosines, rows["score"]).statistic
     assert found["test/sts/spearman"] == pytest.approx(right, abs=1e-3)
@@ -182,7 +182,7 @@ def test_a_probe_does_not_learn_from_what_it_is_judged_by(tmp_path: Path) -> Non
     data = write_data(tmp_path / "data")
     words = ["encoder=tiny", "tasks=banking77", f"data_dir={data}"]
     cfg = compose("evaluate", [*words, "split=validation"])
-    subject = subject_of(cfg, None)
+    subject = evaluation_target(cfg, None)
     judged, task = subject.data["intent"].splits["validation"], subject.tasks["intent"]
     labels = subject.data["intent"].labels
     for split, left in (("validation", ROWS - len(judged)), ("test", ROWS)):

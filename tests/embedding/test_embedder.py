@@ -86,7 +86,7 @@ def test_chunks_change_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_pass_is_told(bundle: Bundle) -> None:
     told: list[int] = []
-    (vectors,) = bundle.embedder().chunks(TEXTS, batch_size=2, told=told.append)
+    (vectors,) = bundle.embedder().chunks(TEXTS, batch_size=2, on_batch=told.append)
     assert (len(vectors), told) == (5, [2, 2])
 
 

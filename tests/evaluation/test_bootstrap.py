@@ -6,11 +6,11 @@ from scipy import stats
 
 from candelabra.evaluation.bootstrap import (
     Score,
+    accuracy,
     f1,
     mcnemar,
     paired_bootstrap,
     pearson,
-    share,
     spearman,
 )
 
@@ -35,7 +35,7 @@ def numbers(noise: float, seed: int) -> np.ndarray:
 
 
 def by_hand(score: Score, rows: np.ndarray) -> float:
-    if score is share:
+    if score is accuracy:
         return rows.mean()
     if score is f1:
         return 2 * rows[:, 0].sum() / rows[:, 1:].sum()
@@ -44,7 +44,7 @@ def by_hand(score: Score, rows: np.ndarray) -> float:
 
 
 CASES = {
-    share: (hits(0.7, 1), hits(0.8, 2)),
+    accuracy: (hits(0.7, 1), hits(0.8, 2)),
     f1: (spans(0.6, 1), spans(0.8, 2)),
     pearson: (numbers(3, 1), numbers(2, 2)),
     spearman: (numbers(3, 1), numbers(2, 2)),
@@ -101,13 +101,13 @@ def test_pairs_are_kept_together() -> None:
     first = hits(0.5, 5)
     better = first.copy()
     better[np.flatnonzero(first[:, 0] == 0)[:3]] = 1
-    found = paired_bootstrap(share, first, better, resamples=500, seed=0)
+    found = paired_bootstrap(accuracy, first, better, resamples=500, seed=0)
     assert found.high - found.low < 0.06
 
 
 def test_other_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"same rows, one or more.*\(150, 1\) and \(149, 1\)"):
-        paired_bootstrap(share, hits(0.5, 1), hits(0.5, 1)[1:], resamples=9, seed=0)
+        paired_bootstrap(accuracy, hits(0.5, 1), hits(0.5, 1)[1:], resamples=9, seed=0)
 
 
 @pytest.mark.parametrize(("won", "lost"), [(0, 0), (3, 3), (1, 12), (40, 25), (600, 500)])

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from candelabra.data.loading import texts_fingerprint
 from candelabra.errors import DataError
-from candelabra.evaluation.comparison import Comparison, check_same_texts, compared
+from candelabra.evaluation.comparison import Comparison, check_same_texts, compare_models
 from candelabra.files import write_jsonl
 from candelabra.records import Examples
 from candelabra.tables import short_names
@@ -32,7 +32,7 @@ def comparison(root: Path, *, second: float = 0.75, labels: str = "AABB") -> Com
         "b/run": {KEY: second, "test/score": second},
     }
     folders = [folder(root, "a", "ABAB"), folder(root, "b", "AABA", labels=labels)]
-    return compared(
+    return compare_models(
         metrics, dict(zip(metrics, folders, strict=True)), {"mood": KEY}, resamples=50, seed=0
     )
 
@@ -56,7 +56,7 @@ def test_the_table_shows_what_is_there(tmp_path: Path) -> None:
 
 
 def test_rows_that_do_not_give_the_metric_tell_nothing(tmp_path: Path) -> None:
-    assert comparison(tmp_path, second=0.7).told == {}
+    assert comparison(tmp_path, second=0.7).differences == {}
 
 
 def test_other_labels_are_other_rows(tmp_path: Path) -> None:

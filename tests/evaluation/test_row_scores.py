@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from candelabra.evaluation.row_scores import judged
+from candelabra.evaluation.row_scores import row_scores
 
 
 def rows(*pairs: tuple[Any, Any]) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ SCORES |= {"spearman": 0.5, "pearson": 1.0}
 
 @pytest.mark.parametrize("case", SAID)
 def test_each_shape_of_answer(case: str) -> None:
-    found = judged(case.partition(",")[0], SAID[case])
+    found = row_scores(case.partition(",")[0], SAID[case])
     assert found is not None
     assert found.value == pytest.approx(SCORES[case])
 
@@ -60,4 +60,4 @@ def test_each_shape_of_answer(case: str) -> None:
     ],
 )
 def test_what_rows_do_not_tell(metric: str, said: list[dict[str, Any]]) -> None:
-    assert judged(metric, said) is None
+    assert row_scores(metric, said) is None

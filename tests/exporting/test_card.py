@@ -6,7 +6,7 @@ import pytest
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.exporting.card import card, source, table
-from candelabra.exporting.formats import Written
+from candelabra.exporting.formats import ExportResult
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.embedding import EmbeddingHead
 from exports import MOODS, WIDTH, bundle_of
@@ -58,7 +58,7 @@ def made(**metrics: float) -> Bundle:
 
 
 def told(bundle: Bundle) -> str:
-    written = Written("lib", "text-classification", 'open("{model}")', ["A limit."])
+    written = ExportResult("lib", "text-classification", 'open("{model}")', ["A limit."])
     kinds = {"mood": "classification"}
     return card(bundle, written, name="films", model="me/films", kinds=kinds)
 
@@ -106,7 +106,7 @@ def test_cells_cannot_break_a_table() -> None:
 def test_what_only_judged_it_is_not_what_it_learnt() -> None:
     bundle = bundle_of({"near": EmbeddingHead(WIDTH), "mood": ClassificationHead(WIDTH, MOODS)})
     bundle.config["tasks"]["near"]["train"] = False
-    written = Written("lib", "sentence-similarity", "code", [])
+    written = ExportResult("lib", "sentence-similarity", "code", [])
     kinds = {"near": "embedding", "mood": "classification"}
     text = card(bundle, written, name="films", model="me/films", kinds=kinds)
     assert "on: mood.\n" in text

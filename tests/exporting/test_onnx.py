@@ -15,7 +15,7 @@ from candelabra.config.targets import conf_dir
 from candelabra.data.rows.examples import Examples
 from candelabra.errors import ConfigError
 from candelabra.exporting.card import card
-from candelabra.exporting.formats import Written
+from candelabra.exporting.formats import ExportResult
 from candelabra.exporting.int8 import measure, quantize, tokenized
 from candelabra.exporting.onnx import FILE, INT8, Graph, largest_difference, write
 from candelabra.exporting.supported_heads import HEADS
@@ -84,7 +84,7 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def graph(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Written]:
+def graph(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportResult]:
     folder = tmp_path_factory.mktemp("exported") / "graph"
     folder.mkdir()
     written = write(bundle, folder, None)
@@ -94,12 +94,12 @@ def graph(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return folder, written
 
 
-def test_the_graph_is_the_model_at_every_size(graph: tuple[Path, Written]) -> None:
+def test_the_graph_is_the_model_at_every_size(graph: tuple[Path, ExportResult]) -> None:
     assert graph[1].checked is not None
     assert graph[1].checked < 1e-4
 
 
-def test_there_is_one_encoder(graph: tuple[Path, Written], bundle: Bundle) -> None:
+def test_there_is_one_encoder(graph: tuple[Path, ExportResult], bundle: Bundle) -> None:
     model = onnx.load(graph[0] / FILE)
     sizes = [int(np.prod(tensor.dims)) for tensor in model.graph.initializer]
     vocabulary = len(bundle.tokenizer.tokenizer)
@@ -109,7 +109,7 @@ def test_there_is_one_encoder(graph: tuple[Path, Written], bundle: Bundle) -> No
     assert [value.name for value in model.graph.output] == ["embedding", *bundle.labels]
 
 
-def test_it_names_no_place(graph: tuple[Path, Written]) -> None:
+def test_it_names_no_place(graph: tuple[Path, ExportResult]) -> None:
     content = (graph[0] / FILE).read_bytes()
     assert b"candelabra" not in content
     assert b"site-packages" not in content
@@ -126,7 +126,7 @@ def expected(bundle: Bundle) -> list[dict[str, Any]]:
     )
     batch = split.batch(range(len(TEXTS)))
     with torch.inference_mode():
-        logits = bundle.model.serve(batch.texts[0], batch.first_BW)
+        logits = bundle.model.infer_all(batch.texts[0], batch.first_BW)
     answers: list[dict[str, Any]] = [{} for _ in TEXTS]
     for task in bundle.labels:
         found = bundle.model.head(task).decode(logits[task], batch.first_BW)
@@ -145,7 +145,7 @@ def expected(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 def test_the_cards_code_answers_as_predict_does(
-    graph: tuple[Path, Written], bundle: Bundle
+    graph: tuple[Path, ExportResult], bundle: Bundle
 ) -> None:
     (graph[0].parent / "texts.json").write_text(json.dumps(TEXTS))
     (vectors, answers), _ = foreign(SCRIPT, folder=graph[0].parent)
@@ -183,7 +183,7 @@ def test_other_encoders(kind: str, tmp_path: Path) -> None:
     assert written.checked < 1e-4
 
 
-def test_int8_is_measured(graph: tuple[Path, Written], bundle: Bundle, tmp_path: Path) -> None:
+def test_int8_is_measured(graph: tuple[Path, ExportResult], bundle: Bundle, tmp_path: Path) -> None:
     folder = graph[0]
     quantize(folder)
     assert (folder / INT8).stat().st_size < 0.35 * (folder / FILE).stat().st_size
@@ -256,7 +256,7 @@ def test_heads_over_pairs_are_refused(tmp_path: Path) -> None:
             write(bundle_of({"it": head}), tmp_path, None)
 
 
-def test_config_says_what_the_outputs_mean(graph: tuple[Path, Written]) -> None:
+def test_config_says_what_the_outputs_mean(graph: tuple[Path, ExportResult]) -> None:
     found = json.loads((graph[0] / "config.json").read_text())
     assert found["max_length"] == LENGTH
     assert found["tasks"]["several"] == {"kind": "multilabel", "labels": MOODS, "threshold": 0.4}

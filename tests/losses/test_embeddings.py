@@ -22,7 +22,7 @@ from candelabra.data.rows.shapes import (
 )
 from candelabra.losses import embeddings as module
 from candelabra.losses.classification import cross_entropy
-from candelabra.losses.embeddings import RULES, fitting, rule_of
+from candelabra.losses.embeddings import RULES, losses_for, rule_of
 
 LIBRARY: dict[str, tuple[str, dict[str, Any], int]] = {
     "cosine": ("CosineSimilarityLoss", {}, 2),
@@ -112,11 +112,11 @@ def test_the_smallest_batches_have_a_finite_loss(name: str, size: int) -> None:
 
 
 def test_the_data_decide_which_losses_fit() -> None:
-    assert fitting(PAIR_WITH_SCORE) == ("cosine", "cosent", "angle")
-    assert fitting(PAIR_WITH_LABEL) == ("contrastive", "online_contrastive")
-    assert fitting(POSITIVE_PAIR) == ("ranking", "mega_batch_margin")
-    assert fitting(TRIPLET) == ("ranking", "triplet")
-    assert fitting(("words", "tags")) == ()
+    assert losses_for(PAIR_WITH_SCORE) == ("cosine", "cosent", "angle")
+    assert losses_for(PAIR_WITH_LABEL) == ("contrastive", "online_contrastive")
+    assert losses_for(POSITIVE_PAIR) == ("ranking", "mega_batch_margin")
+    assert losses_for(TRIPLET) == ("ranking", "triplet")
+    assert losses_for(("words", "tags")) == ()
     assert all(set(rule.shapes) <= set(SHAPES) for rule in RULES.values())
 
 

@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from candelabra.errors import ConfigError
-from candelabra.mining.negatives import Known, Triplets, drawn, mined
+from candelabra.mining.negatives import (
+    PrecomputedEmbeddings,
+    Triplets,
+    mine_negatives,
+    sample_negatives,
+)
 from candelabra.mining.pair_files import Pair, cleaned
 from candelabra.mining.recipes import KINDS, Recipe, recipe_of
 from corpora import unit
@@ -18,7 +23,9 @@ from corpora import unit
 NOTHING = dict.fromkeys(Recipe.__dataclass_fields__)
 
 
-def clustered(groups: int = 12, each: int = 6, *, seed: int = 0) -> tuple[list[Pair], Known]:
+def clustered(
+    groups: int = 12, each: int = 6, *, seed: int = 0
+) -> tuple[list[Pair], PrecomputedEmbeddings]:
     """Pairs of near texts, some anchors with several positives, some texts on both sides."""
     rng = np.random.default_rng(seed)
     centres = unit(groups, 8, seed=seed)
@@ -29,7 +36,7 @@ def clustered(groups: int = 12, each: int = 6, *, seed: int = 0) -> tuple[list[P
     for group in range(groups):
         a, b, c, d, e, _ = texts[group * each : group * each + each]
         pairs += [(a, b), (a, c), (d, e), (b, d)]
-    return cleaned(pairs).pairs, Known(texts, vectors)
+    return cleaned(pairs).pairs, PrecomputedEmbeddings(texts, vectors)
 
 
 def own_of(pairs: list[Pair]) -> dict[str, set[str]]:
@@ -49,7 +56,7 @@ def check(triplets: Triplets, pairs: list[Pair]) -> None:
         assert negative in candidates - own[anchor]
 
 
-def cosine(known: Known, left: str, right: str) -> float:
+def cosine(known: PrecomputedEmbeddings, left: str, right: str) -> float:
     """In float64, one by one."""
     a, b = (known.vectors_ND[known.texts.index(text)].astype(float) for text in (left, right))
     return float(a @ b)
@@ -58,7 +65,7 @@ def cosine(known: Known, left: str, right: str) -> float:
 @pytest.mark.parametrize("num_negatives", [1, 3, 1000])
 def test_drawn_negatives_are_others_positives(num_negatives: int) -> None:
     pairs, _ = clustered()
-    triplets = drawn(pairs, num_negatives, seed=1)
+    triplets = sample_negatives(pairs, num_negatives, seed=1)
     check(triplets, pairs)
     own = own_of(pairs)
     candidates = {positive for _, positive in pairs}
@@ -75,7 +82,7 @@ def test_drawn_negatives_are_spread_evenly() -> None:
     pairs = [(f"a{row}", f"b{row}") for row in range(10)]
     counts = dict.fromkeys((positive for _, positive in pairs), 0)
     for seed in range(300):
-        for negative in drawn(pairs, seed=seed).negatives:
+        for negative in sample_negatives(pairs, seed=seed).negatives:
             counts[negative] += 1
     # 3,000 draws over 10 texts: 300 each, standard deviation 16.
     assert all(220 < count < 380 for count in counts.values())
@@ -87,8 +94,8 @@ def test_a_seed_says_it_all(kind: str) -> None:
 
     def once(seed: int) -> Triplets:
         if kind == "easy":
-            return drawn(pairs, seed=seed)
-        return mined(pairs, known, recipe_of(kind, NOTHING), seed=seed)
+            return sample_negatives(pairs, seed=seed)
+        return mine_negatives(pairs, known, recipe_of(kind, NOTHING), seed=seed)
 
     once(3)  # imports draw as well
     random.seed(7)
@@ -116,7 +123,7 @@ def test_mined_negatives_obey_the_recipe(case: str) -> None:
     """Against every positive of the anchor, by cosines of our own."""
     pairs, known = clustered()
     recipe = replace(Recipe(), **RECIPES[case])
-    triplets = mined(pairs, known, recipe)
+    triplets = mine_negatives(pairs, known, recipe)
     check(triplets, pairs)
     assert len(triplets) > 10
     own = own_of(pairs)
@@ -140,7 +147,7 @@ def test_top_takes_the_most_similar_that_are_allowed(case: str) -> None:
     pairs, known = clustered()
     # With range_max, the miner looks at all candidates.
     recipe = replace(Recipe(range_max=60), **RECIPES[case])
-    triplets = mined(pairs, known, recipe)
+    triplets = mine_negatives(pairs, known, recipe)
     found: dict[str, set[str]] = {}
     for anchor, negative in zip(triplets.anchors, triplets.negatives, strict=True):
         found.setdefault(anchor, set()).add(negative)
@@ -159,9 +166,9 @@ def test_top_takes_the_most_similar_that_are_allowed(case: str) -> None:
 
 
 def test_an_anchor_that_is_a_candidate_is_never_its_own_negative() -> None:
-    known = Known(["a", "b", "c"], unit(3))
+    known = PrecomputedEmbeddings(["a", "b", "c"], unit(3))
     pairs = [("a", "b"), ("b", "a"), ("c", "b")]
-    triplets = mined(pairs, known, Recipe(num_negatives=2))
+    triplets = mine_negatives(pairs, known, Recipe(num_negatives=2))
     check(triplets, pairs)
     assert list(zip(triplets.anchors, triplets.positives, triplets.negatives, strict=True)) == [
         ("c", "b", "a")
@@ -169,17 +176,17 @@ def test_an_anchor_that_is_a_candidate_is_never_its_own_negative() -> None:
 
 
 def test_few_texts_give_what_there_is() -> None:
-    known = Known(["a", "b", "c", "d"], unit(4))
-    assert len(mined([("a", "b")], known, Recipe())) == 0
-    assert len(drawn([("a", "b")])) == 0
+    known = PrecomputedEmbeddings(["a", "b", "c", "d"], unit(4))
+    assert len(mine_negatives([("a", "b")], known, Recipe())) == 0
+    assert len(sample_negatives([("a", "b")])) == 0
     both = [("a", "b"), ("c", "d")]
-    assert len(mined(both, known, recipe_of("semi_hard", NOTHING))) == 0
-    check(mined(both, known, Recipe(num_negatives=5)), both)
+    assert len(mine_negatives(both, known, recipe_of("semi_hard", NOTHING))) == 0
+    check(mine_negatives(both, known, Recipe(num_negatives=5)), both)
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     pairs, known = clustered()
-    mined(pairs, known, Recipe())
+    mine_negatives(pairs, known, Recipe())
     assert capfd.readouterr() == ("", "")
 
 
@@ -225,7 +232,7 @@ def test_wrong_recipes(kind: str, settings: dict[str, Any], said: str) -> None:
 
 def test_some_triplets_are_whole_ones() -> None:
     pairs, _ = clustered()
-    triplets = drawn(pairs, 3)
+    triplets = sample_negatives(pairs, 3)
     assert triplets.some(10**6, seed=0) == triplets
     some = triplets.some(7, seed=0)
     check(some, pairs)

@@ -23,7 +23,7 @@ from transformers import (
 from bundles import adapt
 from candelabra.config.targets import NAME
 from candelabra.errors import ConfigError
-from candelabra.model.adapters import SHARED, Lora, adapted, choose, each, merge
+from candelabra.model.adapters import SHARED, Lora, adapted_modules, choose, each, merge
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.constant import FreezeHead, FreezeLowerLayers, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
@@ -115,7 +115,7 @@ def test_merged_it_is_an_ordinary_encoder(name: str) -> None:
     torch.testing.assert_close(hidden(encoder), before, atol=1e-5, rtol=1e-5)
     assert encoder.state_dict().keys() == backbone(name).state_dict().keys()
     assert encoder.adapters == ()
-    assert not list(adapted(encoder))
+    assert not list(adapted_modules(encoder))
 
 
 def adapted_model(scheme: Any = None, *, dropout: float = 0.0, **settings: Any) -> MultiTaskModel:

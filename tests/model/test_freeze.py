@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from candelabra.model.freeze.base import Progress, Scheme
+from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import (
     Composition,
     FreezeEmbeddings,
@@ -19,6 +19,7 @@ from candelabra.model.freeze.constant import (
 )
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual, LinearProbeThenFinetune
+from candelabra.records import TrainingProgress
 
 
 class _Layer(nn.Module):
@@ -66,7 +67,7 @@ class _HeldModel(_Model):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        self.freezer.hold(self)
+        self.freezer.keep_frozen_in_eval(self)
         return self
 
 
@@ -111,20 +112,20 @@ def test_exactly_the_named_parts_are_frozen(scheme: Scheme, frozen: list[str]) -
 def test_too_many_layers_names_their_number(num_layers: int) -> None:
     rule = rf"num_layers must lie between 0 and 3, .*found {num_layers}"
     with pytest.raises(ValueError, match=rule):
-        FreezeLowerLayers(num_layers=num_layers).frozen(_Model(), Progress())
+        FreezeLowerLayers(num_layers=num_layers).frozen(_Model(), TrainingProgress())
 
 
 def test_an_unknown_head_names_the_heads_and_the_nearest() -> None:
     rule = r"\['sentiment', 'movie'\]; found 'sentimnt'; did you mean 'sentiment'"
     with pytest.raises(ValueError, match=rule):
-        FreezeHead(head="sentimnt").frozen(_Model(), Progress())
+        FreezeHead(head="sentimnt").frozen(_Model(), TrainingProgress())
 
 
 def test_a_union_names_each_module_once() -> None:
     schemes = [FreezeEmbeddings(), FreezeEmbeddings(), FreezeLowerLayers(num_layers=1)]
     parts = {str(i): scheme for i, scheme in enumerate(schemes)}
     model = _Model()
-    assert Composition(parts=parts).frozen(model, Progress()) == [
+    assert Composition(parts=parts).frozen(model, TrainingProgress()) == [
         model.encoder.embeddings,
         model.encoder.layers[0],
     ]
@@ -134,7 +135,7 @@ def test_a_union_names_each_module_once() -> None:
 class _ThawAt(Scheme):
     step: int
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         return [model.encoder] if at.step < self.step else [model.encoder.embeddings]
 
 

@@ -124,7 +124,7 @@ def test_only_the_task_that_asks_has_every_layer(toys: Splits) -> None:
 def test_serving_equals_training_passes(toys: Splits) -> None:
     model, batch = mixed_model().eval(), batches_of(toys)["who"]
     with torch.no_grad():
-        served = model.serve(batch.texts[0], batch.first_BW)
+        served = model.infer_all(batch.texts[0], batch.first_BW)
         apart = model({"mood": batch, "who": batch})
     assert all(torch.equal(served[task], apart[task]) for task in served)
 

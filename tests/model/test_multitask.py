@@ -47,7 +47,7 @@ def test_in_training_each_task_has_its_pass(
 def test_one_pass_serves_all_heads(model: MultiTaskModel, batches: dict[str, Batch]) -> None:
     seen = count_passes(model.eval())
     batch = batches["who"]
-    served = model.serve(batch.texts[0], batch.first_BW)
+    served = model.infer_all(batch.texts[0], batch.first_BW)
     assert len(seen) == 1
     assert list(served) == ["mood", "who"]
 
@@ -55,7 +55,7 @@ def test_one_pass_serves_all_heads(model: MultiTaskModel, batches: dict[str, Bat
 def test_serving_equals_training_passes(model: MultiTaskModel, batches: dict[str, Batch]) -> None:
     batch = batches["who"]
     with torch.no_grad():
-        served = model.eval().serve(batch.texts[0], batch.first_BW)
+        served = model.eval().infer_all(batch.texts[0], batch.first_BW)
         apart = model({"mood": batch, "who": batch})
     assert all(torch.equal(served[task], apart[task]) for task in served)
 

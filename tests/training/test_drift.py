@@ -18,7 +18,7 @@ from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
-from candelabra.training.distillation import FrozenCopy, frozen_heads
+from candelabra.training.distillation import LwfTeacher, frozen_heads
 from candelabra.training.drift import score_before
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw
@@ -66,7 +66,7 @@ def test_the_loss_is_the_divergence_from_the_start(batches: Mapping[str, Batch])
     """A head on sentences reads all texts, one on words those that are cut into words."""
     for task, readable in (("mood", ["mood", "who"]), ("who", ["who"])):
         start, model = holding(task), holding(task)
-        copy = FrozenCopy(model, weight=0.7, temperature=1.5)
+        copy = LwfTeacher(model, weight=0.7, temperature=1.5)
         for batch in batches.values():
             none = copy.loss(model, model.encode(batch, []), batch).detach()
             assert float(none) == pytest.approx(0, abs=1e-6)
@@ -77,7 +77,7 @@ def test_the_loss_is_the_divergence_from_the_start(batches: Mapping[str, Batch])
                 assert float(loss) == 0
                 continue
             answers = [
-                each.answer(task, each.encode(batch, []), batch.first_BW).detach()
+                each.apply_head(task, each.encode(batch, []), batch.first_BW).detach()
                 for each in (model.eval(), start.eval())
             ]
             rows = [(answer[None], wanted[None]) for answer, wanted in zip(*answers, strict=True)]
@@ -93,7 +93,7 @@ def test_the_loss_is_the_divergence_from_the_start(batches: Mapping[str, Batch])
 
 def test_only_the_model_learns_by_it(batches: Mapping[str, Batch]) -> None:
     model = holding("mood")
-    copy = FrozenCopy(model, weight=1.0)
+    copy = LwfTeacher(model, weight=1.0)
     moved(model)
     copy.loss(model, model.encode(batches["mood"], []), batches["mood"]).backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.encoder.parameters())
@@ -103,19 +103,19 @@ def test_only_the_model_learns_by_it(batches: Mapping[str, Batch]) -> None:
 def test_without_a_frozen_head_there_is_nothing_to_hold() -> None:
     assert frozen_heads(toy_model(freezer=Freezer(FreezeNothing()))) == []
     with pytest.raises(ValueError, match="distill_frozen needs a frozen head"):
-        FrozenCopy(toy_model(), weight=1.0)
+        LwfTeacher(toy_model(), weight=1.0)
 
 
 def module_of(weight: float, *, dropout: float = 0.0) -> MultiTaskModule:
     model = holding("mood", dropout=dropout)
-    copy = FrozenCopy(model, weight=weight) if weight else None
+    copy = LwfTeacher(model, weight=weight) if weight else None
     return toy_module(model, optimizer=partial(adamw, lr=1e-2), frozen_copy=copy)
 
 
 def answers(model: MultiTaskModel, batch: Batch) -> Tensor:
     model.eval()
     with torch.no_grad():
-        return model.answer("mood", model.encode(batch, []), batch.first_BW).log_softmax(-1)
+        return model.apply_head("mood", model.encode(batch, []), batch.first_BW).log_softmax(-1)
 
 
 def test_it_keeps_the_answers_of_the_frozen_head(toys: Splits) -> None:
@@ -167,18 +167,20 @@ def test_other_kinds_of_answers_are_held_too(toys: Splits) -> None:
         (RegressionHead(4), torch.tensor([0.5, -1.0]), 9.0),
         (MultiLabelHead(4, ["a", "b"]), torch.tensor([[0.3, 2.0], [-1.0, 0.0]]), None),
     ):
-        found = head.divergence(answer + 3.0, answer, batch, 2.0)
+        found = head.distillation_loss(answer + 3.0, answer, batch, 2.0)
         if expected is None:
             p, q = (answer / 2).sigmoid(), ((answer + 3.0) / 2).sigmoid()
             kl = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
             expected = float(kl.mean()) * 4
         assert float(found) == pytest.approx(expected, rel=1e-5)
-        assert float(head.divergence(answer, answer, batch, 2.0)) == pytest.approx(0, abs=1e-7)
+        assert float(head.distillation_loss(answer, answer, batch, 2.0)) == pytest.approx(
+            0, abs=1e-7
+        )
 
 
 def test_examples_that_keep_a_process_busy_do_not_count(toys: Splits) -> None:
     model = holding("mood")
-    copy = FrozenCopy(model, weight=1.0)
+    copy = LwfTeacher(model, weight=1.0)
     moved(model)
     for counted in (True, False):
         batch = toys["mood"]["train"].batch([0, 1], counted=counted)

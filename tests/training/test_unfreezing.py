@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch import Tensor, nn
 
-from candelabra.model.freeze.base import Progress, Scheme
+from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import (
     Composition,
     FreezeEmbeddings,
@@ -26,6 +26,7 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual, LinearProbeThenFinetune
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.records import TrainingProgress
 from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, linear
@@ -46,7 +47,7 @@ PROBE = LinearProbeThenFinetune(probe_epochs=0.5, probe_lr_factor=4.0, warmup_st
 class _HeadLater(Scheme):
     """Freezes more as the run goes on, as no option of ours does."""
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         return model.parts_of("who") if at.step >= 3 else []
 
 

@@ -75,7 +75,7 @@ def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] |
     )
 
 
-def fitting_objectives(
+def checked_objectives(
     cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData]
 ) -> dict[str, Objective]:
     """Construct the objectives for training, and check them against the data and heads.

@@ -17,14 +17,14 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from candelabra.build.objectives import fitting_objectives
+from candelabra.build.objectives import checked_objectives
 from candelabra.config.validation import learning
 from candelabra.data.loading import TaskData
 from candelabra.errors import ConfigError, naming
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from candelabra.training.callbacks.interruption import StopOnSignal
-from candelabra.training.distillation import FrozenCopy
+from candelabra.training.distillation import LwfTeacher
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import check_possible
 
@@ -40,7 +40,7 @@ def build_module(
         ConfigError: If a head does not fit the task's data, a loss does not fit its head, or the
             weighting is incompatible with the step, freeze option or precision.
     """
-    judged = fitting_objectives(cfg, built, data)
+    judged = checked_objectives(cfg, built, data)
     with naming("weighting"):
         weighting = instantiate(cfg["weighting"])(
             tasks={name: built.head(name).num_choices for name in learning(cfg["tasks"])}
@@ -54,10 +54,10 @@ def build_module(
         )
     weight = cfg["distill_frozen"]
     for name in data:
-        if weight and built.head(name).part_size is not None:
+        if weight and built.head(name).mini_batch_size is not None:
             raise ConfigError(
-                f"tasks.{name}.head.part_size encodes a step in parts, and distill_frozen needs it "
-                "whole: take head=embedding, or distill_frozen=0"
+                f"tasks.{name}.head.mini_batch_size encodes a step in parts, and "
+                "distill_frozen needs it whole: take head=embedding, or distill_frozen=0"
             )
     return MultiTaskModule(
         built,
@@ -67,7 +67,7 @@ def build_module(
         scheduler=instantiate(cfg["scheduler"]),
         total_steps=total_steps,
         seed=cfg["seed"],
-        frozen_copy=FrozenCopy(built, weight=weight) if weight else None,
+        frozen_copy=LwfTeacher(built, weight=weight) if weight else None,
     )
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
-from candelabra import __version__
 from candelabra.bundle.checksums import CHECKSUMS, check_checksums, write_checksums
 from candelabra.bundle.folder import checked_folder, read_json, stored_metrics
 from candelabra.bundle.predict import answers, checked_texts
@@ -37,6 +36,7 @@ from candelabra.files import write_json
 from candelabra.model.adapters import adapter_state, base_state, choose, merge
 from candelabra.model.backbones import Pretrained
 from candelabra.model.multitask import MultiTaskModel, assemble
+from candelabra.version import __version__
 
 FORMAT = 1
 ADAPTERS = "adapters.safetensors"

@@ -73,7 +73,7 @@ def _described(
     device = next(model.parameters()).device
     batch = split.batch(rows).to(device)
     with half(precision, device.type):
-        logits = model.serve(batch.texts[0], batch.first_BW)
+        logits = model.infer_all(batch.texts[0], batch.first_BW)
     examples = split.examples.take(rows)
     return {
         task: model.head(task).describe(answer, batch.first_BW, examples)

@@ -19,7 +19,7 @@ from candelabra.errors import ConfigError, nearest
 WORD = re.compile(r"\w+")
 
 
-def asked(
+def compose_command(
     command: str, overrides: Sequence[str], keys: Sequence[str], *, several: Sequence[str] = ()
 ) -> tuple[DictConfig, dict[str, str], list[str]]:
     """Parse the arguments of a command that has no run folder.
@@ -37,7 +37,7 @@ def asked(
     Raises:
         ConfigError: A key is unknown, or is repeated.
     """
-    given, rest = take(overrides, keys, several=several)
+    given, rest = split_verbatim(overrides, keys, several=several)
     names = [item.name for item in fields(SCHEMAS[command])]
     for key in (word.partition("=")[0] for word in rest):
         # Hydra suggests only keys of the configuration: report here what resembles other keys.
@@ -49,7 +49,7 @@ def asked(
     return cfg, given, rest
 
 
-def take(
+def split_verbatim(
     overrides: Sequence[str], keys: Sequence[str], *, several: Sequence[str] = ()
 ) -> tuple[dict[str, str], list[str]]:
     """Separate arguments whose values must not be parsed by the grammar of Hydra.

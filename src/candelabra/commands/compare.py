@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from candelabra.bundle.folder import checked_folder, stored_config
 from candelabra.checks import at_least
-from candelabra.commands.arguments import asked, compose
+from candelabra.commands.arguments import compose, compose_command
 from candelabra.commands.evaluate import check_values, checked_output
 from candelabra.commands.models import encoders
 from candelabra.config.schema import plain
@@ -68,11 +68,11 @@ class Model:
 
 def main(overrides: list[str]) -> int:
     """Evaluate each model, print one table and return the exit status."""
-    cfg, given, rest = asked("compare", overrides, ("models", "output"))
+    cfg, given, rest = compose_command("compare", overrides, ("models", "output"))
     check_values(cfg)
     at_least("resamples", cfg.resamples, 1)
     at_least("seed", cfg.seed, 0)
-    models = [opened(name, cfg, rest) for name in listed(given.get("models", ""))]
+    models = [open_model(name, cfg, rest) for name in listed(given.get("models", ""))]
     tasks = common_tasks(models, list(cfg.tasks))
     if "output" in given:
         output = checked_output(given["output"])
@@ -102,7 +102,7 @@ def compare(
     Raises:
         DataError: Two models were not evaluated on the same texts.
     """
-    from candelabra.evaluation.comparison import check_same_texts, compared
+    from candelabra.evaluation.comparison import check_same_texts, compare_models
     from candelabra.files import write_json
 
     folders = {model.name: output / str(place) for place, model in enumerate(models, 1)}
@@ -118,7 +118,7 @@ def compare(
         for task in tasks
         if all(any(key.startswith(f"{split}/{task}/") for key in m) for m in metrics.values())
     }
-    comparison = compared(
+    comparison = compare_models(
         metrics,
         {name: folder / "predictions" for name, folder in folders.items()},
         main_keys,
@@ -149,7 +149,7 @@ def listed(words: str) -> list[str]:
     return names
 
 
-def opened(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
+def open_model(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
     """Resolve a name on the command line to a pretrained encoder or a bundle.
 
     Args:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from candelabra.commands import models
-from candelabra.commands.arguments import asked, either, not_the_input
+from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
 from candelabra.embedding.vectors import WRITERS, print_vectors, write_vectors
 from candelabra.errors import ConfigError
@@ -30,7 +30,9 @@ HELP = """candelabra embed text="..." | input=FILE [output=FILE]
 
 def main(overrides: list[str]) -> int:
     """Embed one text or those of a file, write the vectors and return the exit status."""
-    cfg, given, rest = asked("embed", overrides, (*models.KEYS, "text", "input", "output"))
+    cfg, given, rest = compose_command(
+        "embed", overrides, (*models.KEYS, "text", "input", "output")
+    )
     models.check(cfg, given, rest)
     either("embed", given, text='text="..."', input="input=FILE")
     if not given.get("text", "x").strip():
@@ -43,7 +45,7 @@ def main(overrides: list[str]) -> int:
 
     from candelabra.embedding.workers import vectors
 
-    embedder = models.opened(cfg, given)
+    embedder = models.open_embedder(cfg, given)
     parts = vectors(embedder, texts, cfg)
     if target is None:
         print_vectors(sys.stdout, texts, parts)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from candelabra.bundle.folder import checked_folder
 from candelabra.checks import at_least, one_of
-from candelabra.commands.arguments import asked
+from candelabra.commands.arguments import compose_command
 from candelabra.commands.models import ACCELERATORS, PRECISIONS, refuse_beside_a_bundle
 from candelabra.config.validation import validate_task
 from candelabra.errors import ConfigError
@@ -38,7 +38,7 @@ SPLITS = ("train", "validation", "test")
 
 def main(overrides: list[str]) -> int:
     """Evaluate a model, print its metrics and return the exit status."""
-    cfg, given, rest = asked("evaluate", overrides, ("bundle", "output"))
+    cfg, given, rest = compose_command("evaluate", overrides, ("bundle", "output"))
     check_values(cfg)
     check_model(cfg, given, rest)
     output = checked_output(given.get("output"))

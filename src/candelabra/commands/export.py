@@ -12,10 +12,17 @@ from omegaconf import DictConfig
 
 from candelabra.bundle.folder import checked_folder, stored_config
 from candelabra.checks import at_least, one_of
-from candelabra.commands.arguments import asked
+from candelabra.commands.arguments import compose_command
 from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.folder import check_output, replacing_folder
-from candelabra.exporting.formats import FORMATS, MARK, ONNX, Written, check_task, check_truncation
+from candelabra.exporting.formats import (
+    FORMATS,
+    MARK,
+    ONNX,
+    ExportResult,
+    check_task,
+    check_truncation,
+)
 
 if TYPE_CHECKING:
     from candelabra.bundle.bundle import Bundle
@@ -43,7 +50,7 @@ HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
 def main(overrides: list[str]) -> int:
     """Export a bundle, push it if requested and return the exit status."""
     # `task` is verbatim because Hydra would interpret it as the config group of that name.
-    cfg, given, _ = asked("export", overrides, ("bundle", "output", "task", "push"))
+    cfg, given, _ = compose_command("export", overrides, ("bundle", "output", "task", "push"))
     stored, settings = _check(cfg, given)
     output = Path(given["output"])
 
@@ -139,7 +146,7 @@ def _describe(
     draft: Path,
     *,
     bundle: Bundle,
-    written: Written,
+    written: ExportResult,
     task: str | None,
 ) -> None:
     """Write the model card and metadata of an export, and print its limitations."""
@@ -159,7 +166,7 @@ def _describe(
         print(f"note: {limit}", file=sys.stderr)
 
 
-def _writer(form: str) -> Callable[..., Written]:
+def _writer(form: str) -> Callable[..., ExportResult]:
     from candelabra.exporting import onnx, sentence_transformers, transformers
 
     writers = (sentence_transformers.write, transformers.write, onnx.write)
@@ -167,7 +174,7 @@ def _writer(form: str) -> Callable[..., Written]:
 
 
 def _quantize(
-    split: str, bundle: Bundle, draft: Path, written: Written, *, judges: Judges | str
+    split: str, bundle: Bundle, draft: Path, written: ExportResult, *, judges: Judges | str
 ) -> list[str]:
     """Write the int8 graph and compare it with the float32 graph.
 

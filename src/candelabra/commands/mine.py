@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from candelabra.checks import at_least
 from candelabra.commands import models
-from candelabra.commands.arguments import asked, either, not_the_input
+from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
 from candelabra.config.keys import unknown
 from candelabra.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from candelabra.mining import pair_files as pair_files
 from candelabra.mining.recipes import Recipe, recipe_of
 
 if TYPE_CHECKING:
-    from candelabra.mining.negatives import Known, Triplets
+    from candelabra.mining.negatives import PrecomputedEmbeddings, Triplets
 
 HELP = """candelabra mine input=FILE output=FILE [negatives=easy|semi_hard|hard]
                 documents=FILE output=FILE
@@ -56,7 +56,7 @@ Drawing easy negatives needs no vectors, so that only a sample of the texts is e
 
 def main(overrides: list[str]) -> int:
     """Write a data set, print examples and statistics of it, and return the exit status."""
-    cfg, given, rest = asked("mine", overrides, WORDS)
+    cfg, given, rest = compose_command("mine", overrides, WORDS)
     models.check(cfg, given, rest)
     target = _checked(cfg, given)
     if "documents" in given:
@@ -125,10 +125,13 @@ def _triplets(
     from candelabra.mining import negatives
 
     if cfg.negatives == "easy":
-        known, triplets = None, negatives.drawn(pairs, recipe.num_negatives, seed=cfg.seed)
+        known, triplets = (
+            None,
+            negatives.sample_negatives(pairs, recipe.num_negatives, seed=cfg.seed),
+        )
     else:
         known = _known(cfg, given, pairs)
-        triplets = negatives.mined(pairs, known, recipe, seed=cfg.seed)
+        triplets = negatives.mine_negatives(pairs, known, recipe, seed=cfg.seed)
     if not triplets.anchors:
         raise DataError(
             f"{given['input']}: no anchor has a negative among {len(pairs)} pairs; lower "
@@ -144,21 +147,23 @@ def _triplets(
     return triplets
 
 
-def _known(cfg: DictConfig, given: Mapping[str, str], rows: Iterable[tuple[str, ...]]) -> Known:
+def _known(
+    cfg: DictConfig, given: Mapping[str, str], rows: Iterable[tuple[str, ...]]
+) -> PrecomputedEmbeddings:
     """Embed every distinct text of pairs or triplets."""
     from dataclasses import replace
 
     import numpy as np
 
     from candelabra.embedding.workers import vectors
-    from candelabra.mining.negatives import Known
+    from candelabra.mining.negatives import PrecomputedEmbeddings
 
-    embedder = replace(models.opened(cfg, given), normalize=True)
+    embedder = replace(models.open_embedder(cfg, given), normalize=True)
     texts = list(dict.fromkeys(text for row in rows for text in row))
-    return Known(texts, np.concatenate(list(vectors(embedder, texts, cfg))))
+    return PrecomputedEmbeddings(texts, np.concatenate(list(vectors(embedder, texts, cfg))))
 
 
-def _show_cosines(triplets: Triplets, known: Known) -> None:
+def _show_cosines(triplets: Triplets, known: PrecomputedEmbeddings) -> None:
     import numpy as np
     from rich.table import Table
 

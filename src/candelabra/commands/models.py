@@ -78,7 +78,7 @@ def encoders(overrides: Sequence[str]) -> list[str]:
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
 
-def opened(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
+def open_embedder(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
     """Load the embedding model of the command on its device.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from candelabra.bundle.folder import checked_folder
 from candelabra.checks import at_least
-from candelabra.commands.arguments import asked, either, not_the_input
+from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output, writing
@@ -33,7 +33,7 @@ CHUNK = 4096
 
 def main(overrides: list[str]) -> int:
     """Print the predictions for one text or write those for a file; return the exit status."""
-    cfg, given, _ = asked("predict", overrides, ("bundle", "text", "input", "output"))
+    cfg, given, _ = compose_command("predict", overrides, ("bundle", "text", "input", "output"))
     _check(given)
     checked_folder(Path(given["bundle"]))
     at_least("batch_size", cfg.batch_size, 1)

@@ -14,7 +14,7 @@ from candelabra.bundle.cross_encoders import scoring_task
 from candelabra.bundle.folder import checked_folder, read_json, stored_config
 from candelabra.checks import at_least, one_of
 from candelabra.commands import models
-from candelabra.commands.arguments import asked, either, not_the_input
+from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output, writing
@@ -57,7 +57,7 @@ TITLE = 100
 
 def main(overrides: list[str]) -> int:
     """Embed a corpus or load an index, search for the queries and return the exit status."""
-    cfg, given, rest = asked("search", overrides, WORDS)
+    cfg, given, rest = compose_command("search", overrides, WORDS)
     models.check(cfg, given, rest)
     _check_words(given, rest)
     _check_values(cfg)
@@ -68,7 +68,7 @@ def main(overrides: list[str]) -> int:
     from candelabra import hardware
     from candelabra.search import exact
 
-    embedder, rerank = models.opened(cfg, given), _reranker(cfg, given)
+    embedder, rerank = models.open_embedder(cfg, given), _reranker(cfg, given)
     encoder = next((word for word in rest if word.startswith("encoder=")), "encoder=minilm")
     name = f"bundle={given['bundle']}" if "bundle" in given else encoder
     if about is None:

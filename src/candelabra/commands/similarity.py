@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from candelabra.commands import models as embedders
-from candelabra.commands.arguments import asked, compose, either
+from candelabra.commands.arguments import compose, compose_command, either
 from candelabra.commands.inputs import read_texts
 from candelabra.commands.models import encoders
 from candelabra.errors import ConfigError
@@ -44,7 +44,7 @@ def main(overrides: list[str]) -> int:
     """Print the cosine matrices, write the output file and return the exit status."""
     typed = [word.removeprefix("text=") for word in overrides if word.startswith("text=")]
     keys = (*embedders.KEYS, "text", "input", "output", "against")
-    cfg, given, rest = asked("similarity", overrides, keys, several=("text",))
+    cfg, given, rest = compose_command("similarity", overrides, keys, several=("text",))
     either("similarity", given, text='text="..." text="..."', input="input=FILE")
     embedders.check(cfg, given, rest)
     target = _target(given.get("output"))
@@ -121,7 +121,7 @@ def _cosines(texts: list[str], cfg: DictConfig, given: Mapping[str, str]) -> np.
 
     from candelabra import hardware
 
-    embedder = replace(embedders.opened(cfg, given), normalize=True)
+    embedder = replace(embedders.open_embedder(cfg, given), normalize=True)
     device = hardware.device_type(cfg.accelerator)
     precision = hardware.precision(cfg.precision, device)
     vectors_ND = embedder.embed(texts, batch_size=cfg.batch_size, precision=precision)

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from candelabra.commands.arguments import CONFIG_DIR, split_flags, take
+from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
 from candelabra.config.messages import explained, quoted
 from candelabra.config.schema import RUN_ID, plain, readers, register
 from candelabra.config.targets import conf_dir
@@ -71,7 +71,7 @@ def main(overrides: list[str]) -> int:
     """Composes, checks and runs; or runs every trial of a sweep."""
     register()
     end_with_the_parent()
-    verbatim, rest = take(overrides, ("resume", "allow", "cwd"))
+    verbatim, rest = split_verbatim(overrides, ("resume", "allow", "cwd"))
     resume = resumed(verbatim)
     if resume is not None:
         if {"-m", "--multirun"} & set(rest):

@@ -148,14 +148,15 @@ def _check_balancing(cfg: DictConfig) -> None:
     """Asks for shares of imagined sizes: a wrong setting is said before the data are read."""
     from hydra.utils import instantiate
 
-    from candelabra.data.mixing.balancing import RULES, TURNS, Moment
+    from candelabra.data.mixing.balancing import RULES, TURNS
+    from candelabra.records import TrainingProgress
 
     one_of("balancing.epoch", cfg.balancing.epoch, RULES)
     one_of("balancing.turns", cfg.balancing.turns, TURNS)
     if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
         raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
     try:
-        instantiate(cfg.balancing.shares)(dict.fromkeys(learning(cfg.tasks), 1), Moment())
+        instantiate(cfg.balancing.shares)(dict.fromkeys(learning(cfg.tasks), 1), TrainingProgress())
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
 

@@ -75,7 +75,7 @@ class StepDataset(Dataset[StepBatch]):
         return self.splits[task].batch(part, of=rows)
 
 
-class Progress(Protocol):
+class TrainingState(Protocol):
     """State of the training that the sampler reads.
 
     Attributes:
@@ -99,7 +99,7 @@ class StepSampler(Sampler[MicroStep]):
         progress: State of the training.
     """
 
-    def __init__(self, steps_per_epoch: int, *, accumulate: int, progress: Progress) -> None:
+    def __init__(self, steps_per_epoch: int, *, accumulate: int, progress: TrainingState) -> None:
         self.steps_per_epoch = steps_per_epoch
         self.accumulate = accumulate
         self.progress = progress
@@ -201,7 +201,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         sampler = StepSampler(
             self.schedule.steps_per_epoch,
             accumulate=accumulate,
-            progress=cast(Progress, self.trainer.lightning_module),
+            progress=cast(TrainingState, self.trainer.lightning_module),
         )
         return self._loader(dataset, sampler)
 

@@ -21,7 +21,7 @@ from candelabra.model.multitask import MultiTaskModel
 
 CHUNK = 8192
 """Number of texts that are tokenized and sorted by length together."""
-Told = Callable[[int], None]
+OnBatch = Callable[[int], None]
 """Callback that receives the number of texts of each batch after its forward pass."""
 
 
@@ -87,7 +87,7 @@ class Embedder:
         *,
         batch_size: int = 64,
         precision: str = "32-true",
-        told: Told | None = None,
+        on_batch: OnBatch | None = None,
     ) -> Iterator[np.ndarray]:
         """Compute embeddings like `embed`, in chunks of up to `CHUNK` texts.
 
@@ -95,7 +95,7 @@ class Embedder:
             texts: N texts.
             batch_size: Number of texts per forward pass.
             precision: As in `embed`.
-            told: Callback for a progress bar.
+            on_batch: Callback for a progress bar.
 
         Yields:
             Embeddings (n, D) of the next n texts.
@@ -106,12 +106,12 @@ class Embedder:
         for begin in range(0, len(texts), CHUNK):
             chunk = texts[begin : begin + CHUNK]
             distinct = {text: place for place, text in enumerate(dict.fromkeys(chunk))}
-            vectors_ND = self._distinct(list(distinct), batch_size, precision, told)
+            vectors_ND = self._distinct(list(distinct), batch_size, precision, on_batch)
             yield vectors_ND[[distinct[text] for text in chunk]]
 
     @torch.inference_mode()
     def _distinct(
-        self, texts: list[str], batch_size: int, precision: str, told: Told | None
+        self, texts: list[str], batch_size: int, precision: str, on_batch: OnBatch | None
     ) -> np.ndarray:
         tokenized = self.tokenizer(texts)
         device = next(self.model.parameters()).device
@@ -121,9 +121,9 @@ class Embedder:
             for begin in range(0, len(order), batch_size):
                 rows = order[begin : begin + batch_size]
                 tokens = pad_tokens([tokenized.text(row) for row in rows], self.tokenizer.pad_id)
-                parts.append(self.finish(self.model.sentences(tokens.to(device), self.task)))
-                if told is not None:
-                    told(len(rows))
+                parts.append(self.finish(self.model.embed(tokens.to(device), self.task)))
+                if on_batch is not None:
+                    on_batch(len(rows))
         vectors_ND = torch.cat(parts).cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
         if len(bad):

@@ -152,7 +152,7 @@ def vectors(embedder: Embedder, texts: Sequence[str], cfg: DictConfig) -> Iterat
         if cfg.processes > 1:
             parts = embed_in_processes(embedder, texts, processes=cfg.processes, **settings)
         else:
-            parts = embedder.chunks(texts, told=partial(progress.advance, bar), **settings)
+            parts = embedder.chunks(texts, on_batch=partial(progress.advance, bar), **settings)
         for part in parts:
             done += len(part)
             progress.update(bar, completed=done)  # repeated texts are embedded once, but count too

@@ -21,7 +21,7 @@ Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Function `(items_NS, counts_RN) -> scores_R`, where row n occurs counts_RN[r, n] times."""
 
 
-def share(items_N1: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
+def accuracy(items_N1: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
     """Compute the accuracy of each resample, where an item is 1 if correct and 0 otherwise.
 
     Example:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import DataError
-from candelabra.evaluation.bootstrap import Difference, mcnemar, paired_bootstrap, share
-from candelabra.evaluation.row_scores import Judged, judged
+from candelabra.evaluation.bootstrap import Difference, accuracy, mcnemar, paired_bootstrap
+from candelabra.evaluation.row_scores import RowScores, row_scores
 from candelabra.tables import short_names
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ TELLING = 1e-4
 
 
 @dataclass(frozen=True)
-class Told:
+class PairedDifference:
     """Difference of a model from the first model.
 
     Attributes:
@@ -41,11 +41,11 @@ class Comparison:
     Attributes:
         metrics: Values by model and by metric key, such as `test/<task>/<metric>`. The first model
             is the baseline.
-        told: Differences from the first model, by key of a main metric and by model.
+        differences: Differences from the first model, by key of a main metric and by model.
     """
 
     metrics: Mapping[str, Mapping[str, float]]
-    told: Mapping[str, Mapping[str, Told]] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, PairedDifference]] = field(default_factory=dict)
 
     def rows(self) -> list[str]:
         """Return the metric keys of the table rows, with the mean score last."""
@@ -56,13 +56,16 @@ class Comparison:
 
     def plain(self) -> dict[str, Any]:
         """Return the content of comparison.json."""
-        told = {
+        differences = {
             key: {
                 model: {**asdict(one.interval), "p_value": one.p_value} for model, one in t.items()
             }
-            for key, t in self.told.items()
+            for key, t in self.differences.items()
         }
-        return {"metrics": {name: dict(m) for name, m in self.metrics.items()}, "intervals": told}
+        return {
+            "metrics": {name: dict(m) for name, m in self.metrics.items()},
+            "intervals": differences,
+        }
 
     def table(self, *, title: str) -> Table:
         """Create a table with one row per metric: scores, and differences from the first model."""
@@ -82,18 +85,26 @@ class Comparison:
             task, metric = parts if len(parts) == 2 else ("all", parts[0])
             values = [found.get(key) for found in self.metrics.values()]
             differences = [
-                _difference(values[0], value, self.told.get(key, {}).get(model))
+                _difference(values[0], value, self.differences.get(key, {}).get(model))
                 for model, value in list(zip(self.metrics, values, strict=True))[1:]
             ]
             table.add_row(task, metric, *map(_number, values), *differences)
-        notes = ["in brackets: 95% interval, paired bootstrap over the rows"] if self.told else []
-        if any(one.p_value is not None for others in self.told.values() for one in others.values()):
+        notes = (
+            ["in brackets: 95% interval, paired bootstrap over the rows"]
+            if self.differences
+            else []
+        )
+        if any(
+            one.p_value is not None
+            for others in self.differences.values()
+            for one in others.values()
+        ):
             notes.append("p: McNemar's test")
         table.caption = "; ".join(notes) or None
         return table
 
 
-def compared(
+def compare_models(
     metrics: Mapping[str, Mapping[str, float]],
     predictions: Mapping[str, Path],
     main: Mapping[str, str],
@@ -114,7 +125,7 @@ def compared(
         DataError: Two models were evaluated on different rows.
     """
     first, *others = metrics
-    told: dict[str, dict[str, Told]] = {}
+    differences: dict[str, dict[str, PairedDifference]] = {}
     for task, key in main.items():
         if not all((folder / f"{task}.jsonl").is_file() for folder in predictions.values()):
             continue  # Probes and single-text metrics have no predictions per row.
@@ -125,8 +136,10 @@ def compared(
             _check_same(task, {first: baseline, model: rows})
             other = _counted(key, rows, metrics[model])
             if one is not None and other is not None:
-                told.setdefault(key, {})[model] = _told(one, other, resamples, seed)
-    return Comparison(metrics, told)
+                differences.setdefault(key, {})[model] = _paired_difference(
+                    one, other, resamples, seed
+                )
+    return Comparison(metrics, differences)
 
 
 def check_same_texts(asked: Mapping[str, Mapping[str, str]]) -> None:
@@ -147,14 +160,16 @@ def check_same_texts(asked: Mapping[str, Mapping[str, str]]) -> None:
                 )
 
 
-def _told(one: Judged, other: Judged, resamples: int, seed: int) -> Told:
+def _paired_difference(
+    one: RowScores, other: RowScores, resamples: int, seed: int
+) -> PairedDifference:
     interval = paired_bootstrap(
         one.score, one.items_NS, other.items_NS, resamples=resamples, seed=seed
     )
-    if one.score is not share:
-        return Told(interval)
+    if one.score is not accuracy:
+        return PairedDifference(interval)
     right, others_right = (each.items_NS[:, 0] > 0 for each in (one, other))
-    return Told(interval, mcnemar(right, others_right))
+    return PairedDifference(interval, mcnemar(right, others_right))
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -163,9 +178,9 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 def _counted(
     key: str, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
-) -> Judged | None:
+) -> RowScores | None:
     """Convert rows to items, or return `None` if they do not reproduce the metric."""
-    found = judged(key.rpartition("/")[2], rows)
+    found = row_scores(key.rpartition("/")[2], rows)
     if found is None or key not in metrics or abs(found.value - metrics[key]) > TELLING:
         return None
     return found
@@ -187,14 +202,18 @@ def _check_same(task: str, models: Mapping[str, Sequence[Mapping[str, Any]]]) ->
             )
 
 
-def _difference(first: float | None, other: float | None, told: Told | None) -> str:
+def _difference(
+    first: float | None, other: float | None, differences: PairedDifference | None
+) -> str:
     if first is None or other is None:
         return "-"
     words = f"{other - first:+.4f}"
-    if told is not None:
-        words += f" [{told.interval.low:+.4f}, {told.interval.high:+.4f}]"
-        if told.p_value is not None:
-            words += f" p {told.p_value:.3f}" if told.p_value >= 0.001 else " p < .001"
+    if differences is not None:
+        words += f" [{differences.interval.low:+.4f}, {differences.interval.high:+.4f}]"
+        if differences.p_value is not None:
+            words += (
+                f" p {differences.p_value:.3f}" if differences.p_value >= 0.001 else " p < .001"
+            )
     return words
 
 

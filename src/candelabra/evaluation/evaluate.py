@@ -21,14 +21,16 @@ from candelabra.data.rows.shapes import TEXT_WITH_LABEL, shape_of
 from candelabra.errors import ConfigError, naming
 from candelabra.evaluation.mteb_tasks import checked_tasks, mteb_scores
 from candelabra.evaluation.probe import few_shot_accuracy_of_texts
-from candelabra.evaluation.subject import Subject, subject_of
+from candelabra.evaluation.subject import EvaluationTarget, evaluation_target
 from candelabra.records import Examples
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
 
 
-def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, float]:
+def score_heads(
+    subject: EvaluationTarget, cfg: DictConfig, output: Path | None
+) -> dict[str, float]:
     """Evaluate the tasks that the model has heads for.
 
     Args:
@@ -67,7 +69,7 @@ def tested(subject: Subject, cfg: DictConfig, output: Path | None) -> dict[str, 
     return {key: value for key, value in found.items() if key != "score"}
 
 
-def check_probes(subject: Subject, cfg: DictConfig) -> None:
+def check_probes(subject: EvaluationTarget, cfg: DictConfig) -> None:
     """Raise an error if a probe would be evaluated on its own training split.
 
     Raises:
@@ -80,7 +82,7 @@ def check_probes(subject: Subject, cfg: DictConfig) -> None:
             )
 
 
-def probed(subject: Subject, cfg: DictConfig) -> dict[str, float]:
+def score_probe(subject: EvaluationTarget, cfg: DictConfig) -> dict[str, float]:
     """Compute the few-shot accuracy of labelled-text tasks without a trained head.
 
     Args:
@@ -121,7 +123,7 @@ def _train_of(
     return examples.take([i for i, row in enumerate(examples.rows) if row not in carved])
 
 
-def check_mteb(subject: Subject, cfg: DictConfig) -> None:
+def check_mteb(subject: EvaluationTarget, cfg: DictConfig) -> None:
     """Raise an error early if the MTEB tasks cannot be evaluated.
 
     Raises:
@@ -134,7 +136,7 @@ def check_mteb(subject: Subject, cfg: DictConfig) -> None:
             subject.bundle.embedder()
 
 
-def mteb(subject: Subject, cfg: DictConfig) -> dict[str, float]:
+def mteb(subject: EvaluationTarget, cfg: DictConfig) -> dict[str, float]:
     """Evaluate the model on the MTEB tasks of the configuration.
 
     Returns:
@@ -193,10 +195,10 @@ def evaluate(
     from candelabra.quiet import quiet
 
     quiet()
-    subject = subject_of(cfg, bundle, only=only)
+    subject = evaluation_target(cfg, bundle, only=only)
     check_mteb(subject, cfg)
     check_probes(subject, cfg)
-    values = tested(subject, cfg, output) | probed(subject, cfg)
+    values = score_heads(subject, cfg, output) | score_probe(subject, cfg)
     name = "val" if cfg.split == "validation" else cfg.split
     metrics = {f"{name}/{key}": value for key, value in values.items()}
     main = [metrics[key] for key in subject.main_keys(name) if key in metrics]

@@ -43,14 +43,14 @@ class MtebEncoder:
         mteb_model_meta: Description of the model, required by mteb.
         batch_size: Number of texts per forward pass.
         precision: `32-true`, or `bf16-mixed` on hardware that supports it.
-        told: Progress callback. It receives the number of embedded texts and of all texts.
+        on_batch: Progress callback. It receives the number of embedded texts and of all texts.
     """
 
     embedder: Embedder
     mteb_model_meta: Any
     batch_size: int = 64
     precision: str = "32-true"
-    told: Callable[[int, int], object] = lambda done, total: None
+    on_batch: Callable[[int, int], object] = lambda done, total: None
 
     def encode(self, inputs: Iterable[Mapping[str, Any]], **_: Any) -> np.ndarray:
         """Compute the embeddings (N, D) of all texts in the batches, ignoring task instructions."""
@@ -62,7 +62,7 @@ class MtebEncoder:
         ):
             vectors_ND[done : done + len(part)] = part
             done += len(part)
-            self.told(done, len(texts))
+            self.on_batch(done, len(texts))
         return vectors_ND
 
     def similarity(self, left_ND: Any, right_MD: Any) -> Tensor:
@@ -117,11 +117,11 @@ def mteb_scores(
         for task in tasks:
             bar = progress.add_task(task.metadata.name, total=None)
 
-            def told(done: int, total: int, bar: TaskID = bar) -> None:
+            def on_batch(done: int, total: int, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=done, total=total)
 
             _load(task, data_dir)
-            encoder = MtebEncoder(embedder, about, batch_size, precision, told)
+            encoder = MtebEncoder(embedder, about, batch_size, precision, on_batch)
             scores[f"mteb/{task.metadata.name}/{task.metadata.main_score}"] = _score(encoder, task)
             task.unload_data()
     return scores

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from candelabra.evaluation.bootstrap import Score, f1, pearson, share, spearman
+from candelabra.evaluation.bootstrap import Score, accuracy, f1, pearson, spearman
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Judged:
+class RowScores:
     """Numbers of each row, and the score that is computed from them.
 
     Attributes:
@@ -37,7 +37,7 @@ class Judged:
         return float(self.score(self.items_NS, np.ones((1, len(self.items_NS))))[0])
 
 
-def judged(metric: str, rows: Sequence[Row]) -> Judged | None:
+def row_scores(metric: str, rows: Sequence[Row]) -> RowScores | None:
     """Convert rows to the numbers that a metric is computed from.
 
     Accuracy, micro F1 and correlations are supported; macro averages and retrieval metrics are
@@ -51,17 +51,17 @@ def judged(metric: str, rows: Sequence[Row]) -> Judged | None:
         The numbers, or `None` if the metric cannot be computed from the rows.
 
     Example:
-        >>> judged("accuracy", [{"label": "A", "prediction": {"label": "A"}}]).value
+        >>> row_scores("accuracy", [{"label": "A", "prediction": {"label": "A"}}]).value
         1.0
     """
     if metric not in KINDS:
         return None
     score, numbers_of = KINDS[metric]
     items = [numbers_of(row["label"], row["prediction"]) for row in rows if _known(row["label"])]
-    told = [item for item in items if item is not None]
-    if not told or len(told) < len(items):
+    numbers = [item for item in items if item is not None]
+    if not numbers or len(numbers) < len(items):
         return None
-    return Judged(score, np.array(told, dtype=float))
+    return RowScores(score, np.array(numbers, dtype=float))
 
 
 def _known(label: Any) -> bool:
@@ -99,7 +99,7 @@ def _numbers(label: Any, said: Any) -> list[float] | None:
 
 
 KINDS: dict[str, tuple[Score, Callable[[Any, Any], list[float] | None]]] = {
-    "accuracy": (share, _hit),
+    "accuracy": (accuracy, _hit),
     "f1": (f1, _matches),
     "f1_micro": (f1, _matches),
     "spearman": (spearman, _numbers),

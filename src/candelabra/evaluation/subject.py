@@ -20,7 +20,7 @@ from candelabra.errors import DataError, MissingSplitError
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationTarget:
     """Model and tasks to evaluate.
 
     Attributes:
@@ -48,9 +48,9 @@ OTHER_DATA = ("source", *(key for key in DATA_KEYS if key not in ("labels", "on_
 """Task settings that the command may replace; the labels belong to the trained head."""
 
 
-def subject_of(
+def evaluation_target(
     cfg: DictConfig, bundle: str | None, *, only: Collection[str] | None = None
-) -> Subject:
+) -> EvaluationTarget:
     """Load the model to evaluate, with its tasks and their rows.
 
     Args:
@@ -62,13 +62,13 @@ def subject_of(
         opened = load(bundle, allow=list(cfg.allow))
         tasks = tasks_of(cfg, opened.config["tasks"], opened.labels)
         tasks = {name: task for name, task in tasks.items() if only is None or name in only}
-        return Subject(opened, tasks, data_of(tasks, cfg.split), headed=set(tasks))
+        return EvaluationTarget(opened, tasks, data_of(tasks, cfg.split), headed=set(tasks))
     tasks = {
         name: task for name, task in plain(cfg)["tasks"].items() if only is None or name in only
     }
     data = data_of(tasks, cfg.split) if tasks else {}
     model, headed = untrained(cfg, tasks, data)
-    return Subject(model, tasks, data, headed)
+    return EvaluationTarget(model, tasks, data, headed)
 
 
 def data_of(tasks: Mapping[str, Any], split: str) -> dict[str, TaskData]:

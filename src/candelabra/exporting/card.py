@@ -9,10 +9,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from candelabra import __version__
 from candelabra.bundle.bundle import Bundle
 from candelabra.errors import printable
-from candelabra.exporting.formats import Written
+from candelabra.exporting.formats import ExportResult
+from candelabra.version import __version__
 
 UNKNOWN = (
     "What it does in other languages and on other kinds of text than its training data is not "
@@ -23,7 +23,7 @@ PIPELINES = {"tagging": "token-classification", "embedding": "sentence-similarit
 
 
 def card(
-    bundle: Bundle, written: Written, *, name: str, model: str, kinds: Mapping[str, str]
+    bundle: Bundle, written: ExportResult, *, name: str, model: str, kinds: Mapping[str, str]
 ) -> str:
     """Return the text of the model card `README.md`.
 
@@ -63,7 +63,7 @@ def _plain(text: str) -> str:
 
 
 def _metadata(
-    bundle: Bundle, written: Written, name: str, kinds: Mapping[str, str]
+    bundle: Bundle, written: ExportResult, name: str, kinds: Mapping[str, str]
 ) -> ModelCardData:
     datasets = {task: _hub(node.get("source", {})) for task, node in bundle.config["tasks"].items()}
     ids = sorted({found for found in datasets.values() if found})

@@ -21,7 +21,7 @@ MARK = "candelabra_export.json"
 
 
 @dataclass
-class Written:
+class ExportResult:
     """Description of an export for the model card.
 
     Attributes:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.errors import ConfigError
-from candelabra.exporting.formats import ONNX, Written, refusal
+from candelabra.exporting.formats import ONNX, ExportResult, refusal
 from candelabra.exporting.onnx_snippet import USAGE, WITH_TAGS
 from candelabra.exporting.supported_heads import Logits, carried
 from candelabra.exporting.tokenizer import INPUTS, save_tokenizer
@@ -85,7 +85,7 @@ class Graph(nn.Module):
         return tuple(found)
 
 
-def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
+def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     """Write `model.onnx`, the tokenizer, and `config.json` with labels and decoding.
 
     Args:
@@ -109,7 +109,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
         raise refusal(ONNX, f"this model: onnxruntime differs from torch by {apart:.1g}")
     tags = any(isinstance(bundle.model.head(name), TaggingHead) for name in graph.logits)
     usage = USAGE + WITH_TAGS if tags else USAGE
-    return Written(
+    return ExportResult(
         "onnx", "feature-extraction", usage, [WORDS] if tags else [], checked=apart, tags=["onnx"]
     )
 

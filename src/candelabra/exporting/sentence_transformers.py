@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.cross_encoders import no_vectors
-from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, Written, refusal
+from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, ExportResult, refusal
 from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.files import write_json
 from candelabra.model import pooling as poolings
@@ -46,7 +46,7 @@ STRIPS = (
 )
 
 
-def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
+def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     """Write the modules Transformer, Pooling, Dense (for `cls_pooler`) and Normalize.
 
     Args:
@@ -81,7 +81,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> Written:
     write_json(folder / "1_Pooling" / "config.json", pooled)
     if dense is not None:
         _save_dense(dense, folder / "2_Dense")
-    return Written(
+    return ExportResult(
         "sentence-transformers",
         "sentence-similarity",
         USAGE,

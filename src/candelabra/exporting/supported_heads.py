@@ -37,7 +37,7 @@ def of_tokens(head: Head, text: Encoded, pooling: Pooling) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Carried:
+class HeadExport:
     """Export rule for the heads of one class.
 
     Attributes:
@@ -52,20 +52,20 @@ class Carried:
     logits: Logits | None
 
 
-HEADS: dict[type[Head], Carried] = {
-    ClassificationHead: Carried("classification", (TRANSFORMERS, ONNX), of_text),
-    MlpHead: Carried("classification", (TRANSFORMERS, ONNX), of_text),
-    MultiLabelHead: Carried("multilabel", (TRANSFORMERS, ONNX), of_text),
-    RegressionHead: Carried("regression", (TRANSFORMERS, ONNX), of_text),
-    TaggingHead: Carried("tagging", (TRANSFORMERS, ONNX), of_tokens),
-    TaggingMlpHead: Carried("tagging", (ONNX,), of_tokens),
-    CrfHead: Carried("tagging", (ONNX,), of_tokens),
-    EmbeddingHead: Carried("embedding", (SENTENCE_TRANSFORMERS, ONNX), None),
+HEADS: dict[type[Head], HeadExport] = {
+    ClassificationHead: HeadExport("classification", (TRANSFORMERS, ONNX), of_text),
+    MlpHead: HeadExport("classification", (TRANSFORMERS, ONNX), of_text),
+    MultiLabelHead: HeadExport("multilabel", (TRANSFORMERS, ONNX), of_text),
+    RegressionHead: HeadExport("regression", (TRANSFORMERS, ONNX), of_text),
+    TaggingHead: HeadExport("tagging", (TRANSFORMERS, ONNX), of_tokens),
+    TaggingMlpHead: HeadExport("tagging", (ONNX,), of_tokens),
+    CrfHead: HeadExport("tagging", (ONNX,), of_tokens),
+    EmbeddingHead: HeadExport("embedding", (SENTENCE_TRANSFORMERS, ONNX), None),
 }
 """Rules by exact class, because a subclass may compute something else."""
 
 
-def carried(form: str, task: str, head: Head) -> Carried:
+def carried(form: str, task: str, head: Head) -> HeadExport:
     """Return the rule by which a format represents a task's head.
 
     Raises:

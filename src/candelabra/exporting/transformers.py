@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.data.collate import pad_tokens
-from candelabra.exporting.formats import ONNX, TRANSFORMERS, Written, refusal
+from candelabra.exporting.formats import ONNX, TRANSFORMERS, ExportResult, refusal
 from candelabra.exporting.supported_heads import carried, of_text, of_tokens
 from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.model import pooling as poolings
@@ -74,7 +74,7 @@ NO_WORDS = (
 )
 
 
-def write(bundle: Bundle, folder: Path, task: str) -> Written:
+def write(bundle: Bundle, folder: Path, task: str) -> ExportResult:
     """Write the task as the architecture's class for token or sequence classification.
 
     Args:
@@ -99,14 +99,14 @@ def write(bundle: Bundle, folder: Path, task: str) -> Written:
     save_tokenizer(bundle.tokenizer, folder)
     if not isinstance(head, TaggingHead):
         plain = ', function_to_apply="none"' if kind == "regression" else ""
-        return Written(
+        return ExportResult(
             "transformers", "text-classification", TEXT_USAGE % plain, [CUTS], checked=apart
         )
     limits = [
         _words(bundle),
         *([] if head.start_C.all() and head.transition_CC.all() else [VITERBI]),
     ]
-    return Written("transformers", "token-classification", TOKEN_USAGE, limits, checked=apart)
+    return ExportResult("transformers", "token-classification", TOKEN_USAGE, limits, checked=apart)
 
 
 def _words(bundle: Bundle) -> str:

@@ -75,11 +75,11 @@ def rule_of(function: Loss) -> Rule:
     return getattr(function, "rule", Rule())
 
 
-def fitting(shape: Shape) -> tuple[str, ...]:
+def losses_for(shape: Shape) -> tuple[str, ...]:
     """Return the names of the `loss` options that accept the given column roles.
 
     Example:
-        >>> fitting(("anchor", "positive", "negative"))
+        >>> losses_for(("anchor", "positive", "negative"))
         ('ranking', 'triplet')
     """
     return tuple(name for name, rule in RULES.items() if shape in rule.shapes)

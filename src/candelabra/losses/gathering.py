@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed
 
 
-def gathered(
+def all_gather(
     embeddings_BKD: Tensor, labels_B: Tensor, num_examples: int
 ) -> tuple[Tensor, Tensor, int]:
     """Gather the examples of an optimizer step from all processes.

@@ -15,7 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 from candelabra.records import IGNORED
 
 
-class KeptRows(Metric):
+class RowMetric(Metric):
     """Base class of metrics that store numbers and a label for each example.
 
     Rows are gathered over all batches and processes. Examples whose label is `IGNORED` (-100) or

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from torchmetrics.functional.classification import binary_average_precision
 
-from candelabra.metrics.base import KeptRows
+from candelabra.metrics.base import RowMetric
 from candelabra.metrics.measures import check_texts
 
 
-class BinaryPairMetrics(KeptRows):
+class BinaryPairMetrics(RowMetric):
     """Average precision, accuracy and F1 of cosine similarities.
 
     `average_precision` needs no threshold. `accuracy` and `f1` each use the threshold that is best

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import cosine_similarity
 
-MEASURES = ("cosine", "dot", "euclidean", "manhattan")
+SIMILARITY_FUNCTIONS = ("cosine", "dot", "euclidean", "manhattan")
 """Names of the similarity measures. The first one is the default; distances are negated."""
 
 
-def likeness(left_BD: Tensor, right_BD: Tensor) -> list[Tensor]:
-    """Compute the similarity of each pair by each of `MEASURES`.
+def pairwise_similarity(left_BD: Tensor, right_BD: Tensor) -> list[Tensor]:
+    """Compute the similarity of each pair by each of `SIMILARITY_FUNCTIONS`.
 
     Args:
         left_BD: First embedding of each pair.
@@ -25,7 +25,7 @@ def likeness(left_BD: Tensor, right_BD: Tensor) -> list[Tensor]:
 
     Example:
         >>> import torch
-        >>> likeness(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
+        >>> pairwise_similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
         [tensor([0.]), tensor([0.]), tensor([-2.2361]), tensor([-3.])]
     """
     left_BD, right_BD = left_BD.float(), right_BD.float()
@@ -45,7 +45,7 @@ def named(metric: str, measure: str) -> str:
         >>> named("spearman", "dot")
         'spearman_dot'
     """
-    return metric if measure == MEASURES[0] else f"{metric}_{measure}"
+    return metric if measure == SIMILARITY_FUNCTIONS[0] else f"{metric}_{measure}"
 
 
 def check_texts(embeddings_BKD: Tensor, what: str, *, least: int, most: int | None = None) -> None:

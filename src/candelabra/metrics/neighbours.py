@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from candelabra.metrics.base import KeptRows
+from candelabra.metrics.base import RowMetric
 from candelabra.metrics.measures import check_texts
 from candelabra.metrics.nearest import blocks
 
 
-class NeighbourMetrics(KeptRows):
+class NeighbourMetrics(RowMetric):
     """Leave-one-out accuracy of the nearest neighbour.
 
     `accuracy` is the share of texts whose nearest other text of the evaluated split, by cosine, has

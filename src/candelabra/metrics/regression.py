@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torchmetrics.functional import mean_squared_error
 
-from candelabra.metrics.base import KeptRows
+from candelabra.metrics.base import RowMetric
 from candelabra.metrics.correlation import correlations
 
 
-class RegressionMetrics(KeptRows):
+class RegressionMetrics(RowMetric):
     """Correlations and mean squared error of predicted numbers.
 
     `spearman` and `pearson` are correlations from -1 to 1, and 0 if the predictions or the targets

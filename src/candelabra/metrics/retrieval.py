@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from candelabra.metrics.base import KeptRows
+from candelabra.metrics.base import RowMetric
 from candelabra.metrics.measures import check_texts
 from candelabra.metrics.nearest import blocks, first_same
 
@@ -23,7 +23,7 @@ RECALL_AT = (1, 5, 10)
 KEYS = ("mrr", "ndcg", *(f"recall_at_{k}" for k in RECALL_AT))
 
 
-class RetrievalMetrics(KeptRows):
+class RetrievalMetrics(RowMetric):
     """MRR, nDCG and recall of a search by cosine among all texts of the split.
 
     Every distinct anchor is a query. The documents are all distinct positives and negatives. The

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from candelabra.metrics.base import KeptRows
+from candelabra.metrics.base import RowMetric
 from candelabra.metrics.correlation import correlations
-from candelabra.metrics.measures import MEASURES, check_texts, likeness, named
+from candelabra.metrics.measures import (
+    SIMILARITY_FUNCTIONS,
+    check_texts,
+    named,
+    pairwise_similarity,
+)
 
 
-class SimilarityMetrics(KeptRows):
+class SimilarityMetrics(RowMetric):
     """Correlations between the similarity of two embeddings and the target scores.
 
     `spearman` and `pearson` use cosine similarity. `spearman_dot`, `pearson_dot`, `..._euclidean`
@@ -40,14 +45,14 @@ class SimilarityMetrics(KeptRows):
             ValueError: K is not 2.
         """
         check_texts(embeddings_BKD, "similarity metrics", least=2, most=2)
-        self.keep(torch.stack(likeness(*embeddings_BKD.unbind(1)), 1), labels_B)
+        self.keep(torch.stack(pairwise_similarity(*embeddings_BKD.unbind(1)), 1), labels_B)
 
     def compute(self) -> dict[str, Tensor]:
         """Compute all correlations, scalars from -1 to 1."""
         values_NM, right_N = self.counted()
-        values_NM = values_NM if len(right_N) else values_NM.new_empty(0, len(MEASURES))
+        values_NM = values_NM if len(right_N) else values_NM.new_empty(0, len(SIMILARITY_FUNCTIONS))
         scores = {}
-        for measure, found_N in zip(MEASURES, values_NM.T, strict=True):
+        for measure, found_N in zip(SIMILARITY_FUNCTIONS, values_NM.T, strict=True):
             spearman, pearson = correlations(found_N, right_N)
             scores[named("spearman", measure)] = spearman
             scores[named("pearson", measure)] = pearson

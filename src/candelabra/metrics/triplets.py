@@ -12,7 +12,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from candelabra.metrics.base import numbers
-from candelabra.metrics.measures import MEASURES, check_texts, likeness, named
+from candelabra.metrics.measures import (
+    SIMILARITY_FUNCTIONS,
+    check_texts,
+    named,
+    pairwise_similarity,
+)
 
 
 class TripletMetrics(Metric):
@@ -34,7 +39,7 @@ class TripletMetrics(Metric):
 
     def __init__(self, labels: Sequence[str] = ()) -> None:
         super().__init__()
-        zeros = torch.zeros(len(MEASURES), dtype=torch.long)
+        zeros = torch.zeros(len(SIMILARITY_FUNCTIONS), dtype=torch.long)
         self.add_state("right", zeros, dist_reduce_fx="sum")
         self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
@@ -51,8 +56,8 @@ class TripletMetrics(Metric):
         """
         check_texts(embeddings_BKD, "triplet metrics", least=3, most=3)
         anchor_BD, positive_BD, negative_BD = embeddings_BKD.unbind(1)
-        right_MB = torch.stack(likeness(anchor_BD, positive_BD))
-        wrong_MB = torch.stack(likeness(anchor_BD, negative_BD))
+        right_MB = torch.stack(pairwise_similarity(anchor_BD, positive_BD))
+        wrong_MB = torch.stack(pairwise_similarity(anchor_BD, negative_BD))
         counted_B = ~numbers(labels_B).isnan()
         self.right = self.right + ((right_MB > wrong_MB) & counted_B).sum(1)
         self.total = self.total + counted_B.sum()
@@ -60,4 +65,7 @@ class TripletMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Compute all scores, scalars from 0 to 1."""
         shares_M = self.right / self.total.clamp(min=1)
-        return {named("accuracy", m): share for m, share in zip(MEASURES, shares_M, strict=True)}
+        return {
+            named("accuracy", m): share
+            for m, share in zip(SIMILARITY_FUNCTIONS, shares_M, strict=True)
+        }

@@ -27,7 +27,7 @@ BLOCK = 65536
 
 
 @dataclass(frozen=True)
-class Known:
+class PrecomputedEmbeddings:
     """Precomputed embeddings with the interface of a `SentenceTransformer`, for the miner.
 
     Attributes:
@@ -96,7 +96,7 @@ class Triplets:
         return {"anchor": self.anchors, "positive": self.positives, "negative": self.negatives}
 
 
-def drawn(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int = 0) -> Triplets:
+def sample_negatives(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int = 0) -> Triplets:
     """Draw random negatives from the positives of other pairs.
 
     Args:
@@ -126,7 +126,9 @@ def drawn(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int = 0) -> Tr
     return _triplets(found)
 
 
-def mined(pairs: Sequence[Pair], known: Known, recipe: Recipe, *, seed: int = 0) -> Triplets:
+def mine_negatives(
+    pairs: Sequence[Pair], known: PrecomputedEmbeddings, recipe: Recipe, *, seed: int = 0
+) -> Triplets:
     """Choose negatives by their similarity to the anchor.
 
     Args:

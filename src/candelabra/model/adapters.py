@@ -159,7 +159,7 @@ class Lora(Adapters):
         return [name for name, module in encoder.backbone.named_modules() if module in targeted]
 
 
-def adapted(module: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
+def adapted_modules(module: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
     """Iterate over the adapted modules inside `module`, with their names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -170,14 +170,14 @@ def adapted(module: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
 
 def adapter_of(encoder: Encoder, name: str) -> list[nn.Module]:
     """Return the matrices `A` and `B` of one adapter, as modules, for all adapted layers."""
-    parts = [(layer.lora_A, layer.lora_B) for _, layer in adapted(encoder)]  # type: ignore[attr-defined]
+    parts = [(layer.lora_A, layer.lora_B) for _, layer in adapted_modules(encoder)]  # type: ignore[attr-defined]
     return [matrices[name] for pair in parts for matrices in pair]
 
 
 def choose(encoder: Encoder, name: str) -> None:
     """Activate one adapter for the forward pass without changing `requires_grad` (PEFT would)."""
     requires_grad = {id(p): p.requires_grad for p in encoder.parameters()}
-    for _, layer in adapted(encoder):
+    for _, layer in adapted_modules(encoder):
         layer.set_adapter(name)
     # PEFT makes only the active adapter trainable, but the freezer decides what is trained.
     for parameter in encoder.parameters():
@@ -187,7 +187,7 @@ def choose(encoder: Encoder, name: str) -> None:
 def merge(encoder: Encoder) -> None:
     """Merge the shared adapter into the weights in place, which leaves a plain encoder."""
     backbone = encoder.backbone
-    for name, layer in list(adapted(backbone)):
+    for name, layer in list(adapted_modules(backbone)):
         layer.merge()
         parent, _, child = name.rpartition(".")
         setattr(backbone.get_submodule(parent), child, layer.get_base_layer())
@@ -221,7 +221,7 @@ def each(encoder: Encoder, tokens: Tokens, *, every_layer: bool = False) -> dict
         Task -> encoded texts.
     """
     layers = list(encoder.layers)
-    first = next(i for i, layer in enumerate(layers) if any(True for _ in adapted(layer)))
+    first = next(i for i, layer in enumerate(layers) if any(True for _ in adapted_modules(layer)))
     outputs: dict[nn.Module, Any] = {}
     encoded = {}
     with ExitStack() as undo:

@@ -33,7 +33,7 @@ class MultiTaskModel(nn.Module):
         freezer: Object that sets `requires_grad`. By default, all parameters are trained.
 
     Attributes:
-        judged: Names of the tasks that are evaluated but not trained.
+        eval_only: Names of the tasks that are evaluated but not trained.
         origins: Part of the model -> source of its initial weights, for parts that were loaded
             from a bundle.
 
@@ -61,7 +61,7 @@ class MultiTaskModel(nn.Module):
         self.poolings = nn.ModuleDict(poolings or {})
         self.mixes = nn.ModuleDict(mixes or {})
         self.freezer = freezer
-        self.judged: frozenset[str] = frozenset()
+        self.eval_only: frozenset[str] = frozenset()
         self.origins: dict[str, str] = {}
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
@@ -76,21 +76,21 @@ class MultiTaskModel(nn.Module):
         Returns:
             Task -> logits.
         """
-        return {task: self.respond(task, batch) for task, batch in batches.items()}
+        return {task: self.forward_task(task, batch) for task, batch in batches.items()}
 
-    def respond(self, task: str, batch: Batch) -> Tensor:
+    def forward_task(self, task: str, batch: Batch) -> Tensor:
         """Compute the logits of a task for its own batch.
 
-        In training, a head with a `part_size` gets its batch encoded in parts whose activations
-        are recomputed in the backward pass.
+        In training, a head with a `mini_batch_size` gets its batch encoded in parts whose
+        activations are recomputed in the backward pass.
         """
-        size = self.head(task).part_size
+        size = self.head(task).mini_batch_size
         if size is None or not self.training:
-            return self.answer(task, self.encode(batch, [task]), batch.first_BW)
+            return self.apply_head(task, self.encode(batch, [task]), batch.first_BW)
 
         def part(*tensors: Tensor) -> Tensor:
             texts = tuple(map(Tokens, tensors[::2], tensors[1::2]))
-            return self.answer(task, self.encode(replace(batch, texts=texts), [task]), None)
+            return self.apply_head(task, self.encode(replace(batch, texts=texts), [task]), None)
 
         tensors = [tensor for text in batch.texts for tensor in (text.ids_BL, text.mask_BL)]
         parts = zip(*(tensor.split(size) for tensor in tensors), strict=True)
@@ -112,7 +112,7 @@ class MultiTaskModel(nn.Module):
         mixed = any(task in self.mixes for task in readers)
         return tuple(self.encoder(tokens, every_layer=mixed) for tokens in batch.texts)
 
-    def serve(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
+    def infer_all(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
         """Compute the logits of all heads that take a single text.
 
         The encoder runs once for all heads, or once per adapter if each task has its own.
@@ -131,9 +131,9 @@ class MultiTaskModel(nn.Module):
                 self.heads, self.encoder(tokens, every_layer=len(self.mixes) > 0)
             )
         alone = [task for task in self.heads if self.head(task).alone]
-        return {task: self.answer(task, (passes[task],), first_BW) for task in alone}
+        return {task: self.apply_head(task, (passes[task],), first_BW) for task in alone}
 
-    def sentences(self, tokens: Tokens, task: str | None = None) -> Tensor:
+    def embed(self, tokens: Tokens, task: str | None = None) -> Tensor:
         """Compute the sentence embeddings of texts.
 
         Args:
@@ -159,11 +159,11 @@ class MultiTaskModel(nn.Module):
             text = self.mixes[task](text)
         return self.pooling_of(task)(text.hidden_BLD, text.mask_BL)
 
-    def answer_alone(self, task: str, tokens: Tokens) -> Tensor:
+    def infer_task(self, task: str, tokens: Tokens) -> Tensor:
         """Compute the logits of one task for a single text column."""
         if self.encoder.adapts_per_task:
             choose(self.encoder, task)
-        return self.answer(task, (self.encoder(tokens, every_layer=task in self.mixes),), None)
+        return self.apply_head(task, (self.encoder(tokens, every_layer=task in self.mixes),), None)
 
     def check_reader(self, task: str | None) -> None:
         """Raise ValueError if `task` is unknown, or `None` although each task has an adapter."""
@@ -179,7 +179,9 @@ class MultiTaskModel(nn.Module):
         """Return the pooling of a task: its own or the default."""
         return self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
 
-    def answer(self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None) -> Tensor:
+    def apply_head(
+        self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None
+    ) -> Tensor:
         """Apply the layer mix, pooling and head of a task and return its logits."""
         if task in self.mixes:
             encoded = tuple(self.mixes[task](text) for text in encoded)
@@ -191,7 +193,7 @@ class MultiTaskModel(nn.Module):
 
         They get no gradient, and DistributedDataParallel would wait for it.
         """
-        used = {task for task in self.heads if self.head(task).pools} - self.judged
+        used = {task for task in self.heads if self.head(task).pools} - self.eval_only
         own = [pooling for task, pooling in self.poolings.items() if task not in used]
         return own if used - set(self.poolings) else [self.pooling, *own]
 
@@ -216,7 +218,7 @@ class MultiTaskModel(nn.Module):
         """Set the training mode as in torch, but keep frozen modules in eval mode."""
         super().train(mode)
         if self.freezer is not None:
-            self.freezer.hold(self)
+            self.freezer.keep_frozen_in_eval(self)
         return self
 
 
@@ -282,7 +284,7 @@ def assemble(
         },
         freezer=freezer,
     )
-    model.judged = frozenset(name for name, task in tasks.items() if not task.get("train", True))
+    model.eval_only = frozenset(name for name, task in tasks.items() if not task.get("train", True))
     return model
 
 

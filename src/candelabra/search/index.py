@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candelabra import __version__
 from candelabra.bundle.folder import read_json
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.parquet import read_parquet
 from candelabra.errors import DataError
 from candelabra.files import DRAFT, check_place, checksum, replacing, write_json
 from candelabra.search.approximate import read_graph, write_graph
+from candelabra.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np

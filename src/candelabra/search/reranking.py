@@ -52,7 +52,7 @@ class CrossEncoder:
             pieces = [tokenized.text(row) for row in rows]
             tokens = pad_tokens(pieces, tokenizer.pad_id, tokenized.second[rows])
             with half(self.precision, device.type):
-                logits = model.answer_alone(self.task, tokens.to(device))
+                logits = model.infer_task(self.task, tokens.to(device))
             scores_N[rows] = self._scores(logits.float()).cpu().numpy()
         return [float(score) for score in scores_N]
 

@@ -21,7 +21,7 @@ def frozen_heads(model: MultiTaskModel) -> list[str]:
     ]
 
 
-class FrozenCopy:
+class LwfTeacher:
     """Distillation loss between frozen heads on the trained encoder and on the initial encoder.
 
     Implements Learning without Forgetting (Li & Hoiem 2017). A frozen head is applied to every
@@ -70,9 +70,9 @@ class FrozenCopy:
         with torch.no_grad():
             before = self._copy.encode(batch, readers)
         for head in readers:
-            total = total + model.head(head).divergence(
-                model.answer(head, encoded, batch.first_BW),
-                self._copy.answer(head, before, batch.first_BW),
+            total = total + model.head(head).distillation_loss(
+                model.apply_head(head, encoded, batch.first_BW),
+                self._copy.apply_head(head, before, batch.first_BW),
                 batch,
                 self.temperature,
             )

@@ -13,15 +13,15 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
 from candelabra.training.axes import examples_axis
 from candelabra.training.checkpoint_state import check_files, check_stored
-from candelabra.training.distillation import FrozenCopy
+from candelabra.training.distillation import LwfTeacher
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
 from candelabra.training.per_task_backward import TaskwiseModule
-from candelabra.training.scoring import JudgedModule, Objective
-from candelabra.training.unfreezing import Thawing, wrap_anew
+from candelabra.training.scoring import Objective, ScoredModule
+from candelabra.training.unfreezing import UnfreezingOptimizer, rewrap_ddp
 from candelabra.weighting.base import Weighting
 
 
-class MultiTaskModule(TaskwiseModule, JudgedModule):
+class MultiTaskModule(TaskwiseModule, ScoredModule):
     """Trains a `MultiTaskModel`.
 
     Args:
@@ -45,7 +45,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         scheduler: SchedulerFactory | None = None,
         total_steps: int = 0,
         seed: int = 0,
-        frozen_copy: FrozenCopy | None = None,
+        frozen_copy: LwfTeacher | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -72,7 +72,7 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         assert self.optimizer_factory is not None
         assert self.scheduler_factory is not None
         assert self.weighting is not None
-        self.thawing = Thawing(
+        self.unfreezing = UnfreezingOptimizer(
             self.model,
             self.weighting,
             make_optimizer=self.optimizer_factory,
@@ -81,10 +81,10 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         )
         # A resumed run replays earlier thaws; `on_train_batch_start` handles the next step.
         for step in range(1, self.steps_done):
-            self.thawing.follow(step)
+            self.unfreezing.step_to(step)
         return {
-            "optimizer": self.thawing.optimizer,
-            "lr_scheduler": {"scheduler": self.thawing.scheduler, "interval": "step"},
+            "optimizer": self.unfreezing.optimizer,
+            "lr_scheduler": {"scheduler": self.unfreezing.scheduler, "interval": "step"},
         }
 
     def configure_gradient_clipping(
@@ -124,15 +124,15 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
             self.frozen_copy.to(self.device)
         if self.steps_done:
             # DDP wrapped the module before `configure_optimizers` replayed the thaws.
-            wrap_anew(self.trainer.strategy)
+            rewrap_ddp(self.trainer.strategy)
 
     def on_train_batch_start(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """Apply the freeze schedule, and seed PyTorch from (seed, micro-batch, rank).
 
         With this seeding, a checkpoint needs no state of the random generators.
         """
-        if self.thawing.follow(self.steps_done):
-            wrap_anew(self.trainer.strategy)
+        if self.unfreezing.step_to(self.steps_done):
+            rewrap_ddp(self.trainer.strategy)
         parts = self.trainer.accumulate_grad_batches
         micro = batch_idx % parts
         at = self.steps_done * parts + micro
@@ -192,10 +192,10 @@ class MultiTaskModule(TaskwiseModule, JudgedModule):
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         if self.frozen_copy is None:
-            logits = self.model.respond(task, batch)
+            logits = self.model.forward_task(task, batch)
         else:
             encoded = self.model.encode(batch, [task, *self.frozen_copy.heads])
-            logits = self.model.answer(task, encoded, batch.first_BW)
+            logits = self.model.apply_head(task, encoded, batch.first_BW)
         loss = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
         loss = loss / batch.num_units
         if self.frozen_copy is not None:

@@ -25,16 +25,16 @@ class TaskwiseModule(pl.LightningModule):
     """LightningModule that turns the losses of the tasks into the gradients of a step.
 
     An ordinary step runs one backward pass through `weighting(losses)`. A taskwise step runs if the
-    weighting is a `StepWeighting`, or if `tell_apart` is set and the step has two or more tasks. It
-    runs one backward pass for each task, sums over the micro-batches, averages over the processes,
-    computes the weights, and writes the combined gradient. All of this happens before clipping and
-    before `on_before_optimizer_step`. The gradient reduction of DistributedDataParallel is disabled
-    in a taskwise step.
+    weighting is a `StepWeighting`, or if `separate_tasks` is set and the step has two or more
+    tasks. It runs one backward pass for each task, sums over the micro-batches, averages over the
+    processes, computes the weights, and writes the combined gradient. All of this happens before
+    clipping and before `on_before_optimizer_step`. The gradient reduction of
+    DistributedDataParallel is disabled in a taskwise step.
 
     Attributes:
         model: Encoder and heads.
         weighting: Combines the losses of the tasks into one scalar.
-        tell_apart: Flag that a callback sets before the first micro-batch to request a taskwise
+        separate_tasks: Flag that a callback sets before the first micro-batch to request a taskwise
             step.
         last_step: Report of the last step if it was taskwise, else `None`.
     """
@@ -44,7 +44,7 @@ class TaskwiseModule(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tell_apart = False
+        self.separate_tasks = False
         self.last_step: StepReport | None = None
         self._apart: TaskGradients | None = None
         self._losses: dict[str, Tensor] = {}  # losses of the micro-batch with their autograd graphs
@@ -80,7 +80,7 @@ class TaskwiseModule(pl.LightningModule):
         if micro == 0:
             self.weighting.begin(step)
             always = isinstance(self.weighting, StepWeighting)
-            apart = always or (self.tell_apart and len(batches) > 1)
+            apart = always or (self.separate_tasks and len(batches) > 1)
             tasks = [task for task in self.weighting.tasks if task in batches]
             if always and len(tasks) < len(self.weighting.tasks):
                 raise ConfigError(
@@ -90,7 +90,7 @@ class TaskwiseModule(pl.LightningModule):
             self._apart = TaskGradients(self.model, tasks) if apart else None
             self.last_step, self._observed, self._batches = None, {}, []
             self._reduce_in_backward(not apart)
-        if isinstance(self.weighting, StepWeighting) and self.weighting.looks_again:
+        if isinstance(self.weighting, StepWeighting) and self.weighting.needs_second_forward:
             self._batches.append((batches, seed))
 
     def combined(self, losses: Mapping[str, Tensor]) -> Tensor:

@@ -35,7 +35,7 @@ class Objective:
     main_metric: str
 
 
-class JudgedModule(pl.LightningModule):
+class ScoredModule(pl.LightningModule):
     """LightningModule with the validation and test steps.
 
     Attributes:

@@ -14,7 +14,7 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.optim import OWN_RATE, OptimizerFactory, SchedulerFactory
 
 
-class Thawing:
+class UnfreezingOptimizer:
     """Optimizer and schedule that contain exactly the trainable parameters.
 
     Parameters that thaw are added as new groups with a warm-up, and the other parameters keep their
@@ -53,7 +53,7 @@ class Thawing:
             for index in range(len(self.scheduler.lr_lambdas)):
                 self._follow_scheme(index, model.freezer)
 
-    def follow(self, step: int) -> bool:
+    def step_to(self, step: int) -> bool:
         """Update the optimizer and schedule for a step; call this for each step in order.
 
         Args:
@@ -102,7 +102,7 @@ class Thawing:
         group["lr"] = base * factor(self.scheduler.last_epoch)
 
 
-def wrap_anew(strategy: Strategy) -> None:
+def rewrap_ddp(strategy: Strategy) -> None:
     """Wrap the module in DistributedDataParallel again after the trainable parameters changed.
 
     DistributedDataParallel reduces the gradients of parameters that were trainable when it wrapped

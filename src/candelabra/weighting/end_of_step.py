@@ -39,13 +39,13 @@ class StepWeighting(Weighting):
             shared parameters.
         uses_gradients: Whether `weigh` reads the Gram matrices. The model must then have shared
             trainable parameters.
-        looks_again: Whether `look_again` should be called.
+        needs_second_forward: Whether `look_again` should be called.
         used_K: Weights of the last step.
     """
 
     heads: bool = True
     uses_gradients: bool = False
-    looks_again: bool = False
+    needs_second_forward: bool = False
     used_K: Tensor
 
     def __init__(self, tasks: Collection[str]) -> None:

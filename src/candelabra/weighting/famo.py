@@ -33,7 +33,7 @@ class Famo(StepWeighting):
         ValueError: `lr_w` is not positive.
     """
 
-    looks_again = True
+    needs_second_forward = True
     w_K: Tensor
 
     def __init__(

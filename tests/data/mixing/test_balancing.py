@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candelabra.data.mixing.balancing import (
-    Moment,
     annealed,
     capped,
     equal,
@@ -20,9 +19,17 @@ from candelabra.data.mixing.balancing import (
     split_batch,
     temperature,
 )
+from candelabra.records import TrainingProgress
 
 SIZES = {"imdb": 25_000, "movie": 6_816}
-NOW = Moment()
+NOW = TrainingProgress()
+LAST = 2**52
+
+
+def at(fraction: float) -> TrainingProgress:
+    """Return the position of a run of which this fraction is done."""
+    return TrainingProgress(round(fraction * LAST), total_steps=LAST + 1)
+
 
 names = st.text("abcdefgh", min_size=1, max_size=4)
 sizes_of_tasks = st.dictionaries(names, st.integers(1, 10**9), min_size=1, max_size=8)
@@ -93,7 +100,7 @@ def test_bad_settings_are_named(
 @pytest.mark.parametrize(("progress", "alpha"), [(0.0, 1.0), (0.5, 0.6), (1.0, 0.2)])
 def test_annealing_moves_the_exponent_in_a_line(progress: float, alpha: float) -> None:
     expected = pytest.approx(temperature(SIZES, NOW, alpha=alpha))
-    assert annealed(SIZES, Moment(progress)) == expected
+    assert annealed(SIZES, at(progress)) == expected
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 7, 13, 24, 25])
@@ -102,15 +109,15 @@ def test_annealing_meets_the_published_epochs(epoch: int) -> None:
     passed = (epoch - 1) / (25 - 1)
     powers = {task: size ** (1 - 0.8 * passed) for task, size in SIZES.items()}
     expected = {task: power / sum(powers.values()) for task, power in powers.items()}
-    assert annealed(SIZES, Moment(passed)) == pytest.approx(expected)
+    assert annealed(SIZES, at(passed)) == pytest.approx(expected)
 
 
 @given(sizes_of_tasks, st.floats(0, 2), st.floats(0, 2), st.floats(0, 1))
 def test_annealing_stays_between_its_ends(
     sizes: dict[str, int], start: float, end: float, progress: float
 ) -> None:
-    ends = [annealed(sizes, Moment(p), start=start, end=end) for p in (0, 1)]
-    found = annealed(sizes, Moment(progress), start=start, end=end)
+    ends = [annealed(sizes, at(p), start=start, end=end) for p in (0, 1)]
+    found = annealed(sizes, at(progress), start=start, end=end)
     assert math.fsum(found.values()) == pytest.approx(1)
     # The largest task's share moves in one direction; those between may rise and fall again.
     largest = max(sizes, key=lambda task: sizes[task])
@@ -119,9 +126,9 @@ def test_annealing_stays_between_its_ends(
 
 
 def test_annealing_counts_to_a_cap() -> None:
-    sizes, moment = {"a": 10**7, "b": 500, "c": 250}, Moment(1.0)
+    sizes, progress = {"a": 10**7, "b": 500, "c": 250}, at(1.0)
     expected = temperature(sizes, NOW, alpha=0.3, cap=500)
-    assert annealed(sizes, moment, end=0.3, cap=500) == pytest.approx(expected)
+    assert annealed(sizes, progress, end=0.3, cap=500) == pytest.approx(expected)
     assert expected["a"] == expected["b"]
 
 
@@ -131,7 +138,7 @@ def test_a_wrong_end_of_the_line_is_named(key: str, wrong: float) -> None:
     """At any moment, also while the exponent between the ends is still fine."""
     rule = rf"balancing\.shares\.{key} must be 0 or more; found {wrong}"
     with pytest.raises(ValueError, match=rule):
-        annealed(SIZES, Moment(0.5), **{key: wrong})
+        annealed(SIZES, at(0.5), **{key: wrong})
 
 
 @given(sizes_of_tasks, st.integers(1, 10**6))
@@ -168,7 +175,7 @@ REFERENCES = {"imdb": 0.9, "movie": 0.7}
     ids=["before", "gaps", "floor", "both at the floor", "nothing", "unknown", "one unscored"],
 )
 def test_gaps_by_hand(scores: dict[str, float], expected: tuple[float, float]) -> None:
-    found = gap_driven(SIZES, Moment(scores=scores), references=REFERENCES)
+    found = gap_driven(SIZES, TrainingProgress(scores=scores), references=REFERENCES)
     assert list(found) == list(SIZES)
     assert tuple(found.values()) == pytest.approx(expected)
 
@@ -181,7 +188,7 @@ def test_more_of_the_task_that_is_farther(marks: list[tuple[float, float]], floo
     references = {str(task): reference for task, (reference, _) in enumerate(marks)}
     scores = {str(task): score for task, (_, score) in enumerate(marks)}
     sizes = dict.fromkeys(references, 5)
-    shares = gap_driven(sizes, Moment(scores=scores), references=references, floor=floor)
+    shares = gap_driven(sizes, TrainingProgress(scores=scores), references=references, floor=floor)
     assert math.fsum(shares.values()) == pytest.approx(1)
     assert min(shares.values()) > 0
     nearest_first = sorted(sizes, key=lambda task: references[task] - scores[task])
@@ -209,7 +216,7 @@ def test_unusable_references_are_named_before_any_score(
     scores: dict[str, float], settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        gap_driven(SIZES, Moment(scores=scores), **settings)
+        gap_driven(SIZES, TrainingProgress(scores=scores), **settings)
 
 
 @given(sizes_of_tasks, st.integers(0, 200))

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from candelabra.data.mixing.balancing import (
     RULES,
     TURNS,
-    Moment,
     annealed,
     equal,
     ratios,
@@ -23,6 +22,7 @@ from candelabra.data.mixing.balancing import (
 )
 from candelabra.data.mixing.schedule import MOST_STEPS
 from candelabra.data.mixing.steps import alternate, joint
+from candelabra.records import TrainingProgress
 from schedules import epoch_of, flat, make
 
 SIZES = {"imdb": 100, "movie": 30}
@@ -118,7 +118,7 @@ def test_annealing_runs_from_the_first_step_to_the_last() -> None:
     last = schedule.total_steps - 1
     assert last == 3 * 50 - 1
     for step in (0, 1, 74, last):
-        expected = temperature(schedule.sizes, Moment(), alpha=1 - 0.8 * step / last)
+        expected = temperature(schedule.sizes, TrainingProgress(), alpha=1 - 0.8 * step / last)
         assert schedule.shares(step) == pytest.approx(expected)
     movies = [schedule.batch(step)["movie"].size for step in (0, 60, 100, last)]
     assert movies == sorted(movies)
@@ -132,7 +132,7 @@ def test_a_run_of_one_step_anneals_nothing() -> None:
     """The published code divides by zero here."""
     schedule = make(SIZES, shares="annealed", epoch="steps", steps_per_epoch=1)
     assert schedule.total_steps == 1
-    assert schedule.shares(0) == annealed(schedule.sizes, Moment(0.0))
+    assert schedule.shares(0) == annealed(schedule.sizes, TrainingProgress())
 
 
 def test_scores_move_the_shares_of_a_whole_epoch() -> None:

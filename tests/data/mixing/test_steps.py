@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candelabra.data.mixing.balancing import TURNS, Moment, annealed, split_batch
+from candelabra.data.mixing.balancing import TURNS, annealed, split_batch
 from candelabra.data.mixing.order import POOL_STEPS
 from candelabra.data.mixing.steps import alternate, joint
+from candelabra.records import TrainingProgress
 
 NAMES = ["imdb", "movie", "news", "chat", "stsb"]
 
@@ -130,7 +131,7 @@ def test_drawn_turns_follow_the_generator() -> None:
 @pytest.mark.parametrize("turns", TURNS)
 def test_annealed_shares_move_the_turns(turns: str) -> None:
     shares = partial(annealed, {"imdb": 9_000, "movie": 1_000})
-    shares_S = [shares(Moment(step / 999)) for step in range(1_000)]
+    shares_S = [shares(TrainingProgress(step, total_steps=1_000)) for step in range(1_000)]
     found = turns_of(shares_S, turns)
     tenths = found.reshape(10, 100).sum(axis=1)
     expected = [sum(each["movie"] for each in shares_S[i : i + 100]) for i in range(0, 1_000, 100)]

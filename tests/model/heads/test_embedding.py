@@ -47,18 +47,18 @@ def gradients(model: MultiTaskModel) -> list[Tensor]:
 
 def test_logits_are_the_pooled_texts() -> None:
     model, batch = model_of(EmbeddingHead(WIDTH)), batch_of(3)
-    logits_BKD = model.respond("alike", batch)
+    logits_BKD = model.forward_task("alike", batch)
     assert logits_BKD.shape == (6, 3, WIDTH)
     for place, text in enumerate(batch.texts):
-        torch.testing.assert_close(logits_BKD[:, place], model.sentences(text, "alike"))
+        torch.testing.assert_close(logits_BKD[:, place], model.embed(text, "alike"))
     assert not list(model.head("alike").parameters())
 
 
 def test_parts_change_neither_loss_nor_gradient() -> None:
     batch, found = batch_of(2), []
     for size in (6, 4, 1):
-        model = model_of(EmbeddingHead(WIDTH, part_size=size))
-        loss = model.head("alike").loss(ranking, model.respond("alike", batch), batch)
+        model = model_of(EmbeddingHead(WIDTH, mini_batch_size=size))
+        loss = model.head("alike").loss(ranking, model.forward_task("alike", batch), batch)
         loss.backward()
         found.append([loss.detach(), *gradients(model)])
     for other in found[1:]:
@@ -67,9 +67,9 @@ def test_parts_change_neither_loss_nor_gradient() -> None:
 
 
 def test_a_second_pass_draws_the_dropout_of_the_first() -> None:
-    model, batch = model_of(EmbeddingHead(WIDTH, part_size=2), dropout=0.5), batch_of(1)
+    model, batch = model_of(EmbeddingHead(WIDTH, mini_batch_size=2), dropout=0.5), batch_of(1)
     torch.manual_seed(3)
-    model.respond("alike", batch).sum().backward()
+    model.forward_task("alike", batch).sum().backward()
     parts = gradients(model)
     model.zero_grad()
     torch.manual_seed(3)
@@ -78,7 +78,7 @@ def test_a_second_pass_draws_the_dropout_of_the_first() -> None:
             Tokens(text.ids_BL[begin : begin + 2], text.mask_BL[begin : begin + 2])
             for text in batch.texts
         )
-        model.answer(
+        model.apply_head(
             "alike", model.encode(replace(batch, texts=texts), ["alike"]), None
         ).sum().backward()
     for tensor, right in zip(parts, gradients(model), strict=True):
@@ -130,7 +130,7 @@ def test_answers_are_cosines() -> None:
 
 def test_a_text_alone_is_answered_by_the_other_heads() -> None:
     model = model_of(EmbeddingHead(WIDTH)).eval()
-    assert set(model.serve(tokens(2, 5, 0), None)) == {"mood"}
+    assert set(model.infer_all(tokens(2, 5, 0), None)) == {"mood"}
     assert model.head("mood").reads(batch_of(1))
     assert not model.head("mood").reads(batch_of(2))
 
@@ -151,7 +151,7 @@ def test_a_loss_must_fit() -> None:
     ("settings", "said"),
     [
         ({"matryoshka_dims": [17]}, "matryoshka_dims must be from 1 to 16, found 17"),
-        ({"part_size": 0}, "part_size must be at least 1, found 0"),
+        ({"mini_batch_size": 0}, "mini_batch_size must be at least 1, found 0"),
     ],
 )
 def test_wrong_settings(settings: dict[str, object], said: str) -> None:
@@ -186,5 +186,5 @@ def test_a_pooling_that_only_judges_read_is_idle() -> None:
     heads = {"near": EmbeddingHead(WIDTH), "who": TaggingHead(WIDTH, ["O", "B-X", "I-X"])}
     model = MultiTaskModel(tiny(), heads, pooling=pooling)
     assert model.idle == []
-    model.judged = frozenset({"near"})
+    model.eval_only = frozenset({"near"})
     assert model.idle == [pooling]

@@ -21,7 +21,7 @@ from candelabra.training.callbacks.checkpoints import (
     ResumeCheckpoint,
 )
 from candelabra.training.callbacks.mixing_report import MixingReport
-from candelabra.training.callbacks.non_finite import FiniteLosses
+from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import linear
@@ -129,7 +129,7 @@ def train(case: Case, toys: Splits, run: Path, kept: Path, start: Path | None = 
         save_weights_only=True,
         enable_version_counter=False,
     )
-    callbacks: list[Any] = [LearningRateMonitor("step"), MixingReport(), FiniteLosses()]
+    callbacks: list[Any] = [LearningRateMonitor("step"), MixingReport(), NonFiniteGuard()]
     callbacks.append(ResumeCheckpoint(dirpath=run, every_n_train_steps=case.every))
     callbacks += [best] if case.trainer.get("limit_val_batches") != 0 else []
     if case.patience is not None:

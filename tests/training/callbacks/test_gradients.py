@@ -14,7 +14,11 @@ from torch.nn.functional import cosine_similarity
 from candelabra.data.mixing.steps import alternate
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from candelabra.training.callbacks.gradient_map import draw, parts_of
-from candelabra.training.callbacks.gradients import GradientDiagnostics, compared, is_finite
+from candelabra.training.callbacks.gradients import (
+    GradientDiagnostics,
+    compare_gradients,
+    is_finite,
+)
 from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import StepReport
@@ -48,7 +52,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def test_pairs_are_compared_by_cosine_and_length() -> None:
     rows = torch.randn(3, 5, generator=torch.Generator().manual_seed(1)).double()
-    found = compared(report(rows))
+    found = compare_gradients(report(rows))
     assert len(found) == 3 * 2 * 3
     for i, j in ((0, 1), (0, 2), (1, 2)):
         key = f"{'abc'[i]}_vs_{'abc'[j]}/layer_1"
@@ -59,7 +63,7 @@ def test_pairs_are_compared_by_cosine_and_length() -> None:
 
 
 def test_a_gradient_of_zero_has_no_angle() -> None:
-    found = compared(report(torch.tensor([[1.0, 2.0], [0.0, 0.0]]).double()))
+    found = compare_gradients(report(torch.tensor([[1.0, 2.0], [0.0, 0.0]]).double()))
     assert set(found.values()) == {0.0}
     assert is_finite(report(torch.ones(2, 1).double()))
     assert not is_finite(report(torch.full((2, 1), torch.inf).double()))
@@ -67,7 +71,7 @@ def test_a_gradient_of_zero_has_no_angle() -> None:
 
 def test_where_nothing_shared_learns_nothing_is_compared(tmp_path: Path) -> None:
     ones, nothing = torch.ones(2).double(), torch.zeros(2, 2).double()
-    assert compared(StepReport(("a", "b"), ones, {ALL: nothing}, ones)) == {}
+    assert compare_gradients(StepReport(("a", "b"), ones, {ALL: nothing}, ones)) == {}
     diagnostics = GradientDiagnostics(every_n_steps=1, path=tmp_path / "gradients.png")
     diagnostics.load_state_dict({"looks": {0: {}, 1: {}}})
     diagnostics.on_train_end(Mock(is_global_zero=True), Mock())

@@ -24,7 +24,7 @@ from candelabra.training.callbacks.checkpoints import (
     AtomicCheckpointIO,
     ResumeCheckpoint,
 )
-from candelabra.training.callbacks.non_finite import FiniteLosses
+from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw
 from toys import Splits, difference, fit, toy_data, toy_module, weights
@@ -100,7 +100,7 @@ def test_stop_names_task_step_and_rows(
             data=settings,
             max_epochs=3,
             accumulate_grad_batches=accumulate,
-            callbacks=[spoil, FiniteLosses()],
+            callbacks=[spoil, NonFiniteGuard()],
         )
     said = str(caught.value)
     assert f"the loss of task '{task}' is not a finite number in step {step + 1}, with rows" in said
@@ -118,7 +118,7 @@ def test_stop_keeps_the_last_good_checkpoint(
     """Also where only the gradients are bad, which shows once they are summed."""
     for task, step in (("mood", 3), ("the gradient", 3), ("the gradient", 7)):
         folder = tmp_path / f"{task} {step}"
-        callbacks = [Spoil(task, step), FiniteLosses()]
+        callbacks = [Spoil(task, step), NonFiniteGuard()]
         with pytest.raises(TrainingError, match=f"in step {step + 1}, with") as caught:
             fit(
                 toys,
@@ -141,7 +141,7 @@ def test_a_bad_last_step_gives_no_model(toys: Splits, clip: float | None) -> Non
             toys,
             gradient_clip_val=clip,
             limit_val_batches=0,
-            callbacks=[Spoil("the gradient", 7), FiniteLosses()],
+            callbacks=[Spoil("the gradient", 7), NonFiniteGuard()],
         )
 
 
@@ -150,7 +150,7 @@ def test_a_bad_last_step_gives_no_model(toys: Splits, clip: float | None) -> Non
 def test_skip_leaves_the_step_out_and_goes_on(
     toys: Splits, caplog: pytest.LogCaptureFixture, task: str, accumulate: int
 ) -> None:
-    module, spoil, finite = toy_module(), Spoil(task, 2, 5), FiniteLosses("skip")
+    module, spoil, finite = toy_module(), Spoil(task, 2, 5), NonFiniteGuard("skip")
     fit(
         toys,
         module,
@@ -182,7 +182,7 @@ def test_skipped_steps_are_counted_and_a_resume_goes_on(toys: Splits, tmp_path: 
 
     def callbacks(*more: pl.Callback) -> dict[str, Any]:
         resume = ResumeCheckpoint(dirpath=tmp_path, every_n_train_steps=2)
-        own = [Spoil("who", 1, 6), FiniteLosses("skip"), resume, *more]
+        own = [Spoil("who", 1, 6), NonFiniteGuard("skip"), resume, *more]
         return {"callbacks": own, "enable_checkpointing": True, "plugins": [AtomicCheckpointIO()]}
 
     whole = fit(toys, **callbacks())
@@ -199,7 +199,7 @@ def test_skipped_steps_are_counted_and_a_resume_goes_on(toys: Splits, tmp_path: 
 def test_float16_leaves_infinite_gradients_to_its_scaler(toys: Splits, action: str) -> None:
     """A scale that is too large is no fault: the step is left out, and the scale halved."""
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    module, finite = toy_module(optimizer=partial(adamw, lr=1e-3)), FiniteLosses(action)
+    module, finite = toy_module(optimizer=partial(adamw, lr=1e-3)), NonFiniteGuard(action)
     spoil = Spoil("the gradient", 1, value=float("inf"))
     plugins = [MixedPrecision("16-mixed", "cpu", scaler=scaler)]
     fit(toys, module, gradient_clip_val=1.0, callbacks=[spoil, finite], plugins=plugins)
@@ -212,9 +212,9 @@ def test_float16_leaves_infinite_gradients_to_its_scaler(toys: Splits, action: s
 def test_float16_stops_at_a_bad_loss(toys: Splits) -> None:
     plugins = [MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))]
     with pytest.raises(TrainingError, match="task 'who' is not a finite number in step 3"):
-        fit(toys, callbacks=[Spoil("who", 2), FiniteLosses()], plugins=plugins)
+        fit(toys, callbacks=[Spoil("who", 2), NonFiniteGuard()], plugins=plugins)
 
 
 def test_the_action_is_stop_or_skip() -> None:
     with pytest.raises(ValueError, match=r"action must be stop or skip, got 'ignore'"):
-        FiniteLosses("ignore")
+        NonFiniteGuard("ignore")

@@ -1,14 +1,15 @@
 """Task sampling for multi-task training: sizes of the tasks to sampling shares to a batch.
 
-A sampling scheme is a function `(sizes, moment) -> {task: share}` whose shares sum to 1.
+A sampling scheme is a function `(sizes, progress) -> {task: share}` whose shares sum to 1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from numbers import Real
+
+from candelabra.records import TrainingProgress
 
 RULES = ("all_once", "max_size_cycle", "min_size", "steps")
 """Rules that end an epoch; the module of `Schedule` describes them."""
@@ -16,25 +17,12 @@ TURNS = ("drawn", "cycled")
 """Orders of the tasks where each step trains one task; see `alternate`."""
 
 
-@dataclass(frozen=True)
-class Moment:
-    """Training progress and validation scores that sampling shares may depend on.
-
-    Attributes:
-        progress: Fraction of the training that is done, from 0 to 1.
-        scores: Latest main metric of each task; empty before the first validation.
-    """
-
-    progress: float = 0.0
-    scores: Mapping[str, float] = field(default_factory=dict)
-
-
-def proportional(sizes: Mapping[str, int], moment: Moment) -> dict[str, float]:
+def proportional(sizes: Mapping[str, int], progress: TrainingProgress) -> dict[str, float]:
     """Return shares proportional to the sizes: `p_i = n_i / sum_j n_j`.
 
     Args:
         sizes: Number of training examples of each task.
-        moment: Unused.
+        progress: Unused.
 
     Returns:
         The share of each task; the shares sum to 1.
@@ -43,18 +31,18 @@ def proportional(sizes: Mapping[str, int], moment: Moment) -> dict[str, float]:
         ValueError: There is no task, or a training set is empty.
 
     Example:
-        >>> proportional({"imdb": 300, "movie": 100}, Moment())
+        >>> proportional({"imdb": 300, "movie": 100}, TrainingProgress())
         {'imdb': 0.75, 'movie': 0.25}
     """
-    return temperature(sizes, moment, alpha=1.0)
+    return temperature(sizes, progress, alpha=1.0)
 
 
-def equal(sizes: Mapping[str, int], moment: Moment) -> dict[str, float]:
+def equal(sizes: Mapping[str, int], progress: TrainingProgress) -> dict[str, float]:
     """Return the same share for each of the K tasks: `p_i = 1 / K`.
 
     Args:
         sizes: Number of training examples of each task.
-        moment: Unused.
+        progress: Unused.
 
     Returns:
         The share of each task; the shares sum to 1.
@@ -63,14 +51,18 @@ def equal(sizes: Mapping[str, int], moment: Moment) -> dict[str, float]:
         ValueError: There is no task, or a training set is empty.
 
     Example:
-        >>> equal({"imdb": 300, "movie": 100}, Moment())
+        >>> equal({"imdb": 300, "movie": 100}, TrainingProgress())
         {'imdb': 0.5, 'movie': 0.5}
     """
-    return temperature(sizes, moment, alpha=0.0)
+    return temperature(sizes, progress, alpha=0.0)
 
 
 def temperature(
-    sizes: Mapping[str, int], moment: Moment, *, alpha: float = 0.5, cap: int | None = None
+    sizes: Mapping[str, int],
+    progress: TrainingProgress,
+    *,
+    alpha: float = 0.5,
+    cap: int | None = None,
 ) -> dict[str, float]:
     """Return temperature-scaled shares: `p_i` proportional to `min(n_i, cap)^alpha`.
 
@@ -79,7 +71,7 @@ def temperature(
 
     Args:
         sizes: Number of training examples of each task.
-        moment: Unused.
+        progress: Unused.
         alpha: Exponent `1 / T` for a temperature T. T5 uses 0.5, XLM-R 0.3, mBERT 0.7.
         cap: Upper limit of a task's size in the formula; `None` sets no limit.
 
@@ -91,9 +83,9 @@ def temperature(
             below 1.
 
     Example:
-        >>> temperature({"imdb": 400, "movie": 100}, Moment(), alpha=0.0)
+        >>> temperature({"imdb": 400, "movie": 100}, TrainingProgress(), alpha=0.0)
         {'imdb': 0.5, 'movie': 0.5}
-        >>> temperature({"imdb": 900, "movie": 100}, Moment(), cap=300, alpha=1.0)
+        >>> temperature({"imdb": 900, "movie": 100}, TrainingProgress(), cap=300, alpha=1.0)
         {'imdb': 0.75, 'movie': 0.25}
     """
     if not sizes:
@@ -114,7 +106,7 @@ def temperature(
 
 def annealed(
     sizes: Mapping[str, int],
-    moment: Moment,
+    progress: TrainingProgress,
     *,
     start: float = 1.0,
     end: float = 0.2,
@@ -127,7 +119,7 @@ def annealed(
 
     Args:
         sizes: Number of training examples of each task.
-        moment: Its `progress` sets the exponent, which therefore changes with every step.
+        progress: Its `fraction` sets the exponent, which therefore changes with every step.
         start: Exponent of `temperature` in the first step.
         end: Exponent in the last step.
         cap: Upper limit of a task's size in the formula; `None` sets no limit.
@@ -139,25 +131,25 @@ def annealed(
         ValueError: `start` or `end` is negative, or `temperature` raises.
 
     Example:
-        >>> annealed({"imdb": 300, "movie": 100}, Moment(progress=0.0))
+        >>> annealed({"imdb": 300, "movie": 100}, TrainingProgress())
         {'imdb': 0.75, 'movie': 0.25}
-        >>> annealed({"imdb": 300, "movie": 100}, Moment(progress=1.0), end=0.0)
+        >>> annealed({"imdb": 300, "movie": 100}, TrainingProgress(step=1, total_steps=2), end=0.0)
         {'imdb': 0.5, 'movie': 0.5}
     """
     for key, alpha in (("start", start), ("end", end)):
         if not _is_number(alpha) or alpha < 0:
             raise ValueError(f"balancing.shares.{key} must be 0 or more; found {alpha!r}")
-    return temperature(sizes, moment, alpha=start + (end - start) * moment.progress, cap=cap)
+    return temperature(sizes, progress, alpha=start + (end - start) * progress.fraction, cap=cap)
 
 
-def capped(sizes: Mapping[str, int], moment: Moment, *, cap: int) -> dict[str, float]:
+def capped(sizes: Mapping[str, int], progress: TrainingProgress, *, cap: int) -> dict[str, float]:
     """Return shares proportional to capped sizes: `p_i` proportional to `min(n_i, cap)`.
 
     This is the examples-proportional mixing of Raffel et al. 2020 (T5).
 
     Args:
         sizes: Number of training examples of each task.
-        moment: Unused.
+        progress: Unused.
         cap: Upper limit of a task's size in the formula.
 
     Returns:
@@ -167,15 +159,15 @@ def capped(sizes: Mapping[str, int], moment: Moment, *, cap: int) -> dict[str, f
         ValueError: There is no task, a training set is empty, or `cap` is below 1.
 
     Example:
-        >>> capped({"imdb": 900, "movie": 100}, Moment(), cap=300)
+        >>> capped({"imdb": 900, "movie": 100}, TrainingProgress(), cap=300)
         {'imdb': 0.75, 'movie': 0.25}
     """
-    return temperature(sizes, moment, alpha=1.0, cap=cap)
+    return temperature(sizes, progress, alpha=1.0, cap=cap)
 
 
 def gap_driven(
     sizes: Mapping[str, int],
-    moment: Moment,
+    progress: TrainingProgress,
     *,
     references: Mapping[str, float],
     floor: float = 0.01,
@@ -187,7 +179,7 @@ def gap_driven(
 
     Args:
         sizes: Number of training examples of each task.
-        moment: Its `scores` are compared with the references.
+        progress: Its `scores` are compared with the references.
         references: Target value of each task's main metric, such as that of a single-task run.
         floor: Gap that is assumed for a task at or above its reference.
 
@@ -199,8 +191,8 @@ def gap_driven(
             number, or `floor` is not above 0.
 
     Example:
-        >>> moment = Moment(scores={"imdb": 0.5, "movie": 0.0})
-        >>> gap_driven({"imdb": 9, "movie": 9}, moment, references={"imdb": 0.75, "movie": 0.75})
+        >>> progress = TrainingProgress(scores={"imdb": 0.5, "movie": 0.0})
+        >>> gap_driven({"imdb": 9, "movie": 9}, progress, references={"imdb": 0.75, "movie": 0.75})
         {'imdb': 0.25, 'movie': 0.75}
     """
     if not isinstance(references, Mapping) or set(references) != set(sizes):
@@ -212,22 +204,22 @@ def gap_driven(
         raise ValueError(f"balancing.shares.references must be finite numbers; found {references}")
     if not _is_number(floor) or floor <= 0:
         raise ValueError(f"balancing.shares.floor must be above 0 and finite; found {floor!r}")
-    if not moment.scores:
-        return equal(sizes, moment)
+    if not progress.scores:
+        return equal(sizes, progress)
     # Rounding keeps floating-point error from deciding whether a gap is above the floor.
-    gaps = {t: max(floor, round(references[t] - moment.scores.get(t, 0.0), 9)) for t in sizes}
+    gaps = {t: max(floor, round(references[t] - progress.scores.get(t, 0.0), 9)) for t in sizes}
     total = math.fsum(gaps.values())
     return {task: gap / total for task, gap in gaps.items()}
 
 
 def ratios(
-    sizes: Mapping[str, int], moment: Moment, *, ratios: Mapping[str, float]
+    sizes: Mapping[str, int], progress: TrainingProgress, *, ratios: Mapping[str, float]
 ) -> dict[str, float]:
     """Return shares proportional to configured ratios, regardless of the sizes.
 
     Args:
         sizes: Number of training examples of each task; only the names matter.
-        moment: Unused.
+        progress: Unused.
         ratios: Weight of each task relative to the others; a task without a ratio has weight 1.
 
     Returns:
@@ -237,7 +229,7 @@ def ratios(
         ValueError: A ratio belongs to no task, or is not a number above 0.
 
     Example:
-        >>> ratios({"imdb": 300, "movie": 100}, Moment(), ratios={"movie": 3})
+        >>> ratios({"imdb": 300, "movie": 100}, TrainingProgress(), ratios={"movie": 3})
         {'imdb': 0.25, 'movie': 0.75}
     """
     if not isinstance(ratios, Mapping):

@@ -25,10 +25,11 @@ from typing import Protocol
 
 import numpy as np
 
-from candelabra.data.mixing.balancing import RULES, TURNS, Moment
+from candelabra.data.mixing.balancing import RULES, TURNS
 from candelabra.data.mixing.order import Draws, draw, num_parts_of_a_pass
+from candelabra.records import TrainingProgress
 
-ShareFunction = Callable[[Mapping[str, int], Moment], dict[str, float]]
+ShareFunction = Callable[[Mapping[str, int], TrainingProgress], dict[str, float]]
 Scores = Mapping[str, float]
 Plan = dict[str, Draws]
 Arrangement = Callable[..., Draws]
@@ -104,7 +105,7 @@ class Schedule:
         self._share_function = shares
         self._step_function = step
         self._plans: dict[object, Plan] = {}
-        self.total_steps = 0
+        self.steps_per_epoch, self.total_steps = 1, 0
         self.steps_per_epoch = self._steps(epoch, steps_per_epoch)
         self.total_steps = self.steps_per_epoch * num_epochs
 
@@ -115,8 +116,8 @@ class Schedule:
             step: Number of optimizer steps before it in the run.
             scores: Main metric of each task at the start of its epoch.
         """
-        progress = min(1.0, step / max(1, self.total_steps - 1))
-        return self._share_function(self.sizes, Moment(progress, scores or {}))
+        progress = TrainingProgress(step, self.steps_per_epoch, self.total_steps, scores or {})
+        return self._share_function(self.sizes, progress)
 
     def batch(self, step: int, scores: Scores | None = None) -> dict[str, np.ndarray]:
         """Return the examples of one step, for each task that it contains.

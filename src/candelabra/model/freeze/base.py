@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from candelabra.records import TrainingProgress
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Position of a training run.
-
-    Attributes:
-        step: Number of completed optimizer steps.
-        steps_per_epoch: Number of optimizer steps in an epoch.
-    """
-
-    step: int = 0
-    steps_per_epoch: int = 1
-
-    @property
-    def epochs(self) -> float:
-        """Number of completed epochs, including the fraction of the current one."""
-        return self.step / self.steps_per_epoch
 
 
 class Freezable(Protocol):
@@ -71,7 +54,7 @@ class Scheme(ABC):
     warmup_steps: int = 0
 
     @abstractmethod
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the modules to freeze, with all their submodules; everything else is trained.
 
         Args:
@@ -79,6 +62,6 @@ class Scheme(ABC):
             at: Position of the run.
         """
 
-    def lr_factor(self, at: Progress) -> float:
+    def lr_factor(self, at: TrainingProgress) -> float:
         """Return the factor that multiplies all learning rates, in addition to the schedule."""
         return 1.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import nearest
-from candelabra.model.freeze.base import Progress, Scheme
+from candelabra.model.freeze.base import Scheme
+from candelabra.records import TrainingProgress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class FreezeNothing(Scheme):
     """Scheme that trains the whole model."""
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return an empty list."""
         return []
 
@@ -26,7 +27,7 @@ class FreezeNothing(Scheme):
 class FreezeEncoder(Scheme):
     """Scheme that freezes the whole encoder and trains poolings and heads."""
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the encoder."""
         return [model.encoder]
 
@@ -35,7 +36,7 @@ class FreezeEncoder(Scheme):
 class FreezeEmbeddings(Scheme):
     """Scheme that freezes the encoder's embedding layer."""
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the module with the token and position embeddings and their norm."""
         return [model.encoder.embeddings]
 
@@ -51,7 +52,7 @@ class FreezeLowerLayers(Scheme):
 
     num_layers: int
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the encoder's stem and its lowest `num_layers` layers.
 
         Raises:
@@ -78,7 +79,7 @@ class FreezeHead(Scheme):
 
     head: str
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the modules that belong to the task.
 
         Raises:
@@ -113,7 +114,7 @@ class Composition(Scheme):
         """Largest number of warmup steps of all parts."""
         return max((part.warmup_steps for part in self.parts.values()), default=0)
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the modules that at least one part freezes, without duplicates.
 
         Raises:
@@ -127,7 +128,7 @@ class Composition(Scheme):
                 raise ValueError(f"parts.{name}.{error}") from error
         return list(dict.fromkeys(modules))
 
-    def lr_factor(self, at: Progress) -> float:
+    def lr_factor(self, at: TrainingProgress) -> float:
         """Return the product of the factors of all parts."""
         factor = 1.0
         for part in self.parts.values():

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from candelabra.model.freeze.base import Freezable, Progress, Scheme
+from candelabra.model.freeze.base import Freezable, Scheme
+from candelabra.records import TrainingProgress
 
 NEVER = 10**12
 """Step number beyond the end of every run."""
@@ -24,7 +25,7 @@ class Freezer:
 
         def train(self, mode: bool = True) -> Self:
             super().train(mode)
-            self.freezer.hold(self)
+            self.freezer.keep_frozen_in_eval(self)
             return self
 
     Args:
@@ -44,7 +45,7 @@ class Freezer:
 
     def lr_factor(self, step: int) -> float:
         """Return the factor that multiplies all learning rates at `step`."""
-        return self.scheme.lr_factor(Progress(step, self.steps_per_epoch))
+        return self.scheme.lr_factor(TrainingProgress(step, self.steps_per_epoch))
 
     def apply(self, model: Freezable, step: int) -> bool:
         """Freeze the modules that the scheme selects at `step`, and unfreeze all others.
@@ -70,10 +71,10 @@ class Freezer:
         if model.training:
             for module in previous:
                 module.train()
-        self.hold(model)
+        self.keep_frozen_in_eval(model)
         return changed
 
-    def hold(self, model: Freezable) -> None:
+    def keep_frozen_in_eval(self, model: Freezable) -> None:
         """Put the frozen modules back into eval mode if the model is in training mode."""
         if model.training:
             for module in self.frozen:
@@ -108,7 +109,7 @@ class Freezer:
         return counts
 
     def _scheme_at(self, model: Freezable, step: int) -> tuple[nn.Module, ...]:
-        at = Progress(step, self.steps_per_epoch)
+        at = TrainingProgress(step, self.steps_per_epoch)
         try:
             return (*self.scheme.frozen(model, at), *model.idle)
         except ValueError as error:

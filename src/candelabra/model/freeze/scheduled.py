@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from candelabra.checks import at_least, number
-from candelabra.model.freeze.base import Progress, Scheme
+from candelabra.model.freeze.base import Scheme
+from candelabra.records import TrainingProgress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,7 @@ class Gradual(Scheme):
         number("layer_decay", self.layer_decay, above=0, most=1)
         at_least("warmup_steps", self.warmup_steps, 0)
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the encoder, or its stem and the layers that are still frozen."""
         # The small constant keeps a rounding error from delaying a group by one step.
         unfrozen = int(at.epochs / self.epochs_per_group + 1e-9)
@@ -82,13 +83,13 @@ class LinearProbeThenFinetune(Scheme):
         number("probe_lr_factor", self.probe_lr_factor, above=0)
         at_least("warmup_steps", self.warmup_steps, 0)
 
-    def frozen(self, model: Any, at: Progress) -> list[nn.Module]:
+    def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the encoder during the probing epochs, and nothing afterwards."""
         return [model.encoder] if self._is_probing(at) else []
 
-    def lr_factor(self, at: Progress) -> float:
+    def lr_factor(self, at: TrainingProgress) -> float:
         """Return `probe_lr_factor` during the probing epochs, and 1 afterwards."""
         return self.probe_lr_factor if self._is_probing(at) else 1.0
 
-    def _is_probing(self, at: Progress) -> bool:
+    def _is_probing(self, at: TrainingProgress) -> bool:
         return at.epochs < self.probe_epochs

@@ -46,7 +46,7 @@ class Head(nn.Module, ABC):
         alone: Whether the head can make a prediction for a single text.
         takes: Options of the config group `loss` that can train the head.
         shapes: Data shapes that the head can be trained on. Not checked if empty.
-        part_size: Number of texts per forward pass of the encoder in training with gradient
+        mini_batch_size: Number of texts per forward pass of the encoder in training with gradient
             caching (see `EmbeddingHead`). `None` encodes the whole batch in one pass.
     """
 
@@ -55,7 +55,7 @@ class Head(nn.Module, ABC):
     alone = True
     takes: tuple[str, ...] = CLASS_LOSSES
     shapes: tuple[tuple[str, ...], ...] = ()
-    part_size: int | None = None
+    mini_batch_size: int | None = None
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Head(nn.Module, ABC):
             return False
         return self.pools or batch.first_BW is not None
 
-    def divergence(
+    def distillation_loss(
         self, logits: Tensor, reference: Tensor, batch: Batch, temperature: float
     ) -> Tensor:
         """Compute the divergence of the logits from reference logits, as for distillation.
@@ -111,7 +111,7 @@ class Head(nn.Module, ABC):
             This batch's contribution to the mean over the examples of the optimizer step. For
             tagging heads an example's value is the mean over its words.
         """
-        divergence = self.apart(logits.float(), reference.float(), temperature)
+        divergence = self.kl_to(logits.float(), reference.float(), temperature)
         if divergence.ndim > 1:
             assert batch.first_BW is not None
             kept_BW = batch.first_BW >= 0
@@ -119,7 +119,7 @@ class Head(nn.Module, ABC):
         # A process without examples runs on a copy of one that another process counts.
         return divergence.sum() * batch.counted / batch.num_examples
 
-    def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+    def kl_to(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """Compute `T^2 KL(reference || logits)` at temperature T (Hinton et al. 2015).
 
         Args:

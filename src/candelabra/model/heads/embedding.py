@@ -19,8 +19,8 @@ from candelabra.data.rows.shapes import (
     TEXT_WITH_LABEL,
     TRIPLET,
 )
-from candelabra.losses.embeddings import fitting, rule_of
-from candelabra.losses.gathering import gathered
+from candelabra.losses.embeddings import losses_for, rule_of
+from candelabra.losses.gathering import all_gather
 from candelabra.model.heads.base import Head, Loss, Pooling
 from candelabra.records import Batch, Encoded, Examples
 
@@ -34,12 +34,13 @@ class EmbeddingHead(Head):
         normalize: Whether to scale embeddings to unit length, in the loss and in predictions.
         matryoshka_dims: Lengths of prefixes of the embeddings to which the loss is also applied, so
             that truncated vectors are useful too (Kusupati et al. 2022).
-        part_size: Number of texts per forward pass of the encoder. Only the embeddings are kept and
-            the pass is repeated for the gradient, so a large batch needs only the memory of a small
-            one (GradCache, Gao et al. 2021). By default, the whole batch in one pass.
+        mini_batch_size: Number of texts per forward pass of the encoder. Only the embeddings are
+            kept and the pass is repeated for the gradient, so a large batch needs only the memory
+            of a small one (GradCache, Gao et al. 2021). By default, the whole batch in one pass.
 
     Raises:
-        ValueError: If a matryoshka dimension is not in 1..`width`, or `part_size` is less than 1.
+        ValueError: If a matryoshka dimension is not in 1..`width`, or `mini_batch_size` is less
+            than 1.
     """
 
     num_texts = 0
@@ -53,17 +54,17 @@ class EmbeddingHead(Head):
         *,
         normalize: bool = True,
         matryoshka_dims: Sequence[int] = (),
-        part_size: int | None = None,
+        mini_batch_size: int | None = None,
     ) -> None:
         super().__init__(width, labels)
         for dim in matryoshka_dims:
             if not 1 <= dim <= width:
                 raise ValueError(f"matryoshka_dims must be from 1 to {width}, found {dim}")
-        if part_size is not None and part_size < 1:
-            raise ValueError(f"part_size must be at least 1, found {part_size}")
+        if mini_batch_size is not None and mini_batch_size < 1:
+            raise ValueError(f"mini_batch_size must be at least 1, found {mini_batch_size}")
         self.normalize = normalize
         self.dims = sorted({width, *matryoshka_dims}, reverse=True)
-        self.part_size = part_size
+        self.mini_batch_size = mini_batch_size
 
     @property
     def num_choices(self) -> int:
@@ -92,7 +93,7 @@ class EmbeddingHead(Head):
             if not batch.counted:
                 return logits.sum() * 0.0
             return self._of_all_dims(function, logits, batch.labels)
-        embeddings_NKD, labels_N, parts = gathered(logits, batch.labels, batch.num_examples)
+        embeddings_NKD, labels_N, parts = all_gather(logits, batch.labels, batch.num_examples)
         return self._of_all_dims(function, embeddings_NKD, labels_N) / parts
 
     def _of_all_dims(self, function: Loss, embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class EmbeddingHead(Head):
 
     def takes_of(self, shape: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the losses that can train on data of this shape."""
-        return fitting(shape)
+        return losses_for(shape)
 
     def check(self, function: Loss, shape: tuple[str, ...] = ()) -> None:
         """Raise ValueError if the loss does not fit the shape of the data or its labels."""

@@ -50,7 +50,7 @@ class MultiLabelHead(PooledHead):
         """Always 2, because each label is a binary decision."""
         return 2
 
-    def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+    def kl_to(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """Compute `T^2 KL(reference || logits)` of each label's Bernoulli distribution.
 
         Args:

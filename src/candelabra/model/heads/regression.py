@@ -46,7 +46,7 @@ class RegressionHead(PooledHead):
         """Return dummy logits and targets of one text, (1)."""
         return torch.zeros(1), torch.zeros(1)
 
-    def apart(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+    def kl_to(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """Return the squared difference, (B); the temperature does not apply to numbers."""
         return (logits - reference).square()
 

@@ -7,14 +7,14 @@ from candelabra.training.callbacks.averaging import (
 from candelabra.training.callbacks.checkpoints import ResumeCheckpoint
 from candelabra.training.callbacks.gradients import GradientDiagnostics
 from candelabra.training.callbacks.mixing_report import MixingReport
-from candelabra.training.callbacks.non_finite import FiniteLosses
+from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.callbacks.progress import ProgressBar
 
 __all__ = [
     "ExponentialMovingAverage",
-    "FiniteLosses",
     "GradientDiagnostics",
     "MixingReport",
+    "NonFiniteGuard",
     "ProgressBar",
     "ResumeCheckpoint",
     "StochasticWeightAveraging",

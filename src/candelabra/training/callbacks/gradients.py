@@ -75,7 +75,7 @@ class GradientDiagnostics(pl.Callback):
         assert isinstance(pl_module, MultiTaskModule)
         one = trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)
         # Under other strategies (such as FSDP) a process holds only some of the parameters.
-        pl_module.tell_apart = one and trainer.global_step % self.every_n_steps == 0
+        pl_module.separate_tasks = one and trainer.global_step % self.every_n_steps == 0
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -83,10 +83,10 @@ class GradientDiagnostics(pl.Callback):
         """Record and log the comparison of this step; all processes log the same values."""
         assert isinstance(pl_module, MultiTaskModule)
         report = pl_module.last_step
-        due = pl_module.tell_apart and report is not None and len(report.tasks) > 1
+        due = pl_module.separate_tasks and report is not None and len(report.tasks) > 1
         if not due or report is None or not is_finite(report):
             return
-        found = compared(report)
+        found = compare_gradients(report)
         look = {
             key.removesuffix("/cosine"): value
             for key, value in found.items()
@@ -142,7 +142,7 @@ def is_finite(report: StepReport) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def compared(report: StepReport) -> dict[str, float]:
+def compare_gradients(report: StepReport) -> dict[str, float]:
     """Compute `cosine`, `norm_ratio` and `conflict` for every pair of tasks and part.
 
     Args:

@@ -21,7 +21,7 @@ GRADIENT = "the gradient"
 """Key used instead of a task name when the gradient is bad but all losses are finite."""
 
 
-class FiniteLosses(pl.Callback):
+class NonFiniteGuard(pl.Callback):
     """Checks that every task's loss and the gradient norm are finite.
 
     To avoid a device synchronisation in every step, the first bad step is kept on the device. It is
