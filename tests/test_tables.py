@@ -154,6 +154,12 @@ def test_what_learns() -> None:
     assert not [line for line in lines if line[0] == "pooling" and line[1] != "of"]
 
 
+def test_the_attention_is_named() -> None:
+    model = toy_model()
+    found = [" ".join(render(model_table(model, device=device))[-1]) for device in ("cpu", "cuda")]
+    assert found == [f"attention in training: {name}" for name in ("blocks", "sdpa")]
+
+
 def test_what_learns_later() -> None:
     model = toy_model(freezer=Freezer(Gradual(), steps_per_epoch=5))
     assert model.freezer is not None

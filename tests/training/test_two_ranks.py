@@ -53,7 +53,8 @@ def test_two_ranks_equal_one(toys: Splits, found: dict[str, Any], case: str) -> 
     now = {name: tensor for name, tensor in weights(module).items() if name in fresh}
     assert max((tensor - fresh[name]).abs().max() for name, tensor in now.items()) > 1e-2
     assert_close(found[case]["weights"], module)
-    assert found[case]["metrics"] == pytest.approx(metrics, abs=1e-5)
+    # A rank has other texts beside each other, so the rounding differs.
+    assert found[case]["metrics"] == pytest.approx(metrics, abs=3e-5)
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")  # the sampler is resumable

@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from candelabra.data.tokens import TextTokenizer
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, naming
 from candelabra.files import checksum
+from candelabra.model import attention
 from candelabra.model.encoder import Encoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PACKAGE = "package:"
 """Prefix of a name that points into an installed Python package: `package:NAME/FOLDER`."""
@@ -29,6 +33,8 @@ MINILM_SHA256 = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 """What makes the bundled MiniLM's token ids; its weights' checksum stands in its yaml."""
+OWN_NAMES = ("auto", attention.NAME)
+"""Names of `encoder.attention` that transformers does not know."""
 UNLOADABLE = (
     ArithmeticError,
     AttributeError,
@@ -64,7 +70,8 @@ class Pretrained:
         sha256: What `model.safetensors` of a package or folder must hash to; None checks nothing.
         max_length: Most tokens in a text, special tokens included.
         truncation: Which part of a longer text is kept: `head`, `tail` or `head_tail`.
-        attention: transformers' name of an attention, or `auto`: the fastest by the device.
+        attention: transformers' name of an attention, or `blocks`, or `auto`: the fastest by the
+            device.
         local: The name is a folder; without it, a name that is no folder is sought on the Hub.
         random_seed: Not None: the same architecture with random weights of this seed.
     """
@@ -112,7 +119,7 @@ class Pretrained:
                 )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.random_seed)
-                return Encoder(AutoModel.from_config(config), attention=self.attention)
+                return self._encoder(AutoModel.from_config(config))
         with _explained(self.name):
             backbone, loading = AutoModel.from_pretrained(
                 source,
@@ -120,7 +127,7 @@ class Pretrained:
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation=None if self.attention == "auto" else self.attention,
+                attn_implementation=None if self.attention in OWN_NAMES else self.attention,
                 ignore_mismatched_sizes=True,  # they are told below, in a message of our own
                 output_loading_info=True,
             )
@@ -131,7 +138,11 @@ class Pretrained:
             )
         if any(key.startswith("pooler.") for key in loading["missing_keys"]):
             backbone.pooler = None  # none of the checkpoint's: transformers has drawn one
-        return Encoder(backbone, attention=self.attention)
+        return self._encoder(backbone)
+
+    def _encoder(self, backbone: PreTrainedModel) -> Encoder:
+        with naming("encoder"):
+            return Encoder(backbone, attention=self.attention)
 
     def _located(self, *, verified: bool) -> tuple[str, str | None]:
         """Where transformers finds it, and the revision to ask for."""

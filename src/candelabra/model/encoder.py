@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from candelabra.model import attention as blocks
 from candelabra.model.adapters import MARK, SHARED
 from candelabra.records import Encoded, Tokens
 
@@ -24,19 +25,27 @@ class Encoder(nn.Module):
 
     Args:
         backbone: Any transformers encoder that returns `last_hidden_state`.
-        attention: Name of an attention implementation in transformers, or `auto`: `eager` for
-            training on a CPU, where it is faster (see benchmarks/attention.py), otherwise `sdpa`.
+        attention: Name of an attention implementation in transformers, or `blocks`, or `auto`: the
+            fastest by mode and device, see `attention_of`.
 
     Attributes:
         pooler: State of the checkpoint's linear layer over [CLS], or `None` if it has none. Its
             tensors are not part of this module; they only initialize the pooling `cls_pooler`.
         adapters: Names of the adapters. If there are any, the encoder's own weights are fixed.
+
+    Raises:
+        ValueError: If `attention` is `blocks` and the backbone does not support it.
     """
 
     adapters: tuple[str, ...] = ()
 
     def __init__(self, backbone: PreTrainedModel, *, attention: str = "auto") -> None:
         super().__init__()
+        if attention == blocks.NAME and not blocks.supports_blocks(backbone):
+            raise ValueError(
+                f"attention must not be {attention} for {type(backbone).__name__}, only for one of "
+                f"{', '.join(blocks.MODEL_TYPES)}: take auto"
+            )
         self.attention = attention
         pooler = getattr(backbone, "pooler", None)
         if pooler is not None:
@@ -120,11 +129,28 @@ class Encoder(nn.Module):
         layers = (*output.hidden_states[:-1], last_BLD) if every_layer else None
         return Encoded(hidden_BLD=last_BLD, mask_BL=tokens.mask_BL, layers=layers)
 
-    def _choose_attention(self, device: str) -> None:
+    def attention_of(self, device: str, *, training: bool) -> str:
+        """Return the name of the attention that is used.
+
+        With `auto` that is `blocks` for training on a CPU (`eager` for architectures that do not
+        support it), and otherwise `sdpa`, where the architecture has it.
+
+        Args:
+            device: Device type, such as `cpu`.
+            training: Whether the encoder is in training mode.
+        """
+        if self.attention == blocks.NAME:
+            return self.attention
         if self.attention != "auto" or not self.backbone._supports_sdpa:
-            return
-        wanted = "eager" if self.training and device == "cpu" else "sdpa"
+            return str(self.backbone.config._attn_implementation)  # as it was loaded
+        if not training or device != "cpu":
+            return "sdpa"
+        return blocks.NAME if blocks.supports_blocks(self.backbone) else "eager"
+
+    def _choose_attention(self, device: str) -> None:
+        wanted = self.attention_of(device, training=self.training)
         if self.backbone.config._attn_implementation != wanted:
+            blocks.register()
             self.backbone.set_attn_implementation(wanted)
 
 

@@ -44,14 +44,17 @@ def _drawn(share: float, draws: Draws) -> list[str]:
     return [f"{share:.3f}", *map(str, (len(step_sizes), max(step_sizes, default=0), *counts))]
 
 
-def model_table(model: MultiTaskModel, total_steps: int = 1) -> Table:
-    """Return a table with the parameter counts of each part of the model.
+def model_table(model: MultiTaskModel, total_steps: int = 1, *, device: str = "cpu") -> Table:
+    """Return a table with the parameter counts of each part, and the name of the attention.
 
     Args:
         model: Model after freezing.
         total_steps: Number of optimizer steps in the run, to list the parameters that thaw later.
+        device: Device type of the training, such as `cpu`.
     """
-    table = Table(title="model", title_justify="left")
+    table = Table(title="model", title_justify="left", caption_justify="left")
+    attention = model.encoder.attention_of(device, training=True)
+    table.caption = f"attention in training: {attention}"
     table.add_column("part")
     for column in ("parameters", "learning"):
         table.add_column(column, justify="right")

@@ -73,12 +73,15 @@ def train(
         module = build_module(cfg, model, data, schedule.total_steps)
         module.configure_optimizers()  # raises for wrong settings before the fit starts
         trainer = build_trainer(cfg, precision=precision, run_dir=record.path, run_id=record.run_id)
-    tables.show(tasks_table(data, schedule), model_table(model, schedule.total_steps))
+    tables.show(
+        tasks_table(data, schedule), model_table(model, schedule.total_steps, device=device)
+    )
     record.update(
         device=device,
         precision=precision,
         threads=torch.get_num_threads(),
         processes=trainer.world_size,
+        attention=model.encoder.attention_of(device, training=True),
         fingerprints=fingerprints,
         skipped={name: task.skipped for name, task in data.items()},
         unlabelled={name: task.unlabelled for name, task in data.items()},

@@ -1,0 +1,260 @@
+"""Attention by blocks against transformers' own eager attention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModel, DebertaV2Config, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from candelabra.errors import ConfigError
+from candelabra.model import attention
+from candelabra.model.attention import MODEL_TYPES, blocks_attention, blocks_of, supports_blocks
+from candelabra.model.backbones import Pretrained
+from candelabra.model.encoder import Encoder
+from candelabra.records import Tokens
+from random_encoders import CONFIGS, folder_of
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "embedding_size": 16,
+    "max_position_embeddings": 40,
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+OTHERS = {
+    "distilbert": {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32, "vocab_size": 60}
+    | {"max_position_embeddings": 40}
+    | {"dropout": 0.0, "attention_dropout": 0.0},
+    # Layers 1 and 2 see two positions to each side.
+    "modernbert": {key: SIZES[key] for key in list(SIZES)[:5]}
+    | {"local_attention": 4, "global_attn_every_n_layers": 3}
+    | dict.fromkeys(("pad_token_id",), 0)
+    | dict.fromkeys(("bos_token_id", "cls_token_id"), 1)
+    | dict.fromkeys(("eos_token_id", "sep_token_id"), 2),
+}
+every = pytest.mark.parametrize("kind", MODEL_TYPES)
+LENGTH = 12
+
+
+def config_of(kind: str, spread: float = 0.5) -> PreTrainedConfig:
+    """Weights of a wide spread make attention uneven."""
+    return CONFIG_MAPPING[kind](**OTHERS.get(kind, SIZES) | {"initializer_range": spread})
+
+
+def encoder_of(kind: str, attention: str, *, spread: float = 0.5) -> Encoder:
+    """The same weights for every kind of attention."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = Encoder(AutoModel.from_config(config_of(kind, spread)), attention=attention)
+    if attention == "eager":
+        encoder.backbone.set_attn_implementation("eager")
+    return encoder.train()
+
+
+def masks() -> dict[str, Tensor]:
+    full_BL = torch.ones(4, LENGTH, dtype=torch.long)
+    right_BL = (torch.arange(LENGTH)[None] < torch.tensor([[5], [12], [1], [7]])).long()
+    holes_BL = right_BL.clone()
+    holes_BL[1, 2:6] = 0
+    return {"full": full_BL, "right": right_BL, "left": right_BL.flip(1), "holes": holes_BL}
+
+
+def tokens_of(mask_BL: Tensor, *, pairs: bool = False) -> Tokens:
+    generator = torch.Generator().manual_seed(1)
+    ids_BL = torch.randint(3, 60, mask_BL.shape, generator=generator)
+    types_BL = (torch.arange(LENGTH)[None] > 3).long() * mask_BL if pairs else None
+    return Tokens(ids_BL, mask_BL, types_BL)
+
+
+def loss_and_gradients(
+    encoder: Encoder, tokens: Tokens, *, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """A loss of all real positions, with other weights for every number."""
+    encoder.zero_grad()
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        hidden_BLD = encoder(tokens).hidden_BLD.float()
+    weights_BLD = torch.randn(hidden_BLD.shape, generator=torch.Generator().manual_seed(2))
+    loss = (hidden_BLD * weights_BLD * tokens.mask_BL[..., None]).sum()
+    loss.backward()
+    named = encoder.named_parameters()
+    return loss.detach(), {name: p.grad for name, p in named if p.grad is not None}
+
+
+def assert_like_eager(kind: str, tokens: Tokens, *, tolerance: float = 1e-4) -> None:
+    ours, eager = encoder_of(kind, "blocks"), encoder_of(kind, "eager")
+    loss, gradients = loss_and_gradients(ours, tokens)
+    expected_loss, expected = loss_and_gradients(eager, tokens)
+    assert ours.backbone.config._attn_implementation == "blocks"
+    assert eager.backbone.config._attn_implementation == "eager"
+    torch.testing.assert_close(loss, expected_loss, rtol=tolerance, atol=tolerance)
+    assert gradients.keys() == expected.keys()
+    scale = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in gradients.items():
+        difference = float((gradient - expected[name]).abs().max())
+        assert difference <= tolerance * scale, name
+
+
+@every
+@pytest.mark.parametrize("padding", masks())
+def test_losses_and_gradients_are_those_of_eager_attention(kind: str, padding: str) -> None:
+    assert_like_eager(kind, tokens_of(masks()[padding]))
+
+
+@every
+def test_pairs_in_one_sequence(kind: str) -> None:
+    assert_like_eager(kind, tokens_of(masks()["right"], pairs=True))
+
+
+@every
+def test_the_size_of_the_blocks_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for scores in (1, 2 * LENGTH**2):
+        monkeypatch.setattr(attention, "BLOCK_SCORES", scores)
+        assert_like_eager(kind, tokens_of(masks()["right"]))
+        assert_like_eager(kind, tokens_of(masks()["holes"]))
+
+
+@every
+def test_half_precision_is_as_exact_as_eager_attention(kind: str) -> None:
+    tokens, errors = tokens_of(masks()["right"]), {}
+    encoders = {name: encoder_of(kind, name, spread=0.1) for name in ("eager", "blocks")}
+    _, exact = loss_and_gradients(encoders["eager"], tokens)
+    for name, encoder in encoders.items():
+        _, found = loss_and_gradients(encoder, tokens, dtype=torch.bfloat16)
+        flat = torch.cat([(found[key] - exact[key]).flatten() for key in exact])
+        errors[name] = float(flat.norm())
+    assert errors["blocks"] <= 1.5 * errors["eager"]
+
+
+@every
+def test_it_is_chosen_for_training_on_a_cpu_alone(kind: str) -> None:
+    encoder, tokens = encoder_of(kind, "auto"), tokens_of(masks()["right"])
+    real = tokens.mask_BL.bool()
+    found = []
+    for training, name in ((True, "blocks"), (False, "sdpa"), (True, "blocks")):
+        found.append(encoder.train(training)(tokens).hidden_BLD[real])
+        assert encoder.backbone.config._attn_implementation == name
+        assert encoder.attention_of("cpu", training=training) == name
+    assert encoder.attention_of("cuda", training=True) == "sdpa"
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], atol=1e-4, rtol=1e-4)
+
+
+@every
+def test_no_gradient_is_left_to_padding(kind: str) -> None:
+    """The ids of padding have no influence on any gradient but their own, which is zero."""
+    mask_BL = masks()["right"]
+    one, other = tokens_of(mask_BL), tokens_of(mask_BL)
+    other.ids_BL[mask_BL == 0] = 2
+    encoder = encoder_of(kind, "blocks")
+    loss, gradients = loss_and_gradients(encoder, one)
+    again, same = loss_and_gradients(encoder, other)
+    torch.testing.assert_close(loss, again)
+    for name in gradients:
+        torch.testing.assert_close(gradients[name], same[name], atol=1e-4, rtol=1e-4)
+
+
+def test_architectures_of_another_attention_are_left_alone() -> None:
+    others = [CONFIGS["mpnet"], DebertaV2Config(**SIZES), CONFIG_MAPPING["bert"](**SIZES)]
+    others[-1].is_decoder = True
+    for config in others:
+        backbone = AutoModel.from_config(config)
+        assert not supports_blocks(backbone)
+        assert Encoder(backbone).attention_of("cpu", training=True) == "eager"
+        with pytest.raises(ValueError, match="attention must not be blocks for"):
+            Encoder(backbone, attention="blocks")
+
+
+def test_a_setting_that_does_not_fit_names_its_key(tmp_path: Path) -> None:
+    folder = folder_of("mpnet", tmp_path)
+    chosen = Pretrained(name=str(folder), max_length=16, attention="blocks")
+    with pytest.raises(ConfigError, match="encoder: attention must not be blocks for MPNetModel"):
+        chosen.load()
+    folder = folder_of("roberta", tmp_path / "roberta")
+    chosen = Pretrained(name=str(folder), max_length=16, attention="blocks")
+    assert chosen.load().attention_of("cpu", training=False) == "blocks"
+
+
+def random_heads(*shape: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(shape, generator=generator) for _ in range(3)]
+
+
+def test_an_empty_text_gives_numbers() -> None:
+    mask_BL = masks()["right"].bool()
+    mask_BL[2] = False
+    query, key, value = random_heads(4, 2, LENGTH, 8)
+    for window in (None, 2):
+        output, _ = blocks_attention(
+            torch.nn.Identity(), query, key, value, mask_BL, sliding_window=window
+        )
+        assert output.isfinite().all()
+
+
+def test_every_text_is_in_one_block() -> None:
+    for mask_BL in (None, *masks().values()):
+        rows = [
+            row
+            for block in blocks_of(mask_BL, 4, LENGTH)
+            for row in range(block.rows.start, block.rows.stop)
+        ]
+        assert rows == [0, 1, 2, 3]
+
+
+def test_long_texts_are_computed_one_by_one_and_without_padding() -> None:
+    lengths = [500, 40, 50, 300]
+    mask_BL = torch.arange(500)[None] < torch.tensor(lengths)[:, None]
+    found = [
+        (block.rows.start, block.rows.stop, block.length) for block in blocks_of(mask_BL, 4, 500)
+    ]
+    assert found == [(0, 1, 500), (1, 3, 50), (3, 4, 300)]
+
+
+def attend(dropout: float, seed: int) -> Tensor:
+    """Equal scores, so that the output is the mean of the kept values."""
+    torch.manual_seed(seed)
+    zeros = torch.zeros(8, 4, 64, 16)
+    ones = torch.ones_like(zeros)
+    output, _ = blocks_attention(torch.nn.Identity(), zeros, zeros, ones, None, dropout=dropout)
+    return output
+
+
+def test_dropout_keeps_the_mean_and_its_rate() -> None:
+    output = attend(0.25, seed=0)
+    # 8 * 4 * 64 queries of 64 keys; a query's output is its number of kept keys / (64 * .75).
+    kept = output[..., 0] * 64 * 0.75
+    torch.testing.assert_close(kept, kept.round(), atol=1e-3, rtol=0)
+    num = kept.numel() * 64
+    deviation = (0.25 * 0.75 / num) ** 0.5
+    assert abs(float(kept.sum()) / num - 0.75) < 5 * deviation
+    expected_variance = 64 * 0.25 * 0.75
+    assert float(kept.var()) == pytest.approx(expected_variance, rel=0.15)
+
+
+def test_the_seed_alone_decides_what_is_dropped() -> None:
+    assert torch.equal(attend(0.1, seed=5), attend(0.1, seed=5))
+    assert not torch.equal(attend(0.1, seed=5), attend(0.1, seed=6))
+
+
+def test_gradients_under_dropout_are_those_of_the_same_mask() -> None:
+    """Numerical differentiation, with the same seed for every evaluation."""
+    inputs = [tensor.double().requires_grad_() for tensor in random_heads(2, 2, 5, 3)]
+    mask_BL = torch.tensor([[True] * 5, [True, True, True, False, False]])
+
+    def fixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        torch.manual_seed(1)
+        output, _ = blocks_attention(
+            torch.nn.Identity(), query, key, value, mask_BL, dropout=0.3, sliding_window=3
+        )
+        return output * mask_BL[..., None, None]
+
+    assert torch.autograd.gradcheck(fixed, inputs)
