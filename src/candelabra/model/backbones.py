@@ -17,6 +17,7 @@ from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError, naming
 from candelabra.files import checksum
 from candelabra.model import attention
+from candelabra.model.dropout import CONFIG_KEYS, set_rates
 from candelabra.model.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ class Pretrained:
         truncation: Which part of a longer text is kept: `head`, `tail` or `head_tail`.
         attention: transformers' name of an attention, or `blocks`, or `auto`: the fastest by the
             device.
+        dropout: Dropout probability of hidden states; `None` takes the checkpoint's own.
+        attention_dropout: The same of attention probabilities.
+        bit_dropout: Whether dropout on a CPU is drawn from cheap random bits.
         local: The name is a folder; without it, a name that is no folder is sought on the Hub.
         random_seed: Not None: the same architecture with random weights of this seed.
     """
@@ -82,6 +86,9 @@ class Pretrained:
     sha256: str | None = None
     truncation: str = "head"
     attention: str = "auto"
+    dropout: float | None = None
+    attention_dropout: float | None = None
+    bit_dropout: bool = True
     local: bool = False
     random_seed: int | None = None
 
@@ -112,17 +119,18 @@ class Pretrained:
         from transformers import AutoConfig, AutoModel
 
         source, revision = self._located(verified=True)
+        with _explained(self.name):
+            config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        with naming("encoder"):
+            set_rates(config, _rates(self))
         if self.random_seed is not None:
-            with _explained(self.name):
-                config = AutoConfig.from_pretrained(
-                    source, revision=revision, trust_remote_code=False
-                )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.random_seed)
                 return self._encoder(AutoModel.from_config(config))
         with _explained(self.name):
             backbone, loading = AutoModel.from_pretrained(
                 source,
+                config=config,
                 revision=revision,
                 dtype=torch.float32,
                 use_safetensors=True,
@@ -142,7 +150,7 @@ class Pretrained:
 
     def _encoder(self, backbone: PreTrainedModel) -> Encoder:
         with naming("encoder"):
-            return Encoder(backbone, attention=self.attention)
+            return Encoder(backbone, attention=self.attention, bit_dropout=self.bit_dropout)
 
     def _located(self, *, verified: bool) -> tuple[str, str | None]:
         """Where transformers finds it, and the revision to ask for."""
@@ -165,6 +173,10 @@ class Pretrained:
         if verified and self.sha256 is not None:
             verify(folder / "model.safetensors", self.sha256)
         return str(folder), None
+
+
+def _rates(settings: Pretrained | Tiny) -> dict[str, float | None]:
+    return {key: getattr(settings, key) for key in CONFIG_KEYS}
 
 
 def package_folder(path: str) -> Path:
@@ -230,6 +242,9 @@ class Tiny:
         width: Width of a token embedding.
         num_layers: Transformer layers.
         truncation: As in `Pretrained`.
+        dropout: Dropout probability of hidden states; `None` takes BERT's own.
+        attention_dropout: The same of attention probabilities.
+        bit_dropout: As in `Pretrained`.
         seed: Seed of the random weights.
     """
 
@@ -237,6 +252,9 @@ class Tiny:
     width: int = 32
     num_layers: int = 2
     truncation: str = "head"
+    dropout: float | None = None
+    attention_dropout: float | None = None
+    bit_dropout: bool = True
     seed: int = 0
     name: str = MINILM
 
@@ -256,6 +274,8 @@ class Tiny:
             intermediate_size=2 * self.width,
             max_position_embeddings=512,
         )
+        with naming("encoder"):
+            set_rates(config, _rates(self))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return Encoder(BertModel(config))
+            return Encoder(BertModel(config), bit_dropout=self.bit_dropout)

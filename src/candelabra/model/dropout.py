@@ -7,12 +7,21 @@ by a bitwise AND. The bits come from PyTorch's default generator, so a seed deci
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> integer type with as many bits."""
+CONFIG_KEYS = {
+    "dropout": ("hidden_dropout_prob", "dropout", "embedding_dropout", "mlp_dropout"),
+    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
+}
+"""Setting -> its keys in transformers' configurations: BERT and others, DistilBERT, ModernBERT."""
 
 
 def draw_keep_bits(shape: torch.Size, p: float, dtype: torch.dtype) -> tuple[Tensor, float]:
@@ -50,3 +59,68 @@ def apply_keep_bits_(x: Tensor, keep: Tensor) -> Tensor:
     """Set the dropped elements of `x` to zero, in place."""
     x.view(keep.dtype).bitwise_and_(keep)
     return x
+
+
+class _BitDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        keep, ctx.factor = draw_keep_bits(x.shape, p, x.dtype)
+        ctx.save_for_backward(keep)
+        return apply_keep_bits_(x * ctx.factor, keep)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return apply_keep_bits_(grad * ctx.factor, keep), None
+
+
+class BitDropout(nn.Dropout):
+    """Dropout by random bits on a CPU; on other devices the same as `nn.Dropout`.
+
+    The distribution is that of `nn.Dropout` up to the rounding of `p` to 1/65536 for 16-bit
+    elements. The same seed gives other masks than `nn.Dropout` does.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drop elements at random in training; return the input otherwise."""
+        if not self.training or self.p == 0.0:
+            return input
+        if self.p == 1.0 or input.device.type != "cpu" or input.dtype.itemsize not in INTEGERS:
+            return F.dropout(input, self.p)
+        dropped: Tensor = _BitDropout.apply(input, self.p)
+        return dropped
+
+
+def use_bit_dropout(module: nn.Module) -> None:
+    """Replace every `nn.Dropout` below `module` by a `BitDropout` of the same probability."""
+    for parent in module.modules():
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, BitDropout(child.p).train(child.training))
+
+
+def set_rates(config: Any, rates: Mapping[str, float | None]) -> None:
+    """Set the dropout probabilities in a configuration of transformers.
+
+    Args:
+        config: Configuration of the encoder.
+        rates: Key of `CONFIG_KEYS` -> probability; `None` keeps the checkpoint's own.
+
+    Raises:
+        ValueError: If a probability is not at least 0 and below 1, or the architecture has no such
+            setting.
+    """
+    for setting, rate in rates.items():
+        if rate is None:
+            continue
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"{setting} must be at least 0 and below 1, got {rate}")
+        keys = [key for key in CONFIG_KEYS[setting] if hasattr(config, key)]
+        if not keys:
+            raise ValueError(
+                f"{setting} must be null for {config.model_type}, which has none of the settings "
+                f"{', '.join(CONFIG_KEYS[setting])}; got {rate}"
+            )
+        for key in keys:
+            setattr(config, key, rate)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from candelabra.model import attention as blocks
 from candelabra.model.adapters import MARK, SHARED
+from candelabra.model.dropout import use_bit_dropout
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Encoder(nn.Module):
         backbone: Any transformers encoder that returns `last_hidden_state`.
         attention: Name of an attention implementation in transformers, or `blocks`, or `auto`: the
             fastest by mode and device, see `attention_of`.
+        bit_dropout: Whether dropout on a CPU is drawn by `BitDropout` in place of PyTorch's own.
 
     Attributes:
         pooler: State of the checkpoint's linear layer over [CLS], or `None` if it has none. Its
@@ -39,7 +41,9 @@ class Encoder(nn.Module):
 
     adapters: tuple[str, ...] = ()
 
-    def __init__(self, backbone: PreTrainedModel, *, attention: str = "auto") -> None:
+    def __init__(
+        self, backbone: PreTrainedModel, *, attention: str = "auto", bit_dropout: bool = True
+    ) -> None:
         super().__init__()
         if attention == blocks.NAME and not blocks.supports_blocks(backbone):
             raise ValueError(
@@ -51,6 +55,8 @@ class Encoder(nn.Module):
         if pooler is not None:
             # DistributedDataParallel raises in the second step if a parameter is unused.
             backbone.pooler = None  # type: ignore[assignment]
+        if bit_dropout:
+            use_bit_dropout(backbone)
         self.backbone = backbone
         dense = getattr(pooler, "dense", None)
         self.pooler = dense.state_dict() if isinstance(dense, nn.Linear) else None
