@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -73,3 +76,49 @@ def test_float16_on_a_cpu_is_refused(asked: str) -> None:
 @pytest.mark.parametrize("asked", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
 def test_another_choice_stands(asked: str) -> None:
     assert hardware.precision(asked, "cpu") == asked
+
+
+PAGE_FAULTS = """
+import resource, sys, torch
+from candelabra.hardware import keep_freed_memory
+for setting in sys.argv[1:]:
+    assert keep_freed_memory(setting == "keep")
+for turn in range(30):
+    if turn == 20:  # the first ones need new pages in any case
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16, 2**20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(*settings: str) -> int:
+    """Page faults of ten tensors of 64 MiB, one after the other, in a process of its own."""
+    command = [sys.executable, "-c", PAGE_FAULTS, *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not hardware._has_glibc(), reason="a setting of glibc")
+def test_freed_memory_is_kept_or_given_back() -> None:
+    untouched, kept = page_faults(), page_faults("keep")
+    assert kept < untouched / 10
+    assert page_faults("keep", "give back") == pytest.approx(untouched, rel=0.5)
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_has_glibc", lambda: False)
+    monkeypatch.setattr("ctypes.CDLL", lambda _: pytest.fail("nothing may be called"))
+    assert not hardware.keep_freed_memory(True)
+    assert not hardware.keep_freed_memory(False)
+
+
+@pytest.mark.parametrize("version", ["musl 1.2", "", None])
+def test_glibc_is_recognised_by_its_version(
+    version: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.confstr", lambda _: version)
+    assert not hardware._has_glibc()
+    monkeypatch.setattr("os.confstr", lambda _: "glibc 2.36")
+    assert hardware._has_glibc()
+    monkeypatch.delattr("os.confstr_names")
+    assert not hardware._has_glibc()

@@ -1,13 +1,21 @@
-"""Choice of device and precision for the hardware."""
+"""Choice of device, precision and memory allocation for the hardware."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from candelabra.errors import ConfigError
+
+MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_MMAP_MAX": -4}
+"""Numbers of glibc's malloc.h."""
+KEEP = {"M_TRIM_THRESHOLD": 2**31 - 1, "M_MMAP_MAX": 0}
+GIVE_BACK = {"M_TRIM_THRESHOLD": 128 * 1024, "M_MMAP_MAX": 65536}
+"""glibc's own values."""
 
 
 def device_type(accelerator: str) -> str:
@@ -60,3 +68,33 @@ def precision(asked: str, device: str) -> Any:
             "use bf16-mixed or 32-true"
         )
     return str(asked)
+
+
+def keep_freed_memory(keep: bool) -> bool:
+    """Make glibc keep the memory of freed tensors for the next ones, or give it back again.
+
+    By default glibc gives each large tensor back to the kernel. The next tensor then gets new
+    pages, and a training step on a CPU spends much of its time in page faults.
+
+    Args:
+        keep: Whether to keep freed memory; `False` sets glibc's own values, and gives back what was
+            kept.
+
+    Returns:
+        Whether the settings were made. Other C libraries have none of them, and stay as they are.
+    """
+    if not _has_glibc():
+        return False
+    libc = ctypes.CDLL(None)
+    values = KEEP if keep else GIVE_BACK
+    done = [libc.mallopt(MALLOPT[name], value) == 1 for name, value in values.items()]
+    if not keep:
+        libc.malloc_trim(0)
+    return all(done)
+
+
+def _has_glibc() -> bool:
+    """Return whether this process runs on glibc; musl and macOS do not know the name."""
+    name = "CS_GNU_LIBC_VERSION"
+    known: dict[str, int] = getattr(os, "confstr_names", {})
+    return name in known and (os.confstr(name) or "").startswith("glibc")

@@ -45,6 +45,7 @@ class TrainConfig:
     batch_size: int = 32
     eval_batch_size: int = 64
     num_workers: int = 0
+    keep_memory: bool = True
     on_bad_row: str = "error"
     init_from: str | None = None
     init_heads: list[str] | None = None

@@ -33,6 +33,7 @@ FREE = (
     "callbacks.learning_rate",
     "callbacks.progress",
     "num_workers",
+    "keep_memory",
     "logger",
     "group",
     "tags",

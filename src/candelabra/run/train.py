@@ -49,6 +49,7 @@ def train(
         The metrics, as in `metrics.json`.
     """
     quiet()
+    hardware.keep_freed_memory(cfg.keep_memory)
     device = hardware.device_type(cfg.trainer.accelerator)
     fingerprints = fingerprints_of(cfg, data)
     labels = {name: task.labels for name, task in data.items()}
