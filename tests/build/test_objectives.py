@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from candelabra.build.objectives import checked_objectives, objectives
-from candelabra.data.loading import TaskData
+from candelabra.build.objectives import check_objectives, objectives
+from candelabra.config.validation import learning
 from candelabra.errors import ConfigError
 from candelabra.losses.classification import class_balanced
 from candelabra.model.heads.base import Head
@@ -17,7 +17,7 @@ from candelabra.model.heads.embedding import EmbeddingHead
 from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling, FunctionPooling, mean
-from toys import tagged, tiny
+from toys import tiny
 
 WORDS = {"words": "tokens", "tags": "tags"}
 PAIRS = {"anchor": "a", "positive": "p"}
@@ -61,10 +61,14 @@ def fitted(
     """Raises where a task `movie` of this head cannot be trained."""
     own = {} if pooling is None else {"movie": pooling}
     built = MultiTaskModel(tiny(), {"movie": head}, pooling=FunctionPooling(mean), poolings=own)
-    data = {"movie": TaskData({"train": tagged([(["a"], [0])])}, LABELS["movie"], {}, {})}
-    node = {**TASK, "columns": WORDS, "main_metric": "f1", **task}
-    cfg = {"tasks": {"movie": node}, "trainer": {"accumulate_grad_batches": accumulate}}
-    checked_objectives(cfg, built, data)
+    tasks = {"movie": {**TASK, "columns": WORDS, "main_metric": "f1", **task}}
+    check_objectives(
+        objectives(tasks, LABELS, {"movie": [1, 0, 0]}),
+        built,
+        tasks=tasks,
+        learns=learning(tasks),
+        accumulate=accumulate,
+    )
 
 
 def loss(name: str) -> dict[str, Any]:

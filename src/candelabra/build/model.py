@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.trainer import Node
 from candelabra.bundle.transfer import start_from
@@ -24,45 +24,83 @@ def build_backbone(node: Node) -> Backbone:
 
 
 def build_model(
-    cfg: Node, labels: Mapping[str, list[str]], encoder: Encoder, *, steps_per_epoch: int = 1
+    encoder: Encoder, labels: Mapping[str, list[str]], *, pooling: Node, tasks: Mapping[str, Node]
 ) -> MultiTaskModel:
-    """Build the model with its initial weights, frozen as in the first step."""
-    freezer = Freezer(instantiate(cfg["freeze"]), steps_per_epoch=steps_per_epoch)
-    built = assemble(
-        encoder,
-        pooling=cfg["pooling"],
-        tasks=cfg["tasks"],
+    """Build the model: the encoder with its pooling, and a head with random weights per task.
+
+    Args:
+        encoder: Encoder that the tasks share.
+        labels: Label names of each task.
+        pooling: Config node of the default pooling.
+        tasks: Config node of each task.
+    """
+    model = assemble(encoder, pooling=pooling, tasks=tasks, labels=labels, make=_partial)
+    start_from_pooler(model)
+    return model
+
+
+def load_initial_weights(
+    model: MultiTaskModel,
+    labels: Mapping[str, list[str]],
+    *,
+    init_from: str | None,
+    init_heads: Sequence[str] | None,
+    pooling: DictConfig,
+    tasks: DictConfig,
+) -> None:
+    """Load the weights of a bundle into the model; do nothing if no bundle is given.
+
+    Args:
+        model: Model whose weights are replaced.
+        labels: Label names of each task.
+        init_from: Folder of the bundle, or `None`.
+        init_heads: Tasks whose heads are loaded; `None` loads those that fit.
+        pooling: Config node of the default pooling.
+        tasks: Config node of each task.
+    """
+    if init_from is None:
+        return
+    config = {"pooling": pooling, "tasks": tasks}
+    model.origins = start_from(
+        model,
+        init_from,
+        config={key: OmegaConf.to_container(node, resolve=True) for key, node in config.items()},
         labels=labels,
-        make=_partial,
-        freezer=freezer,
+        heads=init_heads,
     )
-    start_from_pooler(built)
-    if cfg["init_from"] is not None:
-        built.origins = start_from(
-            built,
-            cfg["init_from"],
-            config={
-                key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("pooling", "tasks")
-            },
-            labels=labels,
-            heads=cfg["init_heads"],
-        )
+
+
+def adapt_and_freeze(
+    model: MultiTaskModel, *, adapter: Node, freeze: Node, steps_per_epoch: int
+) -> None:
+    """Attach the adapters, and freeze the model as in the first step.
+
+    Args:
+        model: Model with its initial weights.
+        adapter: Config node of the adapter.
+        freeze: Config node of the freeze scheme.
+        steps_per_epoch: Number of optimizer steps in an epoch, because schemes count in epochs.
+
+    Raises:
+        ConfigError: If the scheme does not fit the model, or freezes all adapters.
+    """
+    encoder = model.encoder
+    model.freezer = Freezer(instantiate(freeze), steps_per_epoch=steps_per_epoch)
     with naming("adapter"):
-        instantiate(cfg["adapter"]).attach(encoder, list(cfg["tasks"]))
+        instantiate(adapter).attach(encoder, list(model.heads))
     with naming("freeze"):
-        freezer.apply(built, 0)
-        ever_trained = {id(parameter) for parameter in freezer.some_day_learning(built)}
-    if encoder.adapters and not ever_trained & {
-        id(parameter) for parameter in encoder.parameters()
-    }:
+        model.freezer.apply(model, 0)
+        ever_trained = {id(parameter) for parameter in model.freezer.some_day_learning(model)}
+    in_encoder = {id(parameter) for parameter in encoder.parameters()}
+    if encoder.adapters and not ever_trained & in_encoder:
         raise ConfigError(
             "the freeze option freezes all adapters, so the encoder would not learn at all: under "
             "adapters its own weights are fixed anyway; take freeze=none, or adapter=none"
         )
-    return built
 
 
 def _partial(node: Node) -> functools.partial[Any]:
+    """Instantiate a node that must be a `functools.partial`."""
     made = instantiate(node)
     if not isinstance(made, functools.partial):
         raise ConfigError(f"the option with _target_ {node['_target_']} needs `_partial_: true`")

@@ -1,23 +1,23 @@
-"""Construction of each task's loss and metrics from the configuration."""
+"""Build each task's loss and metrics, and the weighting of the losses."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hydra.utils import instantiate
 
-from candelabra.config.validation import learning
-from candelabra.data.loading import TaskData
 from candelabra.data.rows.shapes import CROSSED, shape_of
-from candelabra.errors import ConfigError, nearest
+from candelabra.errors import ConfigError, naming, nearest
 from candelabra.losses.embeddings import rule_of
 from candelabra.model.heads.base import Head, Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.scoring import Objective
+from candelabra.training.task_gradients import check_possible
+from candelabra.weighting.base import Weighting
 
 Node = Mapping[str, Any]
 
@@ -55,6 +55,7 @@ def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
 
 
 def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
+    """Construct the objective of one task, and check that its main metric exists."""
     metrics = instantiate(task["metrics"])(labels=labels)
     with warnings.catch_warnings():
         # torchmetrics warns about computing before an update, but only the names are needed here.
@@ -75,43 +76,43 @@ def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] |
     )
 
 
-def checked_objectives(
-    cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData]
-) -> dict[str, Objective]:
-    """Construct the objectives for training, and check them against the data and heads.
+def check_objectives(
+    objectives: Mapping[str, Objective],
+    model: MultiTaskModel,
+    *,
+    tasks: Mapping[str, Node],
+    learns: Collection[str],
+    accumulate: int,
+) -> None:
+    """Check that the data, head and loss of each task fit one another.
 
     Args:
-        cfg: Configuration of the run.
-        built: The model.
-        data: Data of each task.
-
-    Returns:
-        The objective of each task.
+        objectives: Objective of each task.
+        model: Model with the heads.
+        tasks: Config node of each task.
+        learns: Names of the trained tasks.
+        accumulate: Number of micro-batches in a step.
 
     Raises:
         ConfigError: Data, head and loss of a task do not match, a task with `train=false` has
             trainable parameters, or a loss that compares examples is used with gradient
             accumulation.
     """
-    tasks, accumulate = cfg["tasks"], cfg["trainer"]["accumulate_grad_batches"]
-    labels = {name: task.labels for name, task in data.items()}
-    found = objectives(tasks, labels, {name: task.counts for name, task in data.items()})
-    learns = learning(tasks)
-    for name, objective in found.items():
+    for name, objective in objectives.items():
         if name not in learns:
-            _check_judge(name, built)
+            _check_eval_only(name, model)
         elif accumulate > 1 and rule_of(objective.loss).in_batch:
             raise ConfigError(
                 f"tasks.{name}.loss compares the examples of a step with each other, and "
                 f"trainer.accumulate_grad_batches={accumulate} would cut it into parts: take 1; "
                 f"head@tasks.{name}.head=embedding_cached fits a large step into little memory"
             )
-        _check_head(name, tasks[name], built.head(name), objective.loss)
-    return found
+        _check_head(name, tasks[name], model.head(name), objective.loss)
 
 
-def _check_judge(name: str, built: MultiTaskModel) -> None:
-    if any(list(part.parameters()) for part in built.parts_of(name)):
+def _check_eval_only(name: str, model: MultiTaskModel) -> None:
+    """Raise `ConfigError` if a task that is not trained has parameters of its own."""
+    if any(list(part.parameters()) for part in model.parts_of(name)):
         raise ConfigError(
             f"tasks.{name}.train=false: its head, or its own pooling, mix of layers or adapter "
             "has parameters that would never learn; head=embedding has none"
@@ -141,3 +142,37 @@ def _check_head(name: str, task: Node, head: Head, loss: Loss) -> None:
             f"tasks.{name}.loss: {error}; {kind} over {', '.join(shape)} takes "
             f"loss@tasks.{name}.loss={', '.join(head.takes_of(shape))}"
         ) from error
+
+
+def build_weighting(
+    node: Node,
+    model: MultiTaskModel,
+    learns: Sequence[str],
+    *,
+    idle_heads: bool,
+    precision: str,
+    total_steps: int,
+) -> Weighting:
+    """Build the weighting of the trained tasks' losses.
+
+    Args:
+        node: Config node of the weighting.
+        model: Model with the heads, frozen as in the first step.
+        learns: Names of the trained tasks.
+        idle_heads: Whether some steps do not contain all tasks.
+        precision: Lightning's name of the precision.
+        total_steps: Number of optimizer steps in the run.
+
+    Raises:
+        ConfigError: If the weighting is incompatible with the step, freeze option or precision.
+    """
+    with naming("weighting"):
+        weighting = instantiate(node)(tasks={name: model.head(name).num_choices for name in learns})
+        check_possible(
+            weighting,
+            model,
+            idle_heads=idle_heads,
+            precision=precision,
+            total_steps=total_steps,
+        )
+    return weighting

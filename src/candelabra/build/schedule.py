@@ -9,7 +9,6 @@ from pathlib import Path
 from hydra.utils import instantiate
 
 from candelabra.build.trainer import Node
-from candelabra.config.validation import learning
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
 from candelabra.data.mixing.order import Draws
@@ -17,6 +16,7 @@ from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.errors import ConfigError, naming
 from candelabra.losses.embeddings import rule_of
+from candelabra.training.scoring import Objective
 
 TokenizedTasks = dict[str, dict[str, TokenizedSplit]]
 
@@ -40,10 +40,10 @@ def tokenize_tasks(
         ConfigError: If the tokenizer cannot encode a pair as one sequence.
     """
     folder = None if cache_dir is None else Path(cache_dir)
-    found = {}
+    tokenized = {}
     for name, task in data.items():
         with naming(f"tasks.{name}"):
-            found[name] = {
+            tokenized[name] = {
                 split: TokenizedSplit(
                     examples=examples,
                     texts=tokenize_cached(
@@ -57,62 +57,88 @@ def tokenize_tasks(
                 )
                 for split, examples in task.splits.items()
             }
-    return found
+    return tokenized
 
 
-def build_schedule(cfg: Node, splits: TokenizedTasks) -> Schedule:
-    """Build the schedule of the trained tasks.
+def build_schedule(
+    train_splits: Mapping[str, TokenizedSplit],
+    objectives: Mapping[str, Objective],
+    *,
+    tasks: Mapping[str, Node],
+    max_length: int,
+    balancing: Node,
+    step: Node,
+    trainer: Node,
+    batch_size: int,
+    seed: int,
+) -> Schedule:
+    """Build the schedule: which examples of which tasks each optimizer step holds.
 
-    `trainer.limit_train_batches` shortens its epochs.
+    Args:
+        train_splits: Train split of each trained task.
+        objectives: Objective of each task; some losses choose which examples share a step.
+        tasks: Config node of each task.
+        max_length: Maximum number of tokens of a text.
+        balancing: Config node of the balancing.
+        step: Config node of the step.
+        trainer: Config node of the trainer; `limit_train_batches` shortens the epochs.
+        batch_size: Number of examples in a step, over all tasks.
+        seed: Seed of the order of the examples.
+
+    Raises:
+        ConfigError: If a task's `max_tokens` is too small or does not fit its loss, or the
+            validation interval exceeds an epoch.
     """
-    balancing = cfg["balancing"]
-    splits = {name: splits[name] for name in learning(cfg["tasks"])}
     make = functools.partial(
         Schedule,
-        {task: encoded["train"].lengths for task, encoded in splits.items()},
+        {task: split.lengths for task, split in train_splits.items()},
         shares=instantiate(balancing["shares"]),
-        step=instantiate(cfg["step"]["counts"]),
+        step=instantiate(step["counts"]),
         epoch=balancing["epoch"],
         turns=balancing["turns"],
-        batch_size=cfg["batch_size"],
-        seed=cfg["seed"],
-        num_epochs=cfg["trainer"]["max_epochs"],
-        max_tokens=_max_tokens(cfg, splits),
-        arrange=_arrangements(cfg["tasks"], splits),
+        batch_size=batch_size,
+        seed=seed,
+        num_epochs=trainer["max_epochs"],
+        max_tokens=_max_tokens(tasks, train_splits, max_length),
+        arrange=_arrangements(tasks, train_splits, objectives),
     )
-    limit, steps = cfg["trainer"]["limit_train_batches"], balancing["steps_per_epoch"]
+    limit, steps = trainer["limit_train_batches"], balancing["steps_per_epoch"]
     if isinstance(limit, float):
         limit = max(1, round(limit * make(steps_per_epoch=steps).steps_per_epoch))
     if limit is not None:
         steps = limit if steps is None else min(limit, steps)
-    made = make(steps_per_epoch=steps)
-    _check_validations(cfg["trainer"], made.steps_per_epoch)
-    return made
+    schedule = make(steps_per_epoch=steps)
+    _check_validations(trainer, schedule.steps_per_epoch)
+    return schedule
 
 
-def _max_tokens(cfg: Node, splits: TokenizedTasks) -> dict[str, int]:
+def _max_tokens(
+    tasks: Mapping[str, Node], train_splits: Mapping[str, TokenizedSplit], max_length: int
+) -> dict[str, int]:
     """Return the token budget per text column, since pairs have two texts and triplets three."""
-    found = {}
-    for name, encoded in splits.items():
-        budget, num_texts = cfg["tasks"][name].get("max_tokens"), len(encoded["train"].texts)
+    budgets = {}
+    for name, split in train_splits.items():
+        budget, num_texts = tasks[name].get("max_tokens"), len(split.texts)
         if budget is None:
             continue
-        found[name] = budget // num_texts
-        if found[name] < cfg["encoder"]["max_length"]:
+        budgets[name] = budget // num_texts
+        if budgets[name] < max_length:
             raise ConfigError(
                 f"tasks.{name}.max_tokens must hold an example of {num_texts} texts of "
-                f"encoder.max_length={cfg['encoder']['max_length']} tokens each, got {budget}"
+                f"encoder.max_length={max_length} tokens each, got {budget}"
             )
-    return found
+    return budgets
 
 
 def _arrangements(
-    tasks: Mapping[str, Node], splits: TokenizedTasks
+    tasks: Mapping[str, Node],
+    train_splits: Mapping[str, TokenizedSplit],
+    objectives: Mapping[str, Objective],
 ) -> dict[str, Callable[..., Draws]]:
     """Return the functions that select the examples of a step, for losses that need one."""
-    found: dict[str, Callable[..., Draws]] = {}
-    for name, encoded in splits.items():
-        arrange = rule_of(instantiate(tasks[name]["loss"])).arrange
+    arrangements: dict[str, Callable[..., Draws]] = {}
+    for name, split in train_splits.items():
+        arrange = rule_of(objectives[name].loss).arrange
         if arrange is None:
             continue
         if tasks[name].get("max_tokens") is not None:
@@ -120,9 +146,8 @@ def _arrangements(
                 f"tasks.{name}.max_tokens cannot be kept with a loss that chooses which examples "
                 "share a step"
             )
-        examples = encoded["train"].examples
-        found[name] = functools.partial(arrange, examples=examples)
-    return found
+        arrangements[name] = functools.partial(arrange, examples=split.examples)
+    return arrangements
 
 
 def _check_validations(trainer: Node, steps_per_epoch: int) -> None:

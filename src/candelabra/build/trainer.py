@@ -1,14 +1,13 @@
-"""Build the LightningModule and the trainer of a run.
+"""Build the LightningModule and the Lightning trainer of a run.
 
-The `_target_` of a config node names
-a class or function; arguments that the config does not know (widths, labels, task names) are passed
-here.
+The `_target_` of a config node names a class or function. Arguments that the config does not know,
+such as the folder of the run, are passed here.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,90 +16,133 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from candelabra.build.objectives import checked_objectives
-from candelabra.config.validation import learning
-from candelabra.data.loading import TaskData
-from candelabra.errors import ConfigError, naming
+from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from candelabra.training.callbacks.interruption import StopOnSignal
 from candelabra.training.distillation import LwfTeacher
 from candelabra.training.module import MultiTaskModule
-from candelabra.training.task_gradients import check_possible
+from candelabra.training.scoring import Objective
+from candelabra.weighting.base import Weighting
 
 Node = Mapping[str, Any]
 
 
 def build_module(
-    cfg: Node, built: MultiTaskModel, data: Mapping[str, TaskData], total_steps: int
+    model: MultiTaskModel,
+    objectives: Mapping[str, Objective],
+    weighting: Weighting,
+    *,
+    optimizer: Node,
+    scheduler: Node,
+    total_steps: int,
+    seed: int,
+    distill_frozen: float,
 ) -> MultiTaskModule:
-    """Build the LightningModule of a training run.
+    """Build the LightningModule of a training run with its optimizer.
+
+    Args:
+        model: Model, frozen as in the first step.
+        objectives: Objective of each task.
+        weighting: Weighting of the losses.
+        optimizer: Config node of the optimizer.
+        scheduler: Config node of the learning-rate schedule.
+        total_steps: Number of optimizer steps in the run.
+        seed: Base seed of the steps.
+        distill_frozen: Factor of the distillation loss; 0 disables distillation.
 
     Raises:
-        ConfigError: If a head does not fit the task's data, a loss does not fit its head, or the
-            weighting is incompatible with the step, freeze option or precision.
+        ConfigError: If the optimizer or the schedule rejects its settings, nothing is left to
+            train, or a head encodes a step in parts although distillation needs it whole.
     """
-    judged = checked_objectives(cfg, built, data)
-    with naming("weighting"):
-        weighting = instantiate(cfg["weighting"])(
-            tasks={name: built.head(name).num_choices for name in learning(cfg["tasks"])}
-        )
-        check_possible(
-            weighting,
-            built,
-            idle_heads=cfg["step"]["idle_heads"],
-            precision=cfg["trainer"]["precision"],
-            total_steps=total_steps,
-        )
-    weight = cfg["distill_frozen"]
-    for name in data:
-        if weight and built.head(name).mini_batch_size is not None:
+    module = MultiTaskModule(
+        model,
+        objectives,
+        weighting=weighting,
+        optimizer=instantiate(optimizer),
+        scheduler=instantiate(scheduler),
+        total_steps=total_steps,
+        seed=seed,
+        frozen_copy=_teacher(model, distill_frozen) if distill_frozen else None,
+    )
+    module.build_optimizer()
+    return module
+
+
+def _teacher(model: MultiTaskModel, weight: float) -> LwfTeacher:
+    """Build the distillation term, which needs every step as a whole."""
+    for name in model.heads:
+        if model.head(name).mini_batch_size is not None:
             raise ConfigError(
                 f"tasks.{name}.head.mini_batch_size encodes a step in parts, and "
                 "distill_frozen needs it whole: take head=embedding, or distill_frozen=0"
             )
-    return MultiTaskModule(
-        built,
-        judged,
-        weighting=weighting,
-        optimizer=instantiate(cfg["optimizer"]),
-        scheduler=instantiate(cfg["scheduler"]),
-        total_steps=total_steps,
-        seed=cfg["seed"],
-        frozen_copy=LwfTeacher(built, weight=weight) if weight else None,
-    )
+    return LwfTeacher(model, weight=weight)
 
 
-def build_trainer(cfg: Node, *, precision: str, run_dir: Path, run_id: str) -> pl.Trainer:
-    """Build the Lightning trainer with the run's callbacks and loggers."""
-    callbacks = [instantiate(node) for node in cfg["callbacks"].values() if node is not None]
-    callbacks.append(StopOnSignal(f"candelabra train resume={run_dir}"))
-    loggers = [
-        _logger(node, cfg, run_dir, run_id) for node in cfg["logger"].values() if node is not None
+def build_loggers(
+    nodes: Mapping[str, Node | None],
+    *,
+    output_dir: str,
+    run_dir: Path,
+    run_id: str,
+    group: str | None,
+    tags: Sequence[str],
+) -> list[Logger]:
+    """Build the loggers of a run.
+
+    Args:
+        nodes: Config node of each logger; `None` disables it.
+        output_dir: Folder of all runs.
+        run_dir: Folder of this run.
+        run_id: Id of the run, which a resumed run keeps.
+        group: Name of the runs that belong together.
+        tags: Words to find the run by.
+    """
+    loggers = [instantiate(node) for node in nodes.values() if node is not None]
+    # Experiment trackers are partial and need the identity of the run.
+    return [
+        logger(
+            save_dir=output_dir,
+            run_dir=run_dir,
+            name=run_dir.name,
+            id=run_id,
+            group=group,
+            job_type="train",
+            tags=list(tags),
+        )
+        if isinstance(logger, functools.partial)
+        else logger
+        for logger in loggers
     ]
+
+
+def build_trainer(
+    node: Node,
+    *,
+    callbacks: Mapping[str, Node | None],
+    loggers: Sequence[Logger],
+    precision: str,
+    run_dir: Path,
+) -> pl.Trainer:
+    """Build the Lightning trainer with the run's callbacks and loggers.
+
+    Args:
+        node: Config node of the trainer.
+        callbacks: Config node of each callback; `None` disables it.
+        loggers: Loggers of the run.
+        precision: Lightning's name of the precision.
+        run_dir: Folder of the run.
+    """
+    built = [instantiate(callback) for callback in callbacks.values() if callback is not None]
+    built.append(StopOnSignal(f"candelabra train resume={run_dir}"))
     return instantiate(
-        cfg["trainer"],
+        node,
         precision=precision,
-        callbacks=callbacks,
-        logger=loggers or False,
+        callbacks=built,
+        logger=list(loggers) or False,
         plugins=[AtomicCheckpointIO()],
         limit_train_batches=1.0,  # The schedule has already applied the limit.
-        enable_progress_bar=any(isinstance(item, ProgressBar) for item in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in built),
         default_root_dir=str(run_dir),
-    )
-
-
-def _logger(node: Node, cfg: Node, run_dir: Path, run_id: str) -> Logger:
-    made = instantiate(node)
-    if not isinstance(made, functools.partial):
-        return made
-    # Experiment trackers are partial and need the identity of the run.
-    return made(
-        save_dir=cfg["paths"]["output_dir"],
-        run_dir=run_dir,
-        name=run_dir.name,
-        id=run_id,
-        group=cfg["group"],
-        job_type="train",
-        tags=list(cfg["tags"]),
     )

@@ -1,10 +1,10 @@
-"""`candelabra train`: from the configuration to a trained bundle, in order."""
+"""Command `candelabra train`: start or resume a run, or start a sweep."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from candelabra.run.sweep import with_table
 from candelabra.run.trial import TRIAL, given_config_dirs, trial
 
 OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
-"""What Hydra's own settings say of one run; all others have to be those of any run."""
+"""Settings of Hydra that differ between runs; stored yamls may not change the others."""
 
 HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
 
@@ -49,8 +49,8 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
   head@tasks.NAME.head=mlp    another head
   seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=1e-4  encoder.max_length=256
   hydra.run.dir=FOLDER        the run folder itself
-  resume=RUN_FOLDER           goes on with an interrupted run, and needs nothing else where that
-                              was started; cwd=FOLDER names that place from elsewhere
+  resume=RUN_FOLDER           resumes an interrupted run; type it where the run was started, or
+                              name that folder by cwd=FOLDER
   trainer=ddp, ddp_cpu, multi_node
                               several GPUs or processes, the same global batches
   -m freeze=none,encoder pooling=mean,cls
@@ -67,17 +67,93 @@ A wrong option names its group and lists the choices: try `pooling=help`.
 """
 
 
+Train = Callable[[DictConfig, Path, list[str]], float | None]
+"""Function (configuration, run folder, Hydra overrides) -> `val/score`, if this process trained."""
+
+
 def main(overrides: list[str]) -> int:
-    """Composes, checks and runs; or runs every trial of a sweep."""
+    """Start a run or a sweep, or resume a run; return the exit status."""
     register()
     end_with_the_parent()
     verbatim, rest = split_verbatim(overrides, ("resume", "allow", "cwd"))
-    resume = resumed(verbatim)
-    if resume is not None:
-        if {"-m", "--multirun"} & set(rest):
-            raise ConfigError("resume= goes on with one run; -m with hydra.sweep.dir= with a sweep")
-        overrides = [f"resume={resume.folder}", f"allow={','.join(resume.allow)}", *rest]
-    words, flags = split_flags(rest if resume is None else _same_command(resume, rest))
+    if "resume" in verbatim:
+        return resume_run(stored_run_of(verbatim), rest)
+    if "cwd" in verbatim:
+        raise ConfigError("cwd= belongs beside resume=; cd names the folder of a first start")
+    return start_run(rest)
+
+
+def start_run(arguments: list[str]) -> int:
+    """Start a run, or every trial of a sweep; return the exit status."""
+
+    def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
+        _check_first_start(folder)
+        check_settings(cfg)
+        place = f"hydra.run.dir={quoted(str(folder))}"
+        if _trained_elsewhere(cfg, folder, [*arguments, place]):
+            return None
+        # Torch and Lightning are imported after Hydra has set up its logging.
+        from candelabra.run.start import run
+
+        metrics = run(cfg, folder, overrides, config_dirs=given_config_dirs())
+        return metrics.get("val/score")
+
+    return _with_hydra(train, arguments)
+
+
+def resume_run(stored: StoredRun, arguments: list[str]) -> int:
+    """Resume an interrupted run; return the exit status.
+
+    Args:
+        stored: The run.
+        arguments: Arguments of the command besides `resume=`, `allow=` and `cwd=`.
+
+    Raises:
+        ConfigError: An argument asks for a sweep, or changes what a resumed run must keep.
+    """
+    if {"-m", "--multirun"} & set(arguments):
+        raise ConfigError("resume= goes on with one run; -m with hydra.sweep.dir= with a sweep")
+    typed = [f"resume={stored.folder}", f"allow={','.join(stored.allow)}", *arguments]
+
+    def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
+        stored.check(plain(cfg), typed=typed, readers=readers(cfg))
+        check_settings(cfg)
+        if _trained_elsewhere(cfg, folder, typed):
+            return None
+        # Torch and Lightning are imported after Hydra has set up its logging.
+        from candelabra.run.start import run
+
+        config_dirs = given_config_dirs()
+        metrics = run(cfg, folder, overrides, config_dirs=config_dirs, resume=stored)
+        return metrics.get("val/score")
+
+    return _with_hydra(train, _first_command(stored, arguments))
+
+
+def stored_run_of(verbatim: Mapping[str, str]) -> StoredRun:
+    """Return the run that `resume=` names, and change to the folder in which it was started.
+
+    Raises:
+        ConfigError: The run cannot be resumed.
+    """
+    allow = verbatim.get("allow", "").strip("[]").split(",")
+    stored = stored_run(verbatim["resume"], allow=[name.strip() for name in allow])
+    check_free(stored.folder, f"resume={verbatim['resume']}")
+    go_back(stored, verbatim.get("cwd"))
+    return stored
+
+
+def _with_hydra(train: Train, arguments: list[str]) -> int:
+    """Compose the configuration with Hydra, and train; or run every trial of a sweep.
+
+    Args:
+        train: Function that trains.
+        arguments: Overrides and flags of Hydra.
+
+    Returns:
+        The exit status.
+    """
+    words, flags = split_flags(arguments)
     # Hydra's parser takes overrides on one side of the flags only.
     sys.argv = ["candelabra train", *words, *flags]
     errors: list[UserError] = []
@@ -85,16 +161,15 @@ def main(overrides: list[str]) -> int:
     def entry(cfg: DictConfig) -> float | None:
         hydra_cfg = HydraConfig.get()
         # Unresolved: an override may name an environment variable.
-        given = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
-        assert isinstance(given, list)
+        overrides = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+        assert isinstance(overrides, list)
         if hydra_cfg.mode is RunMode.MULTIRUN:
-            return trial(cfg, given)
-        folder = Path(hydra_cfg.runtime.output_dir)
+            return trial(cfg, overrides)
         try:
             with explained():
-                return single(cfg, folder, given, resume=resume, typed=overrides)
+                return train(cfg, Path(hydra_cfg.runtime.output_dir), overrides)
         except UserError as error:
-            # Raised from in here, Hydra would print a line of its own about it.
+            # Hydra would print a message of its own about an error that leaves this function.
             errors.append(error)
             return None
 
@@ -108,92 +183,42 @@ def main(overrides: list[str]) -> int:
     return status
 
 
-def _same_command(resume: StoredRun, typed: list[str]) -> list[str]:
-    """The words of the first start and those typed beside `resume=`.
-
-    Raises:
-        ConfigError: What is stored changes settings by which Hydra calls functions, which it does
-            before the configuration can be checked.
-    """
-    command = resume.command(typed)
-    if resume.record["config_dirs"]:
-        trusted, found = _hydra_settings(typed), _hydra_settings(command)
-        for key in sorted({*trusted, *found} - {*OF_THE_RUN}):
-            if trusted.get(key) != found.get(key):
-                raise ConfigError(
-                    f"resume={resume.folder}: the yamls that the run was started with set "
-                    f"hydra.{key}; that is not used again, type it beside resume="
-                )
-    return command
-
-
-def _hydra_settings(command: list[str]) -> dict[str, Any]:
-    """Hydra's own node as it would be, without a call of anything that it names."""
-    words, flags = split_flags(command)
-    folders = ", ".join(quoted(f"file://{folder}") for folder in flags if folder not in CONFIG_DIR)
-    words.append(f"hydra.searchpath=[{folders}]")
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose("train", words, return_hydra_config=True)
-    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
-    assert isinstance(settings, dict)
-    settings["job"].pop("override_dirname")
-    return {str(key): value for key, value in settings.items()}
-
-
-def single(
-    cfg: DictConfig,
-    folder: Path,
-    overrides: list[str],
-    *,
-    resume: StoredRun | None,
-    typed: Sequence[str],
-) -> float | None:
-    """One run, in this process or in one for each device.
+def _trained_elsewhere(cfg: DictConfig, folder: Path, arguments: list[str]) -> bool:
+    """Train in one process per device, if there are several devices.
 
     Args:
-        cfg: The configuration, not checked yet.
+        cfg: A configuration that passed `check_settings`.
         folder: The run folder.
-        overrides: Its overrides.
-        resume: The run that goes on; None starts one.
-        typed: What the person typed after `candelabra train`.
+        arguments: Arguments of `candelabra train` for each process.
 
     Returns:
-        `val/score`, where it was this process that trained.
+        Whether other processes trained; if not, this process has to.
+
+    Raises:
+        ConfigError: The trainer does not fit the processes.
+        SystemExit: A process failed or was interrupted.
     """
-    if resume is None:
-        _check_first_start(folder)
-    else:
-        resume.check(plain(cfg), typed=typed, readers=readers(cfg))
-    check_settings(cfg)
     if cfg.trainer.num_nodes > 1 and not (started_from_outside() or LAUNCHED in os.environ):
         raise ConfigError(
             "trainer.num_nodes above 1 is started by torchrun or srun: docs/mixing.md"
         )
     processes = processes_of(cfg.trainer)
-    if processes > 1:
-        if cfg.step.get("idle_heads") and cfg.trainer.strategy == "auto":
-            raise ConfigError("a step with idle heads on several devices needs trainer=ddp")
-        # A resumed run knows its folder; another has got one just now.
-        place = [] if resume is not None else [f"hydra.run.dir={quoted(str(folder))}"]
-        command = [sys.executable, "-m", "candelabra", "train", *typed, *place]
-        status = launch(command, processes)
-        record = read_json(folder / "run.json")
-        if status not in (0, 130, 143) and record.get("status") == "interrupted":
-            # The first process was told to end, since another had failed.
-            write_json(folder / "run.json", {**record, "status": "failed"})
-        if status != 0:
-            raise SystemExit(status)
-        return None
-
-    # Hydra's own logging is up.
-    from candelabra.run.start import run
-
-    metrics = run(cfg, folder, overrides, config_dirs=given_config_dirs(), resume=resume)
-    return metrics.get("val/score")
+    if processes == 1:
+        return False
+    if cfg.step.get("idle_heads") and cfg.trainer.strategy == "auto":
+        raise ConfigError("a step with idle heads on several devices needs trainer=ddp")
+    status = launch([sys.executable, "-m", "candelabra", "train", *arguments], processes)
+    record = read_json(folder / "run.json")
+    if status not in (0, 130, 143) and record.get("status") == "interrupted":
+        # The first process was told to end, since another had failed.
+        write_json(folder / "run.json", {**record, "status": "failed"})
+    if status != 0:
+        raise SystemExit(status)
+    return True
 
 
 def _check_first_start(folder: Path) -> None:
-    """Refuses a sweep without `-m`, and processes that would each take a folder of their own."""
+    """Refuse a sweep without `-m`, and processes that would each use a folder of their own."""
     sweep = HydraConfig.get().runtime.choices.get("sweep")
     if sweep not in (None, "null") and TRIAL not in os.environ:
         raise ConfigError(f"sweep={sweep} is many runs: add -m to the same command")
@@ -204,18 +229,33 @@ def _check_first_start(folder: Path) -> None:
         )
 
 
-def resumed(given: Mapping[str, str]) -> StoredRun | None:
-    """Return the run that `resume=` names; the working folder becomes that of its first start.
+def _first_command(stored: StoredRun, typed: list[str]) -> list[str]:
+    """Return the arguments of the first start and those typed with `resume=`.
 
     Raises:
-        ConfigError: It cannot be resumed, or `cwd=` stands without `resume=`.
+        ConfigError: Stored yamls change settings of Hydra by which it calls functions, which
+            happens before the configuration can be checked.
     """
-    if "resume" not in given:
-        if "cwd" in given:
-            raise ConfigError("cwd= belongs beside resume=; cd names the folder of a first start")
-        return None
-    allow = given.get("allow", "").strip("[]").split(",")
-    run = stored_run(given["resume"], allow=[name.strip() for name in allow])
-    check_free(run.folder, f"resume={given['resume']}")
-    go_back(run, given.get("cwd"))
-    return run
+    command = stored.command(typed)
+    if stored.record["config_dirs"]:
+        trusted, settings = _hydra_settings(typed), _hydra_settings(command)
+        for key in sorted({*trusted, *settings} - {*OF_THE_RUN}):
+            if trusted.get(key) != settings.get(key):
+                raise ConfigError(
+                    f"resume={stored.folder}: the yamls that the run was started with set "
+                    f"hydra.{key}; that is not used again, type it beside resume="
+                )
+    return command
+
+
+def _hydra_settings(command: list[str]) -> dict[str, Any]:
+    """Return the settings of Hydra for a command, without a call of anything that they name."""
+    words, flags = split_flags(command)
+    folders = ", ".join(quoted(f"file://{folder}") for folder in flags if folder not in CONFIG_DIR)
+    words.append(f"hydra.searchpath=[{folders}]")
+    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("train", words, return_hydra_config=True)
+    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
+    assert isinstance(settings, dict)
+    settings["job"].pop("override_dirname")
+    return {str(key): value for key, value in settings.items()}

@@ -1,4 +1,4 @@
-"""Run one training with its record: whatever happens, the run folder says how it ended."""
+"""Run one training, and record in its folder how it ended, whatever happens."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from candelabra.run.place import run_lock
 from candelabra.run.record import RunFolder
 from candelabra.tables import show
 
-_log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from candelabra.run.resume import StoredRun
+
+_log = logging.getLogger(__name__)
+
+DEAD_WORKER = re.compile(r"DataLoader worker .*(pid|exit)")
+"""Message of PyTorch about a process of a DataLoader that died."""
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -48,69 +51,88 @@ def run(
     config_dirs: Sequence[str] = (),
     resume: StoredRun | None = None,
 ) -> dict[str, float]:
-    """One training with its record; the folder says how it ended, whatever happens.
+    """Train once, and record in the run folder how the training ended, whatever happens.
 
     Args:
         cfg: A configuration that passed `validate`.
         folder: The run folder.
-        overrides: What the person typed, for the record.
-        config_dirs: Folders of yamls beside candelabra's own, for the record.
-        resume: The run that goes on; None starts one.
+        overrides: Hydra overrides, for the record.
+        config_dirs: Folders of yamls that were used besides candelabra's own, for the record.
+        resume: The run to resume; `None` starts a new run.
 
     Returns:
         The metrics, as in `metrics.json`.
 
     Raises:
-        ConfigError: Another run goes on in the folder.
+        ConfigError: Another process trains in the folder.
     """
     with run_lock(folder, writes=rank() == 0):
-        return _recorded(cfg, folder, overrides, config_dirs=config_dirs, resume=resume)
+        record = _open_record(cfg, folder, overrides, config_dirs, resume)
+        try:
+            with building():
+                data = tasks_data(cfg.tasks)
+            # Torch and Lightning take seconds to import, so bad rows are reported before.
+            from candelabra.run.train import train
+
+            metrics = train(cfg, data, record, resume=resume)
+        except BaseException as error:
+            _record_failure(record, error)
+            better = explanation(error)
+            if better is error:
+                raise
+            raise better from error
+        record.finish("finished")
+        return metrics
 
 
-def _recorded(
+def _open_record(
     cfg: DictConfig,
     folder: Path,
     overrides: list[str],
-    *,
     config_dirs: Sequence[str],
     resume: StoredRun | None,
-) -> dict[str, float]:
-    """As `run`, in a folder that is held."""
+) -> RunFolder:
+    """Write the first entries of the record, or reopen that of the resumed run."""
     if resume is None:
         record = RunFolder(folder, run_id_of(folder), writes=rank() == 0)
         record.start(plain(cfg), overrides, config_dirs)
     else:
         record = RunFolder(folder, resume.record["run_id"], dict(resume.record), writes=rank() == 0)
         record.go_on()
-    try:
-        with building():
-            data = tasks_data(cfg.tasks)
-        # Torch and Lightning take seconds to import, so bad rows are reported before.
-        from candelabra.run.train import train
+    return record
 
-        metrics = train(cfg, data, record, resume=resume)
-    except BaseException as error:  # recorded, whatever it is, and raised again
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
-        resume_file = record.path / "checkpoints" / "resume.ckpt"
-        if interrupted and not isinstance(error, Ended) and resume_file.exists():
-            show(f"go on with: candelabra train resume={record.path}")
-        if rank() != 0:
-            # The first process only sees that this one is gone; run.rankN.log says why.
-            _log.error("process %d has failed", rank(), exc_info=error)
-        try:
-            record.finish("interrupted" if interrupted else "failed", error=repr(error))
-        except OSError as full:  # the same disk, as a rule; `error` is what tells more
-            _log.warning("the end of the run cannot be recorded: %s", full)
-        if isinstance(error.__context__, KeyboardInterrupt):
-            # Lightning makes a plain exit with status 1 of it.
-            raise KeyboardInterrupt from error
-        if isinstance(error, RuntimeError) and re.search(
-            r"DataLoader worker .*(pid|exit)", str(error)
-        ):
-            raise TrainingError(
-                f"a process that prepares batches has died: {error} "
-                "Memory may be short: num_workers=0 does without such processes"
-            ) from error
-        raise
-    record.finish("finished")
-    return metrics
+
+def _record_failure(record: RunFolder, error: BaseException) -> None:
+    """Record that the run failed or was interrupted, and say how to resume it."""
+    interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+    resume_file = record.path / "checkpoints" / "resume.ckpt"
+    if interrupted and not isinstance(error, Ended) and resume_file.exists():
+        show(f"go on with: candelabra train resume={record.path}")
+    if rank() != 0:
+        # The first process only sees that this one is gone; run.rankN.log says why.
+        _log.error("process %d has failed", rank(), exc_info=error)
+    try:
+        record.finish("interrupted" if interrupted else "failed", error=repr(error))
+    except OSError as unwritable:
+        # Usually the disk that made the run fail is full. `error` says more.
+        _log.warning("the end of the run cannot be recorded: %s", unwritable)
+
+
+def explanation(error: BaseException) -> BaseException:
+    """Return the error that tells a person most about the failure of a training.
+
+    Args:
+        error: What the training raised.
+
+    Returns:
+        A `TrainingError` if a process that prepares batches died, a `KeyboardInterrupt` if
+        Lightning turned one into a plain exit, else `error` itself.
+    """
+    if isinstance(error.__context__, KeyboardInterrupt):
+        return KeyboardInterrupt()
+    if isinstance(error, RuntimeError) and DEAD_WORKER.search(str(error)):
+        return TrainingError(
+            f"a process that prepares batches has died: {error} "
+            "Memory may be short: num_workers=0 does without such processes"
+        )
+    return error

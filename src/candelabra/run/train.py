@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
 from candelabra import hardware, tables
-from candelabra.build.model import build_backbone, build_model
+from candelabra.build.model import (
+    adapt_and_freeze,
+    build_backbone,
+    build_model,
+    load_initial_weights,
+)
+from candelabra.build.objectives import build_weighting, check_objectives, objectives
 from candelabra.build.schedule import build_schedule, tokenize_tasks
-from candelabra.build.trainer import build_module, build_trainer
+from candelabra.build.trainer import build_loggers, build_module, build_trainer
 from candelabra.bundle import transfer
 from candelabra.config.messages import building
 from candelabra.config.schema import plain
+from candelabra.config.validation import learning
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
+from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.module import MultiTaskDataModule
+from candelabra.model.encoder import Encoder
+from candelabra.model.multitask import MultiTaskModel
 from candelabra.quiet import quiet
 from candelabra.run import finish
 from candelabra.run.record import RunFolder
 from candelabra.run.tables import model_table, tasks_table
 from candelabra.training import drift
 from candelabra.training.loggers.wandb_tracker import tracked
+from candelabra.training.module import MultiTaskModule
+from candelabra.training.scoring import Objective
 
 if TYPE_CHECKING:
     from candelabra.run.resume import StoredRun
@@ -51,29 +65,27 @@ def train(
     quiet()
     hardware.keep_freed_memory(cfg.keep_memory)
     device = hardware.device_type(cfg.trainer.accelerator)
-    fingerprints = fingerprints_of(cfg, data)
+    pl.seed_everything(cfg.seed, verbose=False)
+    precision = _precision(cfg, resume)
+    fingerprints = _fingerprints(cfg, data, resume)
     labels = {name: task.labels for name, task in data.items()}
+    counts = {name: task.counts for name, task in data.items()}
+    learns = learning(cfg.tasks)
     with building():
-        # A resumed run keeps its precision, even on a machine where `auto` gives another.
-        requested = cfg.trainer.precision if resume is None else resume.record["precision"]
-        precision = hardware.precision(requested, device)
-        pl.seed_everything(cfg.seed, verbose=False)
         backbone = build_backbone(cfg.encoder)
-        if resume is not None:
-            resume.check_data(fingerprints)
         tokenizer = backbone.tokenizer()
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
-        schedule = build_schedule(cfg, splits)
+        losses = objectives(cfg.tasks, labels, counts)
+        schedule = _schedule(cfg, {name: splits[name]["train"] for name in learns}, losses)
         datamodule = MultiTaskDataModule(
             splits,
             schedule=schedule,
             eval_batch_size=cfg.eval_batch_size,
             num_workers=cfg.num_workers,
         )
-        model = build_model(cfg, labels, backbone.load(), steps_per_epoch=schedule.steps_per_epoch)
-        module = build_module(cfg, model, data, schedule.total_steps)
-        module.configure_optimizers()  # raises for wrong settings before the fit starts
-        trainer = build_trainer(cfg, precision=precision, run_dir=record.path, run_id=record.run_id)
+        model = _model(cfg, backbone.load(), labels, schedule)
+        module = _module(cfg, model, losses, schedule, precision=precision)
+        trainer = _trainer(cfg, record, precision=precision)
     tables.show(
         tasks_table(data, schedule), model_table(model, schedule.total_steps, device=device)
     )
@@ -88,29 +100,145 @@ def train(
         unlabelled={name: task.unlabelled for name, task in data.items()},
         steps_per_epoch=schedule.steps_per_epoch,
     )
-
-    config = plain(cfg)
-    with tracked(trainer, config, cfg.tasks):
+    with tracked(trainer, plain(cfg), cfg.tasks):
         started = time.perf_counter()
-        checkpoint = None if resume is None else resume.checkpoint
-        if resume is None:
-            drift.score_before(trainer, module, datamodule)
-        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        _fit(trainer, module, datamodule, None if resume is None else resume.checkpoint)
         record.update(**finish.pace(module, time.perf_counter() - started))
         metrics = finish.take_best(trainer, module)
         if cfg.test:
             metrics |= finish.test(trainer, module, datamodule, record.path)
         if trainer.is_global_zero:
             record.metrics(metrics)
-            bundle = finish.bundle(config, model, tokenizer, labels, metrics)
+            bundle = finish.bundle(plain(cfg), model, tokenizer, labels, metrics)
             bundle.save(record.path / "bundle")
     tables.show(*tables.result_tables(metrics), f"run folder: {record.path}")
     return metrics
 
 
-def fingerprints_of(cfg: DictConfig, data: Mapping[str, TaskData]) -> dict[str, dict[str, str]]:
-    """Return the fingerprints of each task's rows, and of the bundle that `init_from` names."""
+def _precision(cfg: DictConfig, resume: StoredRun | None) -> Any:
+    """Return Lightning's name of the precision.
+
+    A resumed run keeps its precision, even on a machine where `auto` gives another.
+    """
+    requested = cfg.trainer.precision if resume is None else resume.record["precision"]
+    return hardware.precision(requested, hardware.device_type(cfg.trainer.accelerator))
+
+
+def _fingerprints(
+    cfg: DictConfig, data: Mapping[str, TaskData], resume: StoredRun | None
+) -> dict[str, dict[str, str]]:
+    """Return the fingerprints of each task's rows, and of the bundle that `init_from` names.
+
+    Raises:
+        ConfigError: If they differ from those of the run that is resumed.
+    """
     fingerprints = {name: task.fingerprint for name, task in data.items()}
     if cfg.init_from is not None:
         fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
+    if resume is not None:
+        resume.check_data(fingerprints)
     return fingerprints
+
+
+def _schedule(
+    cfg: DictConfig,
+    train_splits: Mapping[str, TokenizedSplit],
+    losses: Mapping[str, Objective],
+) -> Schedule:
+    """Build the schedule of the trained tasks."""
+    return build_schedule(
+        train_splits,
+        losses,
+        tasks=cfg.tasks,
+        max_length=cfg.encoder.max_length,
+        balancing=cfg.balancing,
+        step=cfg.step,
+        trainer=cfg.trainer,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+    )
+
+
+def _model(
+    cfg: DictConfig, encoder: Encoder, labels: Mapping[str, list[str]], schedule: Schedule
+) -> MultiTaskModel:
+    """Build the model with its initial weights, adapted and frozen as in the first step."""
+    model = build_model(encoder, labels, pooling=cfg.pooling, tasks=cfg.tasks)
+    load_initial_weights(
+        model,
+        labels,
+        init_from=cfg.init_from,
+        init_heads=cfg.init_heads,
+        pooling=cfg.pooling,
+        tasks=cfg.tasks,
+    )
+    adapt_and_freeze(
+        model,
+        adapter=cfg.adapter,
+        freeze=cfg.freeze,
+        steps_per_epoch=schedule.steps_per_epoch,
+    )
+    return model
+
+
+def _module(
+    cfg: DictConfig,
+    model: MultiTaskModel,
+    losses: Mapping[str, Objective],
+    schedule: Schedule,
+    *,
+    precision: str,
+) -> MultiTaskModule:
+    """Build the LightningModule: the model with its losses, their weighting and the optimizer."""
+    learns = list(schedule.sizes)
+    accumulate = cfg.trainer.accumulate_grad_batches
+    check_objectives(losses, model, tasks=cfg.tasks, learns=learns, accumulate=accumulate)
+    weighting = build_weighting(
+        cfg.weighting,
+        model,
+        learns,
+        idle_heads=cfg.step.idle_heads,
+        precision=precision,
+        total_steps=schedule.total_steps,
+    )
+    return build_module(
+        model,
+        losses,
+        weighting,
+        optimizer=cfg.optimizer,
+        scheduler=cfg.scheduler,
+        total_steps=schedule.total_steps,
+        seed=cfg.seed,
+        distill_frozen=cfg.distill_frozen,
+    )
+
+
+def _trainer(cfg: DictConfig, record: RunFolder, *, precision: str) -> pl.Trainer:
+    """Build the Lightning trainer with the callbacks and loggers of the run."""
+    loggers = build_loggers(
+        cfg.logger,
+        output_dir=cfg.paths.output_dir,
+        run_dir=record.path,
+        run_id=record.run_id,
+        group=cfg.group,
+        tags=cfg.tags,
+    )
+    return build_trainer(
+        cfg.trainer,
+        callbacks=cfg.callbacks,
+        loggers=loggers,
+        precision=precision,
+        run_dir=record.path,
+    )
+
+
+def _fit(
+    trainer: pl.Trainer,
+    module: MultiTaskModule,
+    datamodule: MultiTaskDataModule,
+    checkpoint: Path | None,
+) -> None:
+    """Fit the module, from the checkpoint of an interrupted run if one is given."""
+    if checkpoint is None:
+        drift.score_before(trainer, module, datamodule)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)

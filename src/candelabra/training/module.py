@@ -64,11 +64,17 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         self._holds: dict[str, Tensor] = {}  # distillation loss for each task's batch
         self._latest_losses: dict[str, Tensor | float] = {}  # includes tasks absent from the step
         self.last_grad_norm: Tensor | None = None  # before clipping
+        self._optimizer_is_new = False
         # Registered as submodules so that they move to the device with the module.
         self.metrics = nn.ModuleDict({task: o.metrics for task, o in self.objectives.items()})
 
-    def configure_optimizers(self) -> Any:
-        """Build the optimizer and a schedule that advances after every optimizer step."""
+    def build_optimizer(self) -> None:
+        """Build the optimizer for the next fit, so that wrong settings are found before it.
+
+        Raises:
+            ConfigError: If the optimizer or its schedule rejects its settings, or no parameter is
+                trainable.
+        """
         assert self.optimizer_factory is not None
         assert self.scheduler_factory is not None
         assert self.weighting is not None
@@ -79,6 +85,13 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
             make_scheduler=self.scheduler_factory,
             total_steps=self.total_steps,
         )
+        self._optimizer_is_new = True
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, and a schedule that advances after every optimizer step."""
+        if not self._optimizer_is_new:
+            self.build_optimizer()
+        self._optimizer_is_new = False  # a second fit starts with an optimizer of its own
         # A resumed run replays earlier thaws; `on_train_batch_start` handles the next step.
         for step in range(1, self.steps_done):
             self.unfreezing.step_to(step)

@@ -1,0 +1,40 @@
+"""The one path from a configuration to a bundle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+
+from candelabra.training import optim
+from composing import SMALL, two_steps
+
+
+def test_each_loss_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: Counter[str] = Counter()
+
+    def counting(node: Any, *args: Any, **kwargs: Any) -> Any:
+        built[str(node.get("_target_"))] += 1
+        return instantiate(node, *args, **kwargs)
+
+    for module in ("objectives", "schedule", "model", "trainer"):
+        monkeypatch.setattr(f"candelabra.build.{module}.instantiate", counting)
+    two_steps([*SMALL, "callbacks=plain"], tmp_path)
+    assert built["candelabra.losses.cross_entropy"] == 2  # one for each task
+    assert built["candelabra.training.optim.adamw"] == 1
+
+
+def test_the_optimizer_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = optim.adamw
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(kwargs)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(optim, "adamw", counting)
+    two_steps([*SMALL, "callbacks=plain", "freeze=none"], tmp_path)
+    assert len(calls) == 1
