@@ -18,7 +18,6 @@ from candelabra.exporting.card import card
 from candelabra.exporting.formats import ExportResult
 from candelabra.exporting.int8 import measure, quantize, tokenized
 from candelabra.exporting.onnx import FILE, INT8, Graph, largest_difference, write
-from candelabra.exporting.supported_heads import HEADS
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.regression import RegressionMetrics
 from candelabra.metrics.spans import SpanMetrics
@@ -88,7 +87,7 @@ def graph(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     folder = tmp_path_factory.mktemp("exported") / "graph"
     folder.mkdir()
     written = write(bundle, folder, None)
-    kinds = {task: HEADS[type(bundle.model.head(task))].kind for task in bundle.labels}
+    kinds = {task: bundle.model.head(task).kind for task in bundle.labels}
     text = card(bundle, written, name="graph", model="graph", kinds=kinds)
     (folder / "README.md").write_text(text)
     return folder, written

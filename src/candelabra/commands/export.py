@@ -151,13 +151,9 @@ def _describe(
 ) -> None:
     """Write the model card and metadata of an export, and print its limitations."""
     from candelabra.exporting.card import card
-    from candelabra.exporting.supported_heads import HEADS
     from candelabra.files import write_json, write_text
 
-    kinds = {
-        name: HEADS[type(head)].kind if type(head) in HEADS else type(head).__name__
-        for name, head in ((name, bundle.model.head(name)) for name in bundle.labels)
-    }
+    kinds = {name: bundle.model.head(name).kind for name in bundle.labels}
     name = Path(given["output"]).resolve().name
     text = card(bundle, written, name=name, model=given.get("push", name), kinds=kinds)
     write_text(draft / "README.md", text)

@@ -21,13 +21,9 @@ from candelabra.bundle.bundle import Bundle
 from candelabra.errors import ConfigError
 from candelabra.exporting.formats import ONNX, ExportResult, refusal
 from candelabra.exporting.onnx_snippet import USAGE, WITH_TAGS
-from candelabra.exporting.supported_heads import Logits, carried
+from candelabra.exporting.supported_heads import check_head
 from candelabra.exporting.tokenizer import INPUTS, save_tokenizer
 from candelabra.files import write_json
-from candelabra.model.heads.base import Head
-from candelabra.model.heads.crf import FORBIDDEN, CrfHead
-from candelabra.model.heads.multilabel import MultiLabelHead
-from candelabra.model.heads.tagging import TaggingHead
 from candelabra.records import Tokens
 
 EMBEDDING = "embedding"
@@ -49,7 +45,7 @@ class Graph(nn.Module):
         task: Task whose pooling computes the embedding. `None` uses the default pooling.
 
     Attributes:
-        logits: Task -> function that computes its logits, for heads with logits.
+        logits: Tasks whose heads have logits, in the order of the outputs.
     """
 
     def __init__(self, bundle: Bundle, task: str | None) -> None:
@@ -57,11 +53,9 @@ class Graph(nn.Module):
         self.model = bundle.model
         self.task = task
         self.normalize = bool(bundle.config.get("normalize", True))
-        self.logits: dict[str, Logits] = {}
         for name in bundle.labels:
-            of = carried(ONNX, name, bundle.model.head(name)).logits
-            if of is not None:
-                self.logits[name] = of
+            check_head(ONNX, name, bundle.model.head(name))
+        self.logits = [name for name in bundle.labels if bundle.model.head(name).has_logits]
 
     @property
     def outputs(self) -> list[str]:
@@ -80,8 +74,9 @@ class Graph(nn.Module):
         found = [pooling(text.hidden_BLD, text.mask_BL)]
         if self.normalize:
             found = [F.normalize(found[0])]
-        for task, logits in self.logits.items():
-            found.append(logits(model.head(task), read.get(task, plain), model.pooling_of(task)))
+        for task in self.logits:
+            encoded = read.get(task, plain)
+            found.append(model.head(task).export_logits(encoded, model.pooling_of(task)))
         return tuple(found)
 
 
@@ -107,7 +102,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     apart = largest_difference(graph, bundle, folder / FILE)
     if apart > TOLERANCE:
         raise refusal(ONNX, f"this model: onnxruntime differs from torch by {apart:.1g}")
-    tags = any(isinstance(bundle.model.head(name), TaggingHead) for name in graph.logits)
+    tags = any(bundle.model.head(name).kind == "tagging" for name in graph.logits)
     usage = USAGE + WITH_TAGS if tags else USAGE
     return ExportResult(
         "onnx", "feature-extraction", usage, [WORDS] if tags else [], checked=apart, tags=["onnx"]
@@ -205,8 +200,7 @@ def _about(bundle: Bundle, graph: Graph) -> dict[str, Any]:
     outputs: dict[str, Any] = {}
     for name in graph.logits:
         head = bundle.model.head(name)
-        kind = carried(ONNX, name, head).kind
-        outputs[name] = {"kind": kind, "labels": bundle.labels[name], **_decoding(head)}
+        outputs[name] = {"kind": head.kind, "labels": bundle.labels[name], **head.decoding()}
     return {
         "library_name": "onnx",
         "max_length": bundle.tokenizer.max_length,
@@ -214,26 +208,3 @@ def _about(bundle: Bundle, graph: Graph) -> dict[str, Any]:
         EMBEDDING: {"width": bundle.model.encoder.width, "normalized": graph.normalize},
         "tasks": outputs,
     }
-
-
-def _decoding(head: Head) -> dict[str, Any]:
-    """Return the settings that decoding needs besides the logits.
-
-    For tagging heads these are the scores of first tags, transitions and last tags. The path with
-    the largest total score is the bundle's prediction, with and without a CRF.
-    """
-    if isinstance(head, MultiLabelHead):
-        return {"threshold": head.threshold}
-    if not isinstance(head, TaggingHead):
-        return {}
-    start_C = torch.zeros(len(head.labels)).masked_fill(~head.start_C.bool(), FORBIDDEN)
-    steps_CC = torch.zeros(head.transition_CC.shape).masked_fill(
-        ~head.transition_CC.bool(), FORBIDDEN
-    )
-    end_C = torch.zeros_like(start_C)
-    if isinstance(head, CrfHead):
-        learned = head.transitions
-        start_C, end_C = start_C + learned.start_C, learned.end_C
-        steps_CC = steps_CC + learned.step_CC
-    found = {"start": start_C, "steps": steps_CC, "end": end_C}
-    return {"decoding": {name: scores.tolist() for name, scores in found.items()}}

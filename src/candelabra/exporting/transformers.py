@@ -17,12 +17,9 @@ from torch import Tensor, nn
 from candelabra.bundle.bundle import Bundle
 from candelabra.data.collate import pad_tokens
 from candelabra.exporting.formats import ONNX, TRANSFORMERS, ExportResult, refusal
-from candelabra.exporting.supported_heads import carried, of_text, of_tokens
+from candelabra.exporting.supported_heads import check_head
 from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.model import pooling as poolings
-from candelabra.model.heads.base import Head, PooledHead
-from candelabra.model.heads.classification import MlpHead
-from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.pooling import ClsPooler, FunctionPooling
 from candelabra.records import Tokens
 
@@ -86,25 +83,26 @@ def write(bundle: Bundle, folder: Path, task: str) -> ExportResult:
         ConfigError: If the class cannot represent the head, or its logits differ from the
             bundle's by more than `TOLERANCE`.
     """
-    head, kind = bundle.model.head(task), carried(TRANSFORMERS, task, bundle.model.head(task)).kind
+    head = bundle.model.head(task)
+    check_head(TRANSFORMERS, task, head)
     if task in bundle.model.mixes:
         raise refusal(TRANSFORMERS, f"the layer_mix of tasks.{task}", (ONNX,))
-    config = _config(bundle, task, kind)
-    tags = isinstance(head, TaggingHead)
+    config = _config(bundle, task, head.kind)
+    tags = head.kind == "tagging"
     model = _for_tokens(config, bundle, task) if tags else _for_texts(config, bundle, task)
     apart = _difference(model, bundle, task)
     if apart > TOLERANCE:
         raise refusal(TRANSFORMERS, f"tasks.{task}: logits differ by {apart:.1g}", (ONNX,))
     model.save_pretrained(folder)
     save_tokenizer(bundle.tokenizer, folder)
-    if not isinstance(head, TaggingHead):
-        plain = ', function_to_apply="none"' if kind == "regression" else ""
+    if not tags:
+        plain = ', function_to_apply="none"' if head.kind == "regression" else ""
         return ExportResult(
             "transformers", "text-classification", TEXT_USAGE % plain, [CUTS], checked=apart
         )
     limits = [
         _words(bundle),
-        *([] if head.start_C.all() and head.transition_CC.all() else [VITERBI]),
+        *([VITERBI] if head.constrained else []),
     ]
     return ExportResult("transformers", "token-classification", TOKEN_USAGE, limits, checked=apart)
 
@@ -133,7 +131,7 @@ def _for_tokens(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
     if own != {"classifier.weight", "classifier.bias"}:
         name = type(model).__name__
         raise refusal(TRANSFORMERS, f"tasks.{task}: {name} has layers beyond one", (ONNX,))
-    return _filled(model, bundle, {"classifier": _linears(bundle.model.head(task))[-1]})
+    return _filled(model, bundle, {"classifier": bundle.model.head(task).linears()[-1]})
 
 
 def _for_texts(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
@@ -141,10 +139,11 @@ def _for_texts(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
 
     head, pooling = bundle.model.head(task), bundle.model.pooling_of(task)
-    layers = _linears(head)
-    if isinstance(pooling, ClsPooler) and not isinstance(head, MlpHead):
+    layers = head.linears()
+    hidden = len(layers) > 1
+    if isinstance(pooling, ClsPooler) and not hidden:
         layers = [pooling.dense, *layers]
-    elif not (_is_cls(pooling) and isinstance(head, MlpHead)):
+    elif not (_is_cls(pooling) and hidden):
         raise refusal(
             TRANSFORMERS,
             f"tasks.{task}: the classes for texts compute linear(tanh(dense([CLS]))), which is "
@@ -185,11 +184,6 @@ def _is_base(name: str, model: PreTrainedModel) -> bool:
     return re.match(rf"{model.base_model_prefix}\.", name) is not None
 
 
-def _linears(head: Head) -> list[nn.Linear]:
-    assert isinstance(head, PooledHead | TaggingHead)
-    return [layer for layer in head.classifier if isinstance(layer, nn.Linear)]
-
-
 def _is_cls(pooling: nn.Module) -> bool:
     function = pooling.function if isinstance(pooling, FunctionPooling) else None
     return (function.func if isinstance(function, partial) else function) is poolings.cls
@@ -201,8 +195,7 @@ def _difference(model: PreTrainedModel, bundle: Bundle, task: str) -> float:
     tokens = probe_tokens(bundle)
     ours = bundle.model
     encoded = ours.encoder(tokens)
-    of = of_tokens if isinstance(ours.head(task), TaggingHead) else of_text
-    expected: Tensor = of(ours.head(task), encoded, ours.pooling_of(task))
+    expected = ours.head(task).export_logits(encoded, ours.pooling_of(task))
     found: Tensor = model(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL).logits
     apart = (found - expected).abs()
     return float((apart[tokens.mask_BL.bool()] if apart.dim() == 3 else apart).max())

@@ -17,7 +17,6 @@ from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.cross_encoders import scoring_task
 from candelabra.data.collate import pad_tokens
 from candelabra.hardware import half
-from candelabra.model.heads.regression import RegressionHead
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,7 @@ class CrossEncoder:
         return [float(score) for score in scores_N]
 
     def _scores(self, logits: Tensor) -> Tensor:
-        if isinstance(self.bundle.model.head(self.task), RegressionHead):
-            return logits
-        return logits.softmax(dim=-1)[:, 1]
+        return self.bundle.model.head(self.task).match_scores(logits)
 
 
 def cross_encoder(

@@ -48,6 +48,12 @@ class Head(nn.Module, ABC):
         shapes: Data shapes that the head can be trained on. Not checked if empty.
         mini_batch_size: Number of texts per forward pass of the encoder in training with gradient
             caching (see `EmbeddingHead`). `None` encodes the whole batch in one pass.
+        kind: Kind of prediction, such as `classification`, for exports and model cards.
+        formats: Export formats that can represent the head. A subclass does not inherit them,
+            because it may compute something else.
+        has_logits: Whether the head has an output besides the sentence embedding.
+        constrained: Whether the predictions of a text depend on each other, so that they may differ
+            from the best label of each word.
     """
 
     pools = True
@@ -56,6 +62,14 @@ class Head(nn.Module, ABC):
     takes: tuple[str, ...] = CLASS_LOSSES
     shapes: tuple[tuple[str, ...], ...] = ()
     mini_batch_size: int | None = None
+    kind: str = "other"
+    formats: tuple[str, ...] = ()
+    has_logits = True
+    constrained = False
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.formats = cls.__dict__.get("formats", ())
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:
         super().__init__()
@@ -77,6 +91,32 @@ class Head(nn.Module, ABC):
         Returns:
             Logits whose first dimension is B; the head defines the others.
         """
+
+    def export_logits(self, text: Encoded, pooling: Pooling) -> Tensor:
+        """Compute the logits of an exported model for single texts.
+
+        Args:
+            text: The encoded texts.
+            pooling: Function (hidden_BLD, mask_BL) -> sentence_BD.
+
+        Returns:
+            Logits (B, C), where C is 1 for a number; (B, L, C) for heads that label words, which
+            use the logits at the first piece of each word.
+        """
+        logits = self((text,), pooling, None)
+        return logits.unsqueeze(-1) if logits.dim() == 1 else logits
+
+    def decoding(self) -> dict[str, Any]:
+        """Return the settings that `decode` needs besides the logits, as JSON values."""
+        return {}
+
+    def linears(self) -> list[nn.Linear]:
+        """Return the linear layers in the order in which they are applied."""
+        return [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
+
+    def match_scores(self, logits: Tensor) -> Tensor:
+        """Return how well the two texts of each pair match, (B): the probability of label 1."""
+        return logits.float().softmax(dim=-1)[:, 1]
 
     def loss(self, function: Loss, logits: Tensor, batch: Batch) -> Tensor:
         """Return the summed loss of a batch.

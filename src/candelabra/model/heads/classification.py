@@ -22,6 +22,8 @@ class ClassificationHead(PooledHead):
     """
 
     shapes: tuple[tuple[str, ...], ...] = (TEXT_WITH_LABEL,)
+    kind = "classification"
+    formats = ("transformers", "onnx")
 
     def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:
         super().__init__(width, labels, num_outputs=len(labels), dropout=dropout)
@@ -61,6 +63,8 @@ class MlpHead(ClassificationHead):
         labels: Label names.
         dropout: Dropout probability before each of the two linear layers.
     """
+
+    formats = ("transformers", "onnx")
 
     def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:
         super().__init__(width, labels, dropout=dropout)

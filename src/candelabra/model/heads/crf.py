@@ -20,11 +20,8 @@ from torch.nn import functional as F
 
 from candelabra.model.heads.base import Loss
 from candelabra.model.heads.tagging import TaggingHead
-from candelabra.model.heads.viterbi import bio_constraints
+from candelabra.model.heads.viterbi import FORBIDDEN, bio_constraints
 from candelabra.records import IGNORED, Batch
-
-FORBIDDEN = -1e4
-"""Score of a transition that BIO forbids; finite, so that gradients stay finite."""
 
 
 def links(mask_BW: Tensor) -> Tensor:
@@ -174,6 +171,7 @@ class CrfHead(TaggingHead):
     """
 
     takes = ("cross_entropy",)
+    formats = ("onnx",)
 
     def __init__(
         self,
@@ -192,6 +190,12 @@ class CrfHead(TaggingHead):
         mask_BW = batch.first_BW >= 0
         scores_BWC, steps_CC = self.transitions(logits, mask_BW)
         return negative_log_likelihood(scores_BWC, mask_BW, steps_CC, batch.targets).sum()
+
+    def sequence_scores(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scores of first tags (C), transitions (C, C), and last tags (C)."""
+        start_C, steps_CC, _ = super().sequence_scores()
+        learned = self.transitions
+        return start_C + learned.start_C, steps_CC + learned.step_CC, learned.end_C
 
     def check(self, function: Loss, shape: tuple[str, ...] = ()) -> None:
         """Raise ValueError if the loss differs from the cross-entropy, which the CRF implies."""

@@ -45,6 +45,9 @@ class EmbeddingHead(Head):
 
     num_texts = 0
     alone = False
+    kind = "embedding"
+    formats = ("sentence_transformers", "onnx")
+    has_logits = False
     shapes = (PAIR_WITH_SCORE, PAIR_WITH_LABEL, POSITIVE_PAIR, TRIPLET, TEXT_WITH_LABEL)
 
     def __init__(

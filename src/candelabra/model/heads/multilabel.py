@@ -31,6 +31,8 @@ class MultiLabelHead(PooledHead):
 
     shapes = (("text", "labels"),)
     takes = ("binary_cross_entropy",)
+    kind = "multilabel"
+    formats = ("transformers", "onnx")
 
     def __init__(
         self, width: int, labels: Sequence[str], *, dropout: float = 0.1, threshold: float = 0.5
@@ -44,6 +46,10 @@ class MultiLabelHead(PooledHead):
         """Return dummy logits and targets of one text, (1, C)."""
         shape = (1, len(self.labels))
         return torch.zeros(shape), torch.zeros(shape, dtype=torch.long)
+
+    def decoding(self) -> dict[str, float]:
+        """Return the `threshold` of the probabilities."""
+        return {"threshold": self.threshold}
 
     @property
     def num_choices(self) -> int:

@@ -30,6 +30,8 @@ class RegressionHead(PooledHead):
 
     shapes = (("text", "number"),)
     takes = ("squared_error",)
+    kind = "regression"
+    formats = ("transformers", "onnx")
 
     def __init__(self, width: int, labels: Sequence[str] = (), *, dropout: float = 0.1) -> None:
         super().__init__(width, labels, num_outputs=1, dropout=dropout)
@@ -45,6 +47,10 @@ class RegressionHead(PooledHead):
     def sample(self) -> tuple[Tensor, Tensor]:
         """Return dummy logits and targets of one text, (1)."""
         return torch.zeros(1), torch.zeros(1)
+
+    def match_scores(self, logits: Tensor) -> Tensor:
+        """Return the predicted numbers in float32, (B)."""
+        return logits.float()
 
     def kl_to(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """Return the squared difference, (B); the temperature does not apply to numbers."""

@@ -16,7 +16,7 @@ from candelabra.data.bio import OUTSIDE
 from candelabra.data.tokens import WordSpans
 from candelabra.model.encoder import first_pieces
 from candelabra.model.heads.base import Head, Pooling, through_dense
-from candelabra.model.heads.viterbi import bio_constraints, viterbi
+from candelabra.model.heads.viterbi import FORBIDDEN, bio_constraints, viterbi
 from candelabra.records import IGNORED, Encoded, Examples
 
 
@@ -38,6 +38,8 @@ class TaggingHead(Head):
 
     pools = False
     shapes = (("words", "tags"),)
+    kind = "tagging"
+    formats: tuple[str, ...] = ("transformers", "onnx")
     start_C: Tensor
     transition_CC: Tensor
 
@@ -50,6 +52,7 @@ class TaggingHead(Head):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, len(self.labels)))
         self.outside = self.labels.index(OUTSIDE)
         start_C, transition_CC = bio_constraints(self.labels)
+        self.constrained = constrained
         if not constrained:
             start_C, transition_CC = torch.ones_like(start_C), torch.ones_like(transition_CC)
         self.register_buffer("start_C", start_C, persistent=False)
@@ -62,6 +65,27 @@ class TaggingHead(Head):
         (text,) = encoded
         assert first_BW is not None, "a tagging task needs words"
         return self.classifier(first_pieces(text, first_BW))
+
+    def export_logits(self, text: Encoded, pooling: Pooling) -> Tensor:
+        """Compute logits_BLC at every token."""
+        return self.classifier(text.hidden_BLD)
+
+    def decoding(self) -> dict[str, Any]:
+        """Return the scores of first tags, transitions and last tags.
+
+        The sequence with the largest total score is the prediction.
+        """
+        start_C, steps_CC, end_C = self.sequence_scores()
+        scores = {"start": start_C, "steps": steps_CC, "end": end_C}
+        return {"decoding": {name: tensor.tolist() for name, tensor in scores.items()}}
+
+    def sequence_scores(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scores of first tags (C), transitions (C, C), and last tags (C)."""
+        start_C, steps_CC = (
+            torch.zeros(allowed.shape).masked_fill(~allowed.bool(), FORBIDDEN)
+            for allowed in (self.start_C, self.transition_CC)
+        )
+        return start_C, steps_CC, torch.zeros_like(start_C)
 
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
         """Return the predicted tags_BW; removed words and padding get the id of `O`."""
@@ -134,6 +158,8 @@ class TaggingMlpHead(TaggingHead):
         dropout: Dropout probability before each of the two linear layers.
         constrained: As in `TaggingHead`.
     """
+
+    formats = ("onnx",)
 
     def __init__(
         self, width: int, labels: Sequence[str], *, dropout: float = 0.1, constrained: bool = True

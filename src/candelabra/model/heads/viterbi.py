@@ -13,6 +13,9 @@ from torch import Tensor
 from candelabra.data.bio import OUTSIDE, may_follow, parse_tag
 from candelabra.records import IGNORED
 
+FORBIDDEN = -1e4
+"""Score of a transition that BIO forbids; finite, so that gradients stay finite."""
+
 
 def bio_constraints(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return which tags may start a text and which transitions BIO allows.
