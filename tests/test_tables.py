@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import sys
 from functools import partial
 from typing import Any
 
@@ -234,3 +236,34 @@ def test_the_train_split_is_shown_on_demand() -> None:
     table = tables.metrics_table(metrics, title="bundle: train", splits=["train"])
     assert [column.header for column in table.columns] == ["task", "metric", "train"]
     assert [list(column.cells) for column in table.columns][2] == ["0.7500", "0.7500"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_a_line_a_minute_tells_the_progress(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seconds = iter(range(0, 10_000, 25))
+    with tables.Progress("embedding", total=2000, clock=lambda: next(seconds)) as progress:
+        for _ in range(4):
+            progress.advance(500)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == ["embedding: 1,500 of 2,000 in 2 min"]
+
+
+def test_on_a_terminal_a_bar_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is printed meanwhile goes where it was going."""
+    out, err = io.StringIO(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    with tables.Progress("predicting") as progress:
+        progress.update(10, total=40)
+        print("an answer")
+    assert "predicting" in err.getvalue()
+    assert "25%" in err.getvalue()
+    assert out.getvalue() == "an answer\n"

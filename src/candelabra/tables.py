@@ -1,13 +1,16 @@
-"""Tables printed at the start and end of a run, and at the end of a sweep."""
+"""Tables on standard output, and progress on standard error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
@@ -94,7 +97,7 @@ def show(*tables: Table | str) -> None:
 
 @dataclass(frozen=True)
 class _Printable:
-    """A table whose texts cannot steer the terminal; its own styles stay."""
+    """Table whose texts cannot control the terminal; its own styles are kept."""
 
     table: Table
 
@@ -104,7 +107,63 @@ class _Printable:
             yield segment._replace(text=UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", segment.text))
 
 
+class Progress:
+    """Progress of a command on standard error: a bar on a terminal, else a line per minute.
+
+    Use it as a context manager, and call `update` or `advance` after each part of the work.
+
+    Args:
+        description: What the command does, such as `embedding`.
+        total: Number of items; `None` if it is not known yet.
+        seconds: Time between two lines.
+        clock: Function that returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        *,
+        total: int | None = None,
+        seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        console = Console(stderr=True)
+        self._bars = RichProgress(
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            # Rich would otherwise move what is printed to a file or pipe to the terminal.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._bar = self._bars.add_task(description, total=total)
+        self._seconds, self._clock = seconds, clock
+        self._started = self._last = clock()
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def advance(self, count: int = 1) -> None:
+        """Report that `count` more items are done."""
+        self.update(int(self._bars.tasks[0].completed) + count)
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Report that `done` items are done, of a total that may have become known."""
+        self._bars.update(self._bar, completed=done, total=total)
+        if self._bars.disable and self._clock() - self._last >= self._seconds:
+            self._last = self._clock()
+            task = self._bars.tasks[0]
+            of = "" if task.total is None else f" of {int(task.total):,}"
+            minutes = round((self._last - self._started) / 60)
+            line = f"{task.description}: {done:,}{of} in {minutes} min"
+            print(line, file=sys.stderr, flush=True)
+
+
 def _rows(metrics: Mapping[str, float], splits: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the distinct pairs of task and metric, without those of single entity types."""
     rows = []
     for key in metrics:
         parts = key.split("/")

@@ -73,11 +73,13 @@ def _check(given: dict[str, str]) -> None:
 def _answers(
     bundle: Bundle, texts: Sequence[str], *, batch_size: int, precision: str
 ) -> Iterator[dict[str, Any]]:
-    from rich.progress import track
+    from candelabra.tables import Progress
 
-    for begin in track(range(0, len(texts), CHUNK), description="predicting"):
-        part = texts[begin : begin + CHUNK]
-        yield from bundle.predict(part, batch_size=batch_size, precision=precision)
+    with Progress("predicting", total=len(texts)) as progress:
+        for begin in range(0, len(texts), CHUNK):
+            part = texts[begin : begin + CHUNK]
+            yield from bundle.predict(part, batch_size=batch_size, precision=precision)
+            progress.advance(len(part))
 
 
 def _write(path: Path, answers: Iterator[dict[str, Any]]) -> None:
