@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candelabra.files import checksum, remove_drafts, write_json, write_jsonl, write_text
+from candelabra.files import checksum, drafted, remove_drafts, write_json, write_jsonl, write_text
 from ended import ended_process
 from full_disks import full_disk
 
@@ -132,3 +132,45 @@ def test_a_checksum_is_that_of_sha256sum(tmp_path: Path) -> None:
     assert checksum(tmp_path / "many") == (
         "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
     )
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    for text in ("old", "new"):
+        with drafted(folder) as draft:
+            draft.mkdir()
+            (draft / "a.txt").write_text(text)
+        assert (folder / "a.txt").read_text() == text
+    with pytest.raises(ArithmeticError), drafted(folder) as draft:  # noqa: PT012
+        draft.mkdir()
+        (draft / "a.txt").write_text("half")
+        raise ArithmeticError
+    assert (folder / "a.txt").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_folder_stays_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    (folder / "a.txt").write_text("old")
+    rename = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if path == draft:
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"), drafted(folder) as draft:
+        draft.mkdir()
+    assert (folder / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_link_is_replaced(tmp_path: Path) -> None:
+    for target in ("one", "two"):
+        with drafted(tmp_path / "link") as draft:
+            draft.symlink_to(target)
+        assert (tmp_path / "link").readlink() == Path(target)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Write files whole or not at all, and check where output goes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -16,31 +17,79 @@ from typing import Any, BinaryIO
 from candelabra.errors import ConfigError, DataError
 
 DRAFT = ".{name}.{process}.tmp"
+"""Name of the temporary file from which a process replaces the file `name`."""
 _DRAFT_NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>[1-9][0-9]*)\.tmp", re.DOTALL)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Writes beside the target and renames, so that a crash leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(DRAFT.format(name=path.name, process=os.getpid()))
+    """Open a temporary file that replaces `path` when the block ends without an error.
+
+    A crash leaves the old file or the new one, and so does a loss of power.
+
+    Args:
+        path: File to write; its folder is created.
+
+    Yields:
+        The temporary file, open for writing.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     try:
-        with draft.open("wb") as stream:
+        with drafted(path) as draft, draft.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename is None:  # as of a full disk
+        if error.filename is None:  # A full disk gives no name.
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """Yield a temporary path whose content replaces `path` when the block ends without an error.
+
+    For files, links and folders that a library writes by name. An empty folder is replaced by a
+    folder; a folder that is not empty is moved away first and removed at the end.
+
+    Args:
+        path: File, link or folder to write; its parent folder is created.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft, old = draft_of(path), draft_of(path.with_name(f"{path.name}.old"))
+    try:
+        yield draft
+        if draft.is_dir() and not draft.is_symlink() and path.exists():
+            path.replace(old)
+        draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        if old.exists() and not path.exists():
+            old.replace(path)
+        for left in (draft, old):
+            _remove(left)
+
+
+def draft_of(path: Path) -> Path:
+    """Return the temporary path from which this process replaces `path`."""
+    return path.with_name(DRAFT.format(name=path.name, process=os.getpid()))
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder; do nothing if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a loss of power."""
+    """Make a rename survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,28 +98,27 @@ def _sync_folder(folder: Path) -> None:
 
 
 def drafts(folder: Path, names: Iterable[str]) -> list[tuple[Path, int]]:
-    """Return the drafts that lie in a folder, but not below it, each with its process' id.
+    """Return the drafts directly in a folder, each with the id of its process.
 
     Args:
-        folder: Where to look; a folder that is not there has none.
-        names: What the whole files are called; `*` stands for any letters.
+        folder: Folder to search; it may be missing.
+        names: Names of the complete files; `*` matches any letters.
     """
-    wanted = tuple(names)
+    patterns = tuple(names)
     if not folder.is_dir():
         return []
-    found = []
+    drafts_and_processes = []
     for path in sorted(folder.iterdir()):
         match = _DRAFT_NAME.fullmatch(path.name)
-        if match and any(fnmatchcase(match["name"], name) for name in wanted):
-            found.append((path, int(match["process"])))
-    return found
+        if match and any(fnmatchcase(match["name"], name) for name in patterns):
+            drafts_and_processes.append((path, int(match["process"])))
+    return drafts_and_processes
 
 
 def remove_drafts(folder: Path, names: Iterable[str]) -> None:
-    """Remove what killed processes left of unfinished writes of these names in a folder.
+    """Remove the drafts that killed processes left in a folder.
 
-    What has another name stays, as does all that lies in folders below, and the draft of a
-    process that still lives.
+    Files of other names, files in subfolders and drafts of living processes are kept.
 
     Args:
         folder: As in `drafts`.
@@ -82,7 +130,10 @@ def remove_drafts(folder: Path, names: Iterable[str]) -> None:
 
 
 def _lives(process: int) -> bool:
-    """Return whether another process has this id: a draft under our own is of one before us."""
+    """Return whether another process has this id.
+
+    A draft with the id of this process was left by an earlier process of the same id.
+    """
     if process == os.getpid():
         return False
     try:
@@ -95,28 +146,28 @@ def _lives(process: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, whole or not at all."""
     with replacing(path) as stream:
         stream.write(text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON, keys in the given order."""
+    """Write indented JSON with the keys in the given order, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """One JSON value a line."""
+    """Write one JSON value per line, whole or not at all."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one where there is no such file."""
+    """Return a JSON object, or an empty one if there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def checksum(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -165,7 +216,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         DataError: If the file cannot be written.
     """
     try:
-        remove_drafts(path.parent, [glob.escape(path.name)])  # as an earlier command was killed
+        # An earlier command may have been killed.
+        remove_drafts(path.parent, [glob.escape(path.name)])
         with replacing(path) as stream:
             yield stream
     except OSError as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from candelabra.files import drafted
 
 SUM = "sha256"
 """Key of the checksum in the file's metadata."""
@@ -44,14 +45,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     from safetensors.numpy import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename is atomic; by process, so that runs do not collide.
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with drafted(path) as draft:
         save_file(dict(arrays), draft, metadata={SUM: _checksum(arrays)})
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
+from candelabra.training import internals
 from candelabra.training.axes import examples_axis
 from candelabra.training.checkpoint_state import check_files, check_stored
 from candelabra.training.distillation import LwfTeacher
@@ -178,8 +179,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
 
     def _writes_metrics(self) -> bool:
         """Return whether loggers write this step; `self.log` costs milliseconds for each call."""
-        due = self.trainer._logger_connector.should_update_logs
-        return due or self.trainer.global_step == 0
+        return internals.writes_metrics(self.trainer) or self.trainer.global_step == 0
 
     def _log_step(self, total: Tensor) -> None:
         """Log the same keys in every step, even if the step contains a single task."""

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
+from candelabra.training.internals import accumulates
 from candelabra.training.task_gradients import StepReport, TaskGradients
 from candelabra.weighting.base import Weighting
 from candelabra.weighting.end_of_step import StepWeighting
@@ -129,7 +130,7 @@ class TaskwiseModule(pl.LightningModule):
         loss.backward()  # the gradients of the leaves are the weights of the losses
         self._apart.add(self._losses, scale, self.trainer.accumulate_grad_batches)
         self._losses, self._total = {}, None
-        if not self.trainer.fit_loop._should_accumulate():
+        if not accumulates(self.trainer):
             self._settle(scale)
 
     def _settle(self, scale: Tensor) -> None:

@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from candelabra.errors import TrainingError
 from candelabra.files import replacing
+from candelabra.training import internals
 from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 
@@ -173,7 +174,7 @@ class ResumeCheckpoint(Checkpoint):
         Between the micro-batches of a step there is none: gradients are not stored.
         """
         fits = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if fits and not trainer.fit_loop._should_accumulate():
+        if fits and not internals.accumulates(trainer):
             self._before_validation = True
             self.save(trainer)
             self._before_validation = False
@@ -215,12 +216,10 @@ def can_go_on_from_here(trainer: pl.Trainer, pl_module: pl.LightningModule) -> b
     So it is at the end of an optimizer step, unless a validation or the epoch's end follows.
     """
     assert isinstance(pl_module, MultiTaskModule)
-    loop = trainer.fit_loop
     # The module counts a step after its callbacks were called.
     stepped = trainer.global_step > pl_module.steps_done
-    ends = loop.epoch_loop._num_ready_batches_reached()
-    validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]
-    return stepped and not ends and not validates
+    ends = internals.epoch_ends(trainer)
+    return stepped and not ends and not internals.validation_follows(trainer)
 
 
 def resume_checkpoint(trainer: pl.Trainer) -> ResumeCheckpoint | None:

@@ -14,6 +14,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.optim import Optimizer
 
 from candelabra.training.callbacks.gradient_map import draw
+from candelabra.training.internals import num_stepped_batches
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import StepReport
 from candelabra.weighting.end_of_step import ALL
@@ -105,7 +106,7 @@ class GradientDiagnostics(pl.Callback):
             }
         for logger in trainer.loggers:
             # `self.log` would repeat these values in every row until the next comparison.
-            logger.log_metrics(row, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            logger.log_metrics(row, step=num_stepped_batches(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the plot if there are two or more comparisons and at least one has values."""

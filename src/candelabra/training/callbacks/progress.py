@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import RichProgressBar
+
+from candelabra.training.internals import StderrProgressBar
 
 
-class ProgressBar(RichProgressBar):
+class ProgressBar(StderrProgressBar):
     """Rich progress bar that reads metrics only every `trainer.log_every_n_steps` steps.
 
     Lightning's bar copies the loss from the device after every step, which stalls a GPU.

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from candelabra.files import write_text
+from candelabra.training import internals
 
 _log = logging.getLogger(__name__)
 
@@ -104,13 +105,11 @@ class MetricsFile(Logger):
         Lightning logs a step's row only after `on_train_batch_end`, and a run resumed from there
         never does. So the row is logged here, and Lightning's own takes its place.
         """
-        loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
-        progress = loop.batch_progress.current
-        ends = progress.processed > progress.completed  # type: ignore[attr-defined]
-        due = ends and connector.should_update_logs and not loop._should_accumulate()
-        if due and (metrics := connector.metrics["log"]):
+        steps = internals.before_end_of_batch(trainer) and not internals.accumulates(trainer)
+        due = steps and internals.writes_metrics(trainer)
+        if due and (metrics := internals.logged_metrics(trainer)):
             row = {**metrics, "epoch": trainer.current_epoch}
-            self._repeatable.append(self._add(row, loop._batches_that_stepped))
+            self._repeatable.append(self._add(row, internals.num_stepped_batches(trainer)))
         self.flush()
 
     @rank_zero_only

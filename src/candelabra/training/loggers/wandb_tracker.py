@@ -23,7 +23,7 @@ from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
-from candelabra.files import DRAFT
+from candelabra.files import drafted
 from candelabra.training.axes import GLOBAL_STEP, axis_of, examples_axis
 
 _log = logging.getLogger(__name__)
@@ -213,10 +213,8 @@ class WandbTracker(WandbLogger):
     def _link(self, folder: Path) -> None:
         link = self._run_dir / "wandb"
         try:
-            self._run_dir.mkdir(parents=True, exist_ok=True)
-            new = link.with_name(DRAFT.format(name=link.name, process=os.getpid()))
-            new.symlink_to(os.path.relpath(folder.resolve(), self._run_dir.resolve()))
-            new.replace(link)
+            with drafted(link) as draft:
+                draft.symlink_to(os.path.relpath(folder.resolve(), self._run_dir.resolve()))
         except OSError as error:
             _log.warning("no link %s to W&B's files in %s: %s", link, folder, error)
 
