@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.formats import MARK
-from candelabra.files import check_place
+from candelabra.files import check_place, drafted
 
 
 def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
@@ -49,17 +47,9 @@ def replacing_folder(output: Path) -> Iterator[Path]:
         DataError: If the folder cannot be written.
     """
     output = output.absolute()
-    draft, old = (output.with_name(f".{output.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        if output.exists():
-            output.replace(old)
-        draft.replace(output)
+        with drafted(output) as draft:
+            draft.mkdir()
+            yield draft
     except OSError as error:
         raise DataError(f"output={output}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if old.exists() and not output.exists():
-            old.replace(output)
-        for left in (draft, old):
-            shutil.rmtree(left, ignore_errors=True)

@@ -6,8 +6,6 @@ and, for approximate search, `graph.faiss`. Loading it executes no code from the
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from candelabra.bundle.folder import read_json
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.parquet import read_parquet
 from candelabra.errors import DataError
-from candelabra.files import DRAFT, check_place, checksum, replacing, write_json
+from candelabra.files import check_place, checksum, drafted, replacing, write_json
 from candelabra.search.approximate import read_graph, write_graph
 from candelabra.version import __version__
 
@@ -57,29 +55,26 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
     if corpus.vectors_ND is None:
         raise ValueError("this corpus was read from its graph alone, and cannot be kept")
     folder = folder.absolute()
-    draft = folder.with_name(DRAFT.format(name=folder.name, process=os.getpid()))
     try:
-        draft.mkdir(parents=True)
-        _write_vectors(draft / VECTORS, corpus.vectors_ND)
-        _write_texts(draft / TEXTS, corpus.texts)
-        if corpus.graph is not None:
-            write_graph(draft / GRAPH, corpus.graph)
-        about = {
-            "format": FORMAT,
-            "candelabra": __version__,
-            "source": source,
-            "texts": len(corpus.texts),
-            "width": corpus.vectors_ND.shape[1],
-            "origin": dict(origin),
-            "sha256": {file.name: checksum(file) for file in sorted(draft.iterdir())},
-        }
-        write_json(draft / ABOUT, about)
-        draft.replace(folder)
+        with drafted(folder) as draft:
+            draft.mkdir()
+            _write_vectors(draft / VECTORS, corpus.vectors_ND)
+            _write_texts(draft / TEXTS, corpus.texts)
+            if corpus.graph is not None:
+                write_graph(draft / GRAPH, corpus.graph)
+            about = {
+                "format": FORMAT,
+                "candelabra": __version__,
+                "source": source,
+                "texts": len(corpus.texts),
+                "width": corpus.vectors_ND.shape[1],
+                "origin": dict(origin),
+                "sha256": {file.name: checksum(file) for file in sorted(draft.iterdir())},
+            }
+            write_json(draft / ABOUT, about)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"save_index={folder}: cannot be written: {reason}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_vectors(file: Path, vectors_ND: np.ndarray) -> None:
