@@ -101,7 +101,7 @@ class StoredRun:
             check_typed(config, typed=typed, readers=readers, folder=self.folder)
         except ConfigError as error:
             raise ConfigError(f"resume={self.folder}: {error}") from error
-        for key, before, now in _differences(self.config, config):
+        for key, before, now in differences(self.config, config):
             if not any(key == free or key.startswith(f"{free}.") for free in FREE):
                 raise ConfigError(
                     f"resume={self.folder}: {key} was {before!r} and would be {now!r}; a resumed "
@@ -119,7 +119,7 @@ class StoredRun:
         Raises:
             ConfigError: A split of a task was changed.
         """
-        for key, before, now in _differences(self.record.get("fingerprints", {}), fingerprints):
+        for key, before, now in differences(self.record.get("fingerprints", {}), fingerprints):
             raise ConfigError(
                 f"resume={self.folder}: the data of {key} were changed "
                 f"(fingerprint {before}, now {now}); a resumed run keeps its data"
@@ -211,13 +211,23 @@ def _key(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
 
 
-def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+def differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """Return the values that differ between two configurations.
+
+    Args:
+        before: Plain values of the first configuration.
+        now: Plain values of the second configuration.
+        key: Dotted key of both.
+
+    Returns:
+        For each difference its dotted key, the first and the second value.
+    """
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(name for name in now if name not in before)]
         return [
-            found
+            difference
             for name in keys
-            for found in _differences(
+            for difference in differences(
                 before.get(name), now.get(name), f"{key}.{name}" if key else str(name)
             )
         ]
