@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from torch.nn.functional import cosine_similarity
 
 from candelabra.data.mixing.steps import alternate
+from candelabra.records import Tokens
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
-from candelabra.training.callbacks.gradient_map import draw, parts_of
+from candelabra.training.callbacks.gradient_map import (
+    _cosines,
+    conflict_shares,
+    draw,
+    parts_of,
+)
 from candelabra.training.callbacks.gradients import (
     GradientDiagnostics,
     compare_gradients,
     is_finite,
 )
+from candelabra.training.gradient_noise import half_cosines
 from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import StepReport
@@ -53,7 +63,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 def test_pairs_are_compared_by_cosine_and_length() -> None:
     rows = torch.randn(3, 5, generator=torch.Generator().manual_seed(1)).double()
     found = compare_gradients(report(rows))
-    assert len(found) == 3 * 2 * 3
+    assert len(found) == 3 * 2 * 4
     for i, j in ((0, 1), (0, 2), (1, 2)):
         key = f"{'abc'[i]}_vs_{'abc'[j]}/layer_1"
         cosine = float(cosine_similarity(rows[i], rows[j], dim=0))
@@ -73,16 +83,69 @@ def test_where_nothing_shared_learns_nothing_is_compared(tmp_path: Path) -> None
     ones, nothing = torch.ones(2).double(), torch.zeros(2, 2).double()
     assert compare_gradients(StepReport(("a", "b"), ones, {ALL: nothing}, ones)) == {}
     diagnostics = GradientDiagnostics(every_n_steps=1, path=tmp_path / "gradients.png")
-    diagnostics.load_state_dict({"looks": {0: {}, 1: {}}})
+    diagnostics.load_state_dict({"looks": {0: {}, 1: {}}, "halves": {}})
     diagnostics.on_train_end(Mock(is_global_zero=True), Mock())
     assert not (tmp_path / "gradients.png").exists()
 
 
 def test_shares_count_only_looks_that_compared() -> None:
     looks = {0: {"a_vs_b/all": -0.1}, 5: {"a_vs_b/all": 0.1, "a_vs_b/layer_1": -0.2}}
-    diagnostics = GradientDiagnostics()
-    diagnostics.load_state_dict({"looks": looks})
-    assert diagnostics.conflict_shares() == {"a_vs_b/all": 0.5, "a_vs_b/layer_1": 1.0}
+    assert conflict_shares(looks, {}) == {"a_vs_b/all": 0.5, "a_vs_b/layer_1": 1.0}
+
+
+def test_a_cosine_within_the_noise_is_no_conflict() -> None:
+    """The noise is that of the same two tasks in the same part."""
+    rows = torch.tensor([[1.0, 0.0], [-0.3, 1.0]]).double()
+    halves = {0: {"a/layer_1": -0.5, "b/layer_1": 0.1, "c/layer_1": 0.9, "a/all": 0.1, "b/all": 0}}
+    found = compare_gradients(report(rows), halves)
+    assert found["a_vs_b/layer_1/noise"] == pytest.approx(0.48)
+    assert found["a_vs_b/all/noise"] == pytest.approx(0.095)
+    assert [found[f"a_vs_b/{part}/conflict"] for part in ("layer_1", "all")] == [0, 1]
+    looks = {0: {"a_vs_b/layer_1": found["a_vs_b/layer_1/cosine"]}}
+    assert conflict_shares(looks, halves) == {"a_vs_b/layer_1": 0}
+
+
+def test_the_noise_is_the_cosine_of_two_halves(toys: Splits) -> None:
+    """Against autograd over the whole model, without dropout."""
+    found: list[tuple[dict[str, float], dict[str, float]]] = []
+
+    class Compare(pl.Callback):
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            gradients = {p: p.grad.clone() for p in pl_module.parameters() if p.grad is not None}
+            expected = {}
+            for task, batch in self.batches.items():
+                rows = []
+                for start in (0, 1):
+                    texts = tuple(
+                        Tokens(t.ids_BL[start::2], t.mask_BL[start::2]) for t in batch.texts
+                    )
+                    first = None if batch.first_BW is None else batch.first_BW[start::2]
+                    half = replace(
+                        batch, texts=texts, labels=batch.labels[start::2], first_BW=first
+                    )
+                    encoder = pl_module.model.encoder
+                    loss = pl_module.losses_of({task: half})[task]
+                    layer = torch.autograd.grad(loss, list(encoder.layers[0].parameters()))
+                    rows.append(torch.cat([g.flatten() for g in layer]))
+                expected[f"{task}/layer_1"] = float(cosine_similarity(*rows, dim=0))
+            found.append((half_cosines(pl_module, self.batches, ["layer_1"]), expected))
+            assert all(p.grad.equal(gradient) for p, gradient in gradients.items())
+
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, _: int) -> None:
+            self.batches = batch
+
+    fit(toys, callbacks=[Compare()], max_steps=2)
+    assert len(found) == 2
+    for cosines, expected in found:
+        assert set(cosines) == {*expected, "mood/all", "who/all"}
+        for key, cosine in expected.items():
+            assert cosines[key] == pytest.approx(cosine, abs=1e-4)
+
+
+def test_a_single_example_has_no_halves(toys: Splits) -> None:
+    diagnostics = GradientDiagnostics(every_n_steps=1)
+    watched(toys, diagnostics, data={"batch_size": 2}, max_steps=2)
+    assert list(diagnostics.halves.values()) == [{}, {}]
 
 
 def test_every_second_step_has_a_row_in_the_file(toys: Splits, tmp_path: Path) -> None:
@@ -101,8 +164,9 @@ def test_every_second_step_has_a_row_in_the_file(toys: Splits, tmp_path: Path) -
             raw, weight = (float(row[f"losses/{task}/{name}"]) for name in ("raw", "weight"))
             assert float(row[f"losses/{task}/weighted"]) == pytest.approx(raw * weight)
     shares = [float(row["gradients/mood_vs_who/all/conflict_share"]) for row in rows]
-    found = [look["mood_vs_who/all"] < 0 for look in diagnostics.looks.values()]
-    assert shares == [sum(found[: n + 1]) / (n + 1) for n in range(3)]
+    for n, share in enumerate(shares, start=1):
+        seen = [dict(list(each.items())[:n]) for each in (diagnostics.looks, diagnostics.halves)]
+        assert share == conflict_shares(*seen)["mood_vs_who/all"]
     assert module.last_step is not None
 
 
@@ -160,7 +224,8 @@ def test_the_map_is_drawn_for_every_pair_from_the_lowest_part_up(tmp_path: Path)
     }
     del looks[0]["a_vs_b/embeddings"]  # it did not learn yet
     assert parts_of(looks, "a_vs_b") == PARTS
-    draw(looks, tmp_path / "gradients.png")
+    halves = {0: {f"{task}/{part}": 0.2 for task in "abc" for part in PARTS}}
+    draw(looks, halves, tmp_path / "gradients.png")
     assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
     assert parts_of({0: {f"a_vs_b/layer_{n}": 0.0 for n in (10, 2)}}, "a_vs_b") == [
         "layer_2",
@@ -180,3 +245,13 @@ def test_a_disk_that_is_full_does_not_fail_the_run(
 def test_a_wrong_interval_is_refused() -> None:
     with pytest.raises(ValueError, match=r"every_n_steps must be 1 or more; found 0"):
         GradientDiagnostics(every_n_steps=0)
+
+
+def test_colours_mean_the_same_in_every_picture() -> None:
+    """And a small cosine does not look like a conflict."""
+    panel = Figure().subplots()
+    image = _cosines(panel, [[0.01, -0.01]], [0.05], [ALL], [0, 50])
+    assert image.get_clim() == (-1, 1)
+    assert not panel.collections  # no cross
+    _cosines(panel, [[0.01, -0.01]], [0.005], [ALL], [0, 50])
+    assert panel.collections[0].get_offsets().tolist() == [[1, 0]]

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from candelabra.files import replacing
+from candelabra.training.gradient_noise import noise_of
 
 LOWEST_FIRST = ("embeddings", "layer", "pooling", "other", "all")
 HOW_TO_READ = (
-    "Blue: both tasks move this part of the model the same way.  "
-    "Red: each undoes some of the other's step (a conflict).\n"
-    "Pale: neither.  Grey: no gradient there.  The largest cosine sets the range of colours.  "
-    "Right: the share of compared steps with a conflict."
+    "Blue: both tasks move this part of the model the same way.  Red: each undoes some of the "
+    "other's step.  White: neither.  Grey: no gradient.\n"
+    "Noise: 95% of the cosines between two halves of one task's batch are smaller.  "
+    "Cross: a conflict, below minus the noise.  Right: the share of conflicts."
 )
+Steps = Mapping[int, Mapping[str, float]]
+"""Optimizer step -> {name and part of the model: cosine}."""
 
 
-def draw(looks: Mapping[int, Mapping[str, float]], path: Path) -> None:
-    """Write a PNG file with one heat map for each pair of tasks.
+def draw(looks: Steps, halves: Steps, path: Path) -> None:
+    """Write a PNG file with one heat map for each pair of tasks, and the noise next to it.
 
     Args:
         looks: Optimizer step -> {`<task>_vs_<task>/<part>`: cosine}.
+        halves: Optimizer step -> {`<task>/<part>`: cosine of two halves of the task's batch}.
         path: PNG file, replaced atomically.
 
     Raises:
@@ -33,20 +36,46 @@ def draw(looks: Mapping[int, Mapping[str, float]], path: Path) -> None:
 
     pairs = list(dict.fromkeys(key.partition("/")[0] for look in looks.values() for key in look))
     parts = {pair: parts_of(looks, pair) for pair in pairs}
-    heights = [0.3 * len(found) + 1.3 for found in parts.values()]
-    figure = Figure(figsize=(10, sum(heights) + 1.3), layout="constrained")
-    limit = max(0.1, *(abs(cosine) for look in looks.values() for cosine in look.values()))
-    panels = figure.subplots(len(pairs), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for pair, panel in zip(pairs, panels, strict=True):
-        image = _panel(panel, looks, pair, parts[pair], limit)
-    figure.colorbar(image, ax=list(panels), label="cosine of the two gradients", shrink=0.9)
+    heights = [0.3 * len(names) + 1.3 for names in parts.values()]
+    figure = Figure(figsize=(11, sum(heights) + 1.3), layout="constrained")
+    panels = figure.subplots(
+        len(pairs), 2, squeeze=False, height_ratios=heights, width_ratios=[14, 1]
+    )
+    for pair, (left, right) in zip(pairs, panels, strict=True):
+        noise = [noise_of(halves, pair.split("_vs_"), part) for part in parts[pair]]
+        rows = [
+            [look.get(f"{pair}/{part}", math.nan) for look in looks.values()]
+            for part in parts[pair]
+        ]
+        image = _cosines(left, rows, noise, parts[pair], list(looks))
+        left.set_title(" and ".join(pair.split("_vs_")), fontsize=11)
+        _noise(right, rows, noise)
+    figure.colorbar(image, ax=panels, label="cosine of the two gradients", shrink=0.9)
     figure.suptitle("Do the tasks pull the model the same way?", fontsize=14)
     figure.supxlabel(HOW_TO_READ, fontsize=9)
     with replacing(path) as stream:
         figure.savefig(stream, format="png", dpi=130)
 
 
-def parts_of(looks: Mapping[int, Mapping[str, float]], pair: str) -> list[str]:
+def conflict_shares(looks: Steps, halves: Steps) -> dict[str, float]:
+    """Return, for each pair and part, the share of comparisons with a conflict.
+
+    Args:
+        looks: As in `draw`.
+        halves: As in `draw`.
+    """
+    cosines: dict[str, list[float]] = {}
+    for look in looks.values():
+        for key, cosine in look.items():
+            cosines.setdefault(key, []).append(cosine)
+    shares = {}
+    for key, row in cosines.items():
+        pair, _, part = key.partition("/")
+        shares[key] = _share(row, noise_of(halves, pair.split("_vs_"), part))
+    return shares
+
+
+def parts_of(looks: Steps, pair: str) -> list[str]:
     """Return the parts of the model in which a pair was compared, lowest first, `all` last."""
     keys = {key for look in looks.values() for key in look if key.startswith(f"{pair}/")}
 
@@ -57,40 +86,69 @@ def parts_of(looks: Mapping[int, Mapping[str, float]], pair: str) -> list[str]:
     return sorted((key.partition("/")[2] for key in keys), key=place)
 
 
-def _panel(
+def _share(cosines: Sequence[float], noise: float) -> float:
+    """Return the share of cosines below minus the noise; NaN does not count."""
+    known = [cosine for cosine in cosines if not math.isnan(cosine)]
+    return sum(cosine < -noise for cosine in known) / len(known)
+
+
+def _cosines(
     panel: Any,
-    looks: Mapping[int, Mapping[str, float]],
-    pair: str,
+    rows: Sequence[Sequence[float]],
+    noise: Sequence[float],
     parts: Sequence[str],
-    limit: float,
+    steps: Sequence[int],
 ) -> Any:
     """Draw the heat map of one pair, with parts as rows and compared steps as columns."""
-    rows = [[look.get(f"{pair}/{part}", math.nan) for look in looks.values()] for part in parts]
     panel.set_facecolor("0.8")
-    image = panel.imshow(
+    image = _heat_map(panel, rows)
+    crosses = [
+        (x, y)
+        for y, row in enumerate(rows)
+        for x, cosine in enumerate(row)
+        if cosine < -noise[y]  # False for NaN
+    ]
+    if crosses:
+        size = min(20.0, 2000 / len(steps))
+        panel.scatter(*zip(*crosses, strict=True), marker="x", color="black", s=size, linewidths=1)
+    panel.set_ylabel("part of the model")
+    panel.set_yticks(range(len(parts)), [_label(part) for part in parts])
+    if "all" in parts:
+        panel.axhline(parts.index("all") - 0.5, color="black", linewidth=1.5)
+    panel.set_xlabel("optimizer step")
+    every = max(1, math.ceil(len(steps) / 12))
+    panel.set_xticks(range(0, len(steps), every), [str(step) for step in steps[::every]])
+    return image
+
+
+def _noise(panel: Any, rows: Sequence[Sequence[float]], noise: Sequence[float]) -> None:
+    """Draw the noise of each part in the same colours, and the share of conflicts."""
+    _heat_map(panel, [[value] for value in noise])
+    panel.set_title("noise", fontsize=10)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    for y, value in enumerate(noise):
+        color = "white" if value > 0.6 else "black"
+        panel.text(0, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    right = panel.secondary_yaxis("right")
+    shares = [_share(row, value) for row, value in zip(rows, noise, strict=True)]
+    right.set_yticks(range(len(shares)), [f"{share:.0%}" for share in shares])
+    right.set_ylabel("share of conflicts")
+
+
+def _heat_map(panel: Any, rows: Sequence[Sequence[float]]) -> Any:
+    """Draw cosines in colours whose range is the same in every picture."""
+    return panel.imshow(
         rows,
         cmap="RdBu",
-        vmin=-limit,
-        vmax=limit,
+        vmin=-1.0,
+        vmax=1.0,
         aspect="auto",
         interpolation="nearest",
         origin="lower",
     )
-    panel.set_title(re.sub("_vs_", " and ", pair, count=1), fontsize=11)
-    panel.set_ylabel("part of the model")
-    panel.set_yticks(range(len(parts)), [_plainly(part) for part in parts])
-    if "all" in parts:
-        panel.axhline(parts.index("all") - 0.5, color="black", linewidth=1.5)
-    panel.set_xlabel("optimizer step")
-    every = max(1, math.ceil(len(looks) / 12))
-    panel.set_xticks(range(0, len(looks), every), [str(step) for step in list(looks)[::every]])
-    right = panel.secondary_yaxis("right")
-    cosines = [[cosine for cosine in row if not math.isnan(cosine)] for row in rows]
-    shares = [sum(cosine < 0 for cosine in row) / len(row) for row in cosines]
-    right.set_yticks(range(len(parts)), [f"{share:.0%}" for share in shares])
-    right.set_ylabel("share of conflicts")
-    return image
 
 
-def _plainly(part: str) -> str:
+def _label(part: str) -> str:
+    """Return the name of a part as shown to a person."""
     return "everything shared" if part == "all" else part.replace("_", " ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 from torch.optim import Optimizer
 
-from candelabra.training.callbacks.gradient_map import draw
+from candelabra.records import Batch
+from candelabra.training.callbacks.gradient_map import conflict_shares, draw
+from candelabra.training.gradient_noise import half_cosines, noise_of
 from candelabra.training.internals import num_stepped_batches
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import StepReport
@@ -21,8 +23,8 @@ from candelabra.weighting.end_of_step import ALL
 
 _log = logging.getLogger(__name__)
 
-Look = dict[str, float]
-"""One comparison: `<task>_vs_<task>/<part>` -> cosine of the two gradients in that part."""
+Cosines = dict[str, float]
+"""Cosines of one step by the names of what is compared and the part of the model."""
 
 
 class GradientDiagnostics(pl.Callback):
@@ -33,8 +35,9 @@ class GradientDiagnostics(pl.Callback):
 
     - `cosine`: cosine of the two gradients; 0 if either gradient is zero.
     - `norm_ratio`: norm of the first task's gradient divided by the second's.
-    - `conflict`: 1 if the cosine is negative, else 0.
-    - `conflict_share`: share of all comparisons so far with a negative cosine.
+    - `noise`: 95% of the cosines between two halves of one task's batch are smaller in size.
+    - `conflict`: 1 if the cosine is below `-noise`, else 0.
+    - `conflict_share`: share of all comparisons so far whose cosine is below `-noise`.
 
     For each task, logs under `losses/<task>/`:
 
@@ -45,14 +48,18 @@ class GradientDiagnostics(pl.Callback):
     The gradients are those of the losses times `loss_weight`, summed over processes and
     micro-batches, before clipping. The values form a separate row of `metrics.csv`.
 
-    A compared step runs one backward pass for each task. This costs no more time than one pass for
-    all, and needs one float32 number for each task and trainable parameter. Its gradient equals
-    that of a run without this callback up to rounding; all other steps are bitwise identical given
-    the same weights. Steps with a single task are not compared.
+    A compared step runs one backward pass for each task, and one more forward and backward pass
+    for the noise. It needs one float32 number for each task and trainable parameter. Its gradient
+    equals that of a run without this callback up to rounding; all other steps are bitwise identical
+    given the same weights. Steps with a single task are not compared.
 
     Args:
         every_n_steps: Number of optimizer steps between comparisons, starting with the first step.
         path: File for the plot of all comparisons, drawn when training ends; `None` draws none.
+
+    Attributes:
+        looks: Optimizer step -> {`<task>_vs_<task>/<part>`: cosine}.
+        halves: Optimizer step -> {`<task>/<part>`: cosine of two halves of the task's batch}.
 
     Raises:
         ValueError: If `every_n_steps` is below 1.
@@ -65,9 +72,9 @@ class GradientDiagnostics(pl.Callback):
             )
         self.every_n_steps = every_n_steps
         self.path = None if path is None else Path(path)
-        self.looks: dict[int, Look] = {}
-        self._num: Counter[str] = Counter()  # comparisons for each pair and part
-        self._conflicts: Counter[str] = Counter()  # comparisons with a negative cosine
+        self.looks: dict[int, Cosines] = {}
+        self.halves: dict[int, Cosines] = {}
+        self._batches: Mapping[str, Batch] = {}  # of the last micro-batch of a compared step
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -77,6 +84,7 @@ class GradientDiagnostics(pl.Callback):
         one = trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)
         # Under other strategies (such as FSDP) a process holds only some of the parameters.
         pl_module.separate_tasks = one and trainer.global_step % self.every_n_steps == 0
+        self._batches = batch if pl_module.separate_tasks else {}
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -87,23 +95,18 @@ class GradientDiagnostics(pl.Callback):
         due = pl_module.separate_tasks and report is not None and len(report.tasks) > 1
         if not due or report is None or not is_finite(report):
             return
-        found = compare_gradients(report)
-        look = {
+        parts = report.grams.keys() - {ALL}
+        self.halves[trainer.global_step] = half_cosines(pl_module, self._batches, parts)
+        values = compare_gradients(report, self.halves)
+        self.looks[trainer.global_step] = {
             key.removesuffix("/cosine"): value
-            for key, value in found.items()
+            for key, value in values.items()
             if key.endswith("/cosine")
         }
-        self.looks[trainer.global_step] = look
-        self._count(look)
-        shares = {f"{key}/conflict_share": share for key, share in self.conflict_shares().items()}
-        row = {f"gradients/{key}": value for key, value in {**found, **shares}.items()}
-        for task, loss, weight in zip(report.tasks, report.losses, report.weights, strict=True):
-            own = pl_module.objectives[task].loss_weight
-            row |= {
-                f"losses/{task}/raw": float(loss) / own,
-                f"losses/{task}/weight": float(weight) * own,
-                f"losses/{task}/weighted": float(loss * weight),
-            }
+        shares = conflict_shares(self.looks, self.halves)
+        values |= {f"{key}/conflict_share": share for key, share in shares.items()}
+        row = {f"gradients/{key}": value for key, value in values.items()}
+        row |= _losses_row(pl_module, report)
         for logger in trainer.loggers:
             # `self.log` would repeat these values in every row until the next comparison.
             logger.log_metrics(row, step=num_stepped_batches(trainer))
@@ -114,27 +117,30 @@ class GradientDiagnostics(pl.Callback):
         if self.path is None or not drawn or not trainer.is_global_zero:
             return
         try:
-            draw(self.looks, self.path)
+            draw(self.looks, self.halves, self.path)
         except OSError as error:
             _log.warning("%s cannot be written: %s", self.path, error)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all comparisons so far."""
-        return {"looks": self.looks}
+        return {"looks": self.looks, "halves": self.halves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the comparisons of the interrupted run."""
-        self.looks = state_dict["looks"]
-        for look in self.looks.values():
-            self._count(look)
+        self.looks, self.halves = state_dict["looks"], state_dict["halves"]
 
-    def conflict_shares(self) -> dict[str, float]:
-        """Return, for each pair and part, the share of comparisons with a negative cosine."""
-        return {key: self._conflicts[key] / num for key, num in self._num.items()}
 
-    def _count(self, look: Look) -> None:
-        self._num.update(look.keys())
-        self._conflicts.update(key for key, cosine in look.items() if cosine < 0)
+def _losses_row(module: MultiTaskModule, report: StepReport) -> dict[str, float]:
+    """Return the raw and weighted loss and the weight of each task, as logged."""
+    row: dict[str, float] = {}
+    for task, loss, weight in zip(report.tasks, report.losses, report.weights, strict=True):
+        own = module.objectives[task].loss_weight
+        row |= {
+            f"losses/{task}/raw": float(loss) / own,
+            f"losses/{task}/weight": float(weight) * own,
+            f"losses/{task}/weighted": float(loss * weight),
+        }
+    return row
 
 
 def is_finite(report: StepReport) -> bool:
@@ -143,29 +149,36 @@ def is_finite(report: StepReport) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def compare_gradients(report: StepReport) -> dict[str, float]:
-    """Compute `cosine`, `norm_ratio` and `conflict` for every pair of tasks and part.
+def compare_gradients(
+    report: StepReport, halves: Mapping[int, Cosines] | None = None
+) -> dict[str, float]:
+    """Compute the comparison of every pair of tasks in each part of the model.
 
     Args:
         report: Report of a step with two or more tasks.
+        halves: Cosines of halves, as in `GradientDiagnostics`; without any, the noise is 0.
 
     Returns:
-        `<task>_vs_<task>/<part>/<key>` -> value; empty if no shared parameter is trainable.
+        `<task>_vs_<task>/<part>/<key>` -> value, with the keys `cosine`, `norm_ratio`, `noise` and
+        `conflict`; empty if no shared parameter is trainable.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     if not report.grams.keys() - {ALL}:
-        return found  # no shared parameter is trainable
+        return values  # no shared parameter is trainable
     for i, j in combinations(range(len(report.tasks)), 2):
+        pair = (report.tasks[i], report.tasks[j])
         for part, gram_KK in report.grams.items():
             first, second = (math.sqrt(max(float(gram_KK[k, k]), 0.0)) for k in (i, j))
             product, both = float(gram_KK[i, j]), first * second
             cosine = min(max(product / both, -1.0), 1.0) if both > 0 else 0.0
-            found |= {
-                f"{report.tasks[i]}_vs_{report.tasks[j]}/{part}/{key}": value
+            noise = noise_of(halves or {}, pair, part)
+            values |= {
+                f"{'_vs_'.join(pair)}/{part}/{key}": value
                 for key, value in (
                     ("cosine", cosine),
                     ("norm_ratio", first / second if second > 0 else 0.0),
-                    ("conflict", float(cosine < 0)),
+                    ("noise", noise),
+                    ("conflict", float(cosine < -noise)),
                 )
             }
-    return found
+    return values
