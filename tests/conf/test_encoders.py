@@ -9,7 +9,7 @@ import torch
 
 from candelabra.build.model import build_backbone
 from candelabra.config.validation import validate
-from candelabra.data.tokens import TRUNCATIONS
+from candelabra.data.truncation import TRUNCATIONS
 from candelabra.records import Tokens
 from composing import OPTIONS, SMALL, composed, two_steps, words
 from stand_ins import HUB_MODELS, write_model

@@ -1,4 +1,4 @@
-"""Text -> token ids; words -> the position of each word's first piece. Done once, then cached."""
+"""Tokenize texts once, and find the first piece of each word; the result is cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from candelabra.data.special_tokens import around_pair, around_text
 from candelabra.data.token_cache import read_arrays, write_arrays
+from candelabra.data.truncation import TRUNCATIONS
 from candelabra.records import Examples
 
 if TYPE_CHECKING:
@@ -22,23 +24,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CACHE_FORMAT = 2
-"""Part of every cache key: raised when the stored arrays change their meaning."""
+"""Part of every cache key. It grows when the stored arrays change their meaning."""
 CHUNK = 1000
 CHARACTERS_PER_TOKEN = 64
-"""Characters of a text for each token that fits; of a longer text the rest is not tokenised."""
+"""Number of characters per token of `max_length` that are tokenized at most."""
 WordSpans = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """Many tokenised texts as flat arrays, which load in milliseconds.
+    """Tokenized texts as flat arrays, which load in milliseconds.
 
     Attributes:
-        ids: Token ids of all texts, one text after the other, special tokens included.
-        starts: Where each text starts in `ids`; one more entry closes the last text.
-        first: For each word of each text, the position of its first piece; -1 where cut.
-        word_starts: Where each text's words start in `first`.
-        second: Of pairs in one sequence, how many tokens of each stand before its second text.
+        ids: Token ids of all texts in order, including special tokens.
+        starts: Position in `ids` where each text starts, and the end of the last text.
+        first: Position of the first piece of each word; -1 for words removed by truncation.
+        word_starts: Position in `first` where the words of each text start, and the end.
+        second: For pairs in one sequence, the number of tokens before the second text.
     """
 
     ids: np.ndarray
@@ -52,61 +54,34 @@ class TokenizedTexts:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens in each text."""
+        """Number of tokens of each text."""
         return np.diff(self.starts)
 
     def text(self, index: int) -> np.ndarray:
-        """Token ids of one text."""
+        """Return the token ids of one text."""
         return self.ids[self.starts[index] : self.starts[index + 1]]
 
     def words(self, index: int) -> np.ndarray:
-        """First-piece positions of one text's words."""
+        """Return the position of the first piece of each word of one text."""
         assert self.first is not None
         assert self.word_starts is not None
         return self.first[self.word_starts[index] : self.word_starts[index + 1]]
 
 
-# Truncation: (tokens in the text, tokens that fit) -> positions kept, in order.
-
-
-def head(length: int, budget: int) -> np.ndarray:
-    """Keeps the beginning."""
-    return np.arange(min(length, budget))
-
-
-def tail(length: int, budget: int) -> np.ndarray:
-    """Keeps the end."""
-    return np.arange(max(0, length - budget), length)
-
-
-def head_tail(length: int, budget: int) -> np.ndarray:
-    """Keeps the first quarter and fills up from the end (Sun et al. 2019: 128 + 382 of 510)."""
-    if length <= budget:
-        return np.arange(length)
-    front = round(budget / 4)
-    return np.concatenate([np.arange(front), np.arange(length - (budget - front), length)])
-
-
-TRUNCATIONS: dict[str, Callable[[int, int], np.ndarray]] = {
-    "head": head,
-    "tail": tail,
-    "head_tail": head_tail,
-}
-
-
 class TextTokenizer:
-    """A fast Hugging Face tokenizer with our truncation and word alignment.
+    """Fast Hugging Face tokenizer with truncation and word alignment.
 
-    A pre-split row is tokenised as its words joined by spaces, exactly as the same text typed in
-    by a person is at prediction; words find their pieces by character offsets.
+    A row of words is tokenized as the words joined by spaces, like the same text at prediction.
+    Character offsets assign the pieces to the words.
 
     Args:
-        tokenizer: A fast tokenizer (offsets are needed).
-        max_length: Most tokens in a text, special tokens included.
+        tokenizer: Fast tokenizer, which gives character offsets.
+        max_length: Maximum number of tokens of a text, including special tokens.
         truncation: `head`, `tail` or `head_tail`.
 
     Raises:
-        ValueError: An unknown truncation, a slow tokenizer, or no room for a single token.
+        ValueError: If the truncation is unknown, the tokenizer is slow or has no padding token, or
+            `max_length` leaves no room for a token.
     """
 
     def __init__(
@@ -124,7 +99,7 @@ class TextTokenizer:
         self.max_length = max_length
         self.truncation = truncation
         self.pad_id: int = tokenizer.pad_token_id
-        self._prefix, self._suffix = _special_tokens(tokenizer)
+        self._prefix, self._suffix = around_text(tokenizer)
         self._budget = max_length - len(self._prefix) - len(self._suffix)
         if self._budget < 1:
             raise ValueError(f"encoder.max_length must leave room for a token, got {max_length}")
@@ -132,7 +107,7 @@ class TextTokenizer:
     def __call__(
         self, texts: Sequence[str], words: Sequence[WordSpans] | None = None
     ) -> TokenizedTexts:
-        """Tokenises `texts`; with `words`, also finds each word's first piece."""
+        """Tokenize texts, and find the first piece of each word if `words` is given."""
         ids, lengths, first, counts = [], [], [], []
         for row, (pieces, ends) in enumerate(self._pieces(texts, offsets=words is not None)):
             kept = TRUNCATIONS[self.truncation](len(pieces), self._budget)
@@ -151,12 +126,13 @@ class TextTokenizer:
         )
 
     def pairs(self, first: Sequence[str], second: Sequence[str]) -> TokenizedTexts:
-        """Tokenises pairs, each as one sequence; of one too long the longer text is cut first.
+        """Tokenize pairs, each as one sequence, of which the longer text is truncated first.
 
         Raises:
-            ValueError: The tokenizer puts nothing between two texts, or no room for two tokens.
+            ValueError: If the tokenizer puts nothing between two texts, or `max_length` leaves no
+                room for two tokens.
         """
-        before, between, after = _special_tokens_of_pairs(self.tokenizer)
+        before, between, after = around_pair(self.tokenizer)
         budget = self.max_length - len(before) - len(between) - len(after)
         if budget < 2:
             raise ValueError(
@@ -179,23 +155,23 @@ class TextTokenizer:
     def _pieces(
         self, texts: Sequence[str], *, offsets: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Each text's token ids without special tokens and, on demand, (start, end) characters."""
+        """Yield token ids without special tokens and, if requested, their character offsets."""
         for begin in range(0, len(texts), CHUNK):
             whole = texts[begin : begin + CHUNK]
             short = [self._beginning(text) for text in whole]
             found = self._encoded(short, offsets=offsets)
             for text, part, pieces in zip(whole, short, found, strict=True):
-                # White space, or what is no word, may fill a beginning: then all of it is needed.
+                # If the beginning holds white space or dropped characters, more of it is needed.
                 enough = len(part) == len(text) or len(pieces[0]) >= self.max_length
                 yield pieces if enough else next(self._encoded([text], offsets=offsets))
 
     def _beginning(self, text: str) -> str:
-        """A text's beginning, up to a space, where nothing behind it can be kept."""
+        """Return the beginning of a long text, up to a space, if the rest cannot be kept."""
         most = CHARACTERS_PER_TOKEN * self.max_length
         if self.truncation != "head" or len(text) <= most:
             return text
         end = text.rfind(" ", 0, most)
-        # Without a space the tokens at the cut may be others, and more than fit stand before it.
+        # Without a space, the tokens at the cut may change, but they are beyond `max_length`.
         return text[: end if end > 0 else most]
 
     def _encoded(
@@ -215,43 +191,17 @@ class TextTokenizer:
             yield np.asarray(ids, dtype=np.int64), ends
 
     def fingerprint(self) -> str:
-        """Changes whenever the same text could get other ids."""
+        """Return a hash that changes whenever the same text could get other ids."""
         settings = [CACHE_FORMAT, self.max_length, self.truncation]
         state = self.tokenizer.backend_tokenizer.to_str() + json.dumps(settings)
         return hashlib.sha256(state.encode()).hexdigest()
 
 
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
-    """The special tokens that stand before and after a single text."""
-    probe = tokenizer("a", return_special_tokens_mask=True)
-    special = np.asarray(probe["special_tokens_mask"])
-    ids = np.asarray(probe["input_ids"])
-    inner = np.flatnonzero(special == 0)
-    return ids[: inner[0]], ids[inner[-1] + 1 :]
-
-
-def _special_tokens_of_pairs(
-    tokenizer: PreTrainedTokenizerBase,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The special tokens that stand before, between and after two texts."""
-    probe = tokenizer("a", "a", return_special_tokens_mask=True)
-    ids, special = np.asarray(probe["input_ids"]), np.asarray(probe["special_tokens_mask"])
-    inner = np.flatnonzero(special == 0)
-    gaps = np.flatnonzero(np.diff(inner) > 1)
-    if not len(gaps):
-        raise ValueError(
-            "cross: true needs a tokenizer that puts a special token between two texts, got "
-            f"{type(tokenizer).__name__}, which puts none"
-        )
-    gap = int(gaps[0])
-    return ids[: inner[0]], ids[inner[gap] + 1 : inner[gap + 1]], ids[inner[-1] + 1 :]
-
-
 def _first_pieces(words: WordSpans, spans: np.ndarray) -> np.ndarray:
-    """Index of each word's first piece; the last index + 1 where the tokenizer left none."""
+    """Return the index of each word's first piece, or the number of pieces if there is none."""
     bounds = np.asarray(words, dtype=np.int64).reshape(-1, 2)
     index = np.searchsorted(spans[:, 1], bounds[:, 0], side="right")
-    # One more row, starting beyond every word, stands for "no piece".
+    # An additional row that starts beyond every word means that a word has no piece.
     starts = np.append(spans[:, 0], np.iinfo(np.int64).max)
     return np.where(starts[index] < bounds[:, 1], index, len(spans))
 
@@ -264,14 +214,14 @@ def tokenize_cached(
     cache_dir: Path | None,
     cross: bool = False,
 ) -> tuple[TokenizedTexts, ...]:
-    """One `TokenizedTexts` per text column, from the cache where it holds them.
+    """Return one `TokenizedTexts` per text column, from the cache if it contains them.
 
     Args:
-        examples: The rows to tokenise.
-        tokenizer: The run's tokenizer.
-        fingerprint: Identifies the examples' content.
-        cache_dir: Where arrays are kept; None keeps nothing.
-        cross: The two texts of a pair become one sequence.
+        examples: Rows to tokenize.
+        tokenizer: Tokenizer of the run.
+        fingerprint: Hash of the examples.
+        cache_dir: Folder of the cache; `None` disables it.
+        cross: Whether the two texts of a pair form one sequence.
     """
     key = hashlib.sha256(f"{fingerprint} {tokenizer.fingerprint()}".encode()).hexdigest()[:32]
     makers = {
@@ -293,12 +243,12 @@ def _load_or_make(make: Callable[[], TokenizedTexts], path: Path | None) -> Toke
         try:
             return TokenizedTexts(**read_arrays(path))
         except (OSError, TypeError, ValueError) as error:
-            log.warning("token cache %s is damaged (%s); made anew", path, error)
+            log.warning("token cache %s is damaged (%s); it is made again", path, error)
     tokenized = make()
     if path is not None:
         arrays = {name: array for name, array in vars(tokenized).items() if array is not None}
         try:
             write_arrays(path, arrays)
         except (OSError, SafetensorError) as error:
-            log.warning("token cache %s cannot be written (%s); going on without", path, error)
+            log.warning("token cache %s cannot be written (%s)", path, error)
     return tokenized

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -88,13 +87,13 @@ class MultiTaskModel(nn.Module):
         if size is None or not self.training:
             return self.apply_head(task, self.encode(batch, [task]), batch.first_BW)
 
-        def part(*tensors: Tensor) -> Tensor:
+        def logits_of_part(*tensors: Tensor) -> Tensor:
             texts = tuple(map(Tokens, tensors[::2], tensors[1::2]))
-            return self.apply_head(task, self.encode(replace(batch, texts=texts), [task]), None)
+            return self.apply_head(task, self._encode(texts, [task]), None)
 
         tensors = [tensor for text in batch.texts for tensor in (text.ids_BL, text.mask_BL)]
         parts = zip(*(tensor.split(size) for tensor in tensors), strict=True)
-        return torch.cat([checkpoint(part, *each_part, use_reentrant=False) for each_part in parts])
+        return torch.cat([checkpoint(logits_of_part, *part, use_reentrant=False) for part in parts])
 
     def encode(self, batch: Batch, readers: Sequence[str]) -> tuple[Encoded, ...]:
         """Encode each text column of a batch in one forward pass.
@@ -106,11 +105,14 @@ class MultiTaskModel(nn.Module):
         Returns:
             One `Encoded` per text column.
         """
+        return self._encode(batch.texts, readers)
+
+    def _encode(self, texts: Sequence[Tokens], readers: Sequence[str]) -> tuple[Encoded, ...]:
         if self.encoder.adapts_per_task:
             (task,) = readers
             choose(self.encoder, task)
         mixed = any(task in self.mixes for task in readers)
-        return tuple(self.encoder(tokens, every_layer=mixed) for tokens in batch.texts)
+        return tuple(self.encoder(tokens, every_layer=mixed) for tokens in texts)
 
     def infer_all(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
         """Compute the logits of all heads that take a single text.
@@ -124,14 +126,19 @@ class MultiTaskModel(nn.Module):
         Returns:
             Task -> logits.
         """
+        mixed, alone = len(self.mixes) > 0, [task for task in self.heads if self.head(task).alone]
         if self.encoder.adapts_per_task:
-            passes = each(self.encoder, tokens, every_layer=len(self.mixes) > 0)
+            passes = each(self.encoder, tokens, every_layer=mixed)
         else:
-            passes = dict.fromkeys(
-                self.heads, self.encoder(tokens, every_layer=len(self.mixes) > 0)
-            )
-        alone = [task for task in self.heads if self.head(task).alone]
+            passes = dict.fromkeys(self.heads, self.encoder(tokens, every_layer=mixed))
         return {task: self.apply_head(task, (passes[task],), first_BW) for task in alone}
+
+    def infer_task(self, task: str, tokens: Tokens) -> Tensor:
+        """Compute the logits of a cross-encoder, whose head takes two texts in one sequence.
+
+        `infer_all` leaves such heads out, because a single text is no input for them.
+        """
+        return self.apply_head(task, self._encode([tokens], [task]), None)
 
     def embed(self, tokens: Tokens, task: str | None = None) -> Tensor:
         """Compute the sentence embeddings of texts.
@@ -149,21 +156,12 @@ class MultiTaskModel(nn.Module):
                 own adapter.
         """
         self.check_reader(task)
+        (text,) = self._encode([tokens], [] if task is None else [task])
         if task is None:
-            text = self.encoder(tokens)
             return self.pooling(text.hidden_BLD, text.mask_BL)
-        if self.encoder.adapts_per_task:
-            choose(self.encoder, task)
-        text = self.encoder(tokens, every_layer=task in self.mixes)
         if task in self.mixes:
             text = self.mixes[task](text)
         return self.pooling_of(task)(text.hidden_BLD, text.mask_BL)
-
-    def infer_task(self, task: str, tokens: Tokens) -> Tensor:
-        """Compute the logits of one task for a single text column."""
-        if self.encoder.adapts_per_task:
-            choose(self.encoder, task)
-        return self.apply_head(task, (self.encoder(tokens, every_layer=task in self.mixes),), None)
 
     def check_reader(self, task: str | None) -> None:
         """Raise ValueError if `task` is unknown, or `None` although each task has an adapter."""
@@ -223,6 +221,7 @@ class MultiTaskModel(nn.Module):
 
 
 Node = Mapping[str, Any]
+Maker = Callable[[Node], partial[Any]]
 
 
 def assemble(
@@ -231,7 +230,7 @@ def assemble(
     pooling: Node,
     tasks: Mapping[str, Node],
     labels: Mapping[str, list[str]],
-    make: Callable[[Node], partial[Any]],
+    make: Maker,
     freezer: Freezer | None = None,
 ) -> MultiTaskModel:
     """Build a model from the config nodes of a run or a bundle.
@@ -252,28 +251,15 @@ def assemble(
     Raises:
         ConfigError: If a head or pooling rejects its settings, or a task's name is reserved.
     """
-
-    def pool(node: Node, key: str) -> nn.Module:
-        made = make(node)
-        with naming(key):
-            # Only poolings that are classes have parameters, whose shapes depend on the width.
-            is_class = isinstance(made.func, type)
-            return made(width=encoder.width) if is_class else FunctionPooling(made)
-
-    def head(name: str) -> Head:
-        made = make(tasks[name]["head"])
-        with naming(f"tasks.{name}.head"):
-            built: Head = made(width=encoder.width, labels=labels[name])
-        if tasks[name].get("cross"):
-            built.alone = False  # A cross-encoder needs both texts of a pair.
-        return built
-
     model = MultiTaskModel(
         encoder,
-        {name: head(name) for name in tasks},
-        pooling=pool(pooling, "pooling"),
+        {
+            name: _head(make, task, encoder.width, labels[name], key=f"tasks.{name}.head")
+            for name, task in tasks.items()
+        },
+        pooling=_pooling(make, pooling, encoder.width, key="pooling"),
         poolings={
-            name: pool(task["pooling"], f"tasks.{name}.pooling")
+            name: _pooling(make, task["pooling"], encoder.width, key=f"tasks.{name}.pooling")
             for name, task in tasks.items()
             if task.get("pooling") is not None
         },
@@ -286,6 +272,23 @@ def assemble(
     )
     model.eval_only = frozenset(name for name, task in tasks.items() if not task.get("train", True))
     return model
+
+
+def _pooling(make: Maker, node: Node, width: int, *, key: str) -> nn.Module:
+    made = make(node)
+    with naming(key):
+        # Only poolings that are classes have parameters, whose shapes depend on the width.
+        is_class = isinstance(made.func, type)
+        return made(width=width) if is_class else FunctionPooling(made)
+
+
+def _head(make: Maker, task: Node, width: int, labels: Sequence[str], *, key: str) -> Head:
+    made = make(task["head"])
+    with naming(key):
+        head: Head = made(width=width, labels=labels)
+    if task.get("cross"):
+        head.alone = False  # A cross-encoder needs both texts of a pair.
+    return head
 
 
 def start_from_pooler(model: MultiTaskModel) -> None:

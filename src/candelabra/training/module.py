@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from candelabra.errors import ConfigError
+from candelabra.losses.reduction import part_of_mean
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
 from candelabra.training import internals
@@ -200,8 +201,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
     def _loss(self, task: str, batch: Batch) -> Tensor:
         """Compute this micro-batch's part of the mean over the whole optimizer step.
 
-        Lightning divides by the number of micro-batches and DistributedDataParallel by the number
-        of ranks. The result is multiplied by both, since `num_units` already counts the whole step.
+        `part_of_mean` states the rule, which `Batch.num_units` follows.
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         if self.frozen_copy is None:
@@ -209,11 +209,10 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         else:
             encoded = self.model.encode(batch, [task, *self.frozen_copy.heads])
             logits = self.model.apply_head(task, encoded, batch.first_BW)
-        loss = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
-        loss = loss / batch.num_units
+        total = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
         if self.frozen_copy is not None:
             self._holds[task] = self.frozen_copy.loss(self.model, encoded, batch) * parts
-        return loss * parts
+        return part_of_mean(total, batch.num_units, parts=parts)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the optimizer steps, examples and tokens of finished steps."""

@@ -83,6 +83,15 @@ def alternate(
     """
     if turns not in TURNS:
         raise ValueError(f"balancing.turns must be one of {', '.join(TURNS)}; found {turns!r}")
+    turn_S = _regular_turns(shares_S)
+    if turns == "drawn":
+        for start in range(0, len(turn_S), POOL_STEPS):
+            turn_S[start : start + POOL_STEPS] = rng.permutation(turn_S[start : start + POOL_STEPS])
+    return {task: np.where(turn_S == k, batch_size, 0) for k, task in enumerate(shares_S[0])}
+
+
+def _regular_turns(shares_S: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Return the position of the task of each step, the one farthest behind its share."""
     tasks = list(shares_S[0])
     owed = dict.fromkeys(tasks, 0.0)
     turn_S = np.empty(len(shares_S), dtype=np.int64)
@@ -93,7 +102,4 @@ def alternate(
         chosen = max(tasks, key=lambda task: round(owed[task], 9))
         owed[chosen] -= 1
         turn_S[step] = tasks.index(chosen)
-    if turns == "drawn":
-        for start in range(0, len(turn_S), POOL_STEPS):
-            turn_S[start : start + POOL_STEPS] = rng.permutation(turn_S[start : start + POOL_STEPS])
-    return {task: np.where(turn_S == k, batch_size, 0) for k, task in enumerate(tasks)}
+    return turn_S

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from candelabra.losses.reduction import part_of_mean
 from candelabra.records import Batch, Encoded, Examples
 
 Pooling = Callable[[Tensor, Tensor], Tensor]
@@ -157,7 +158,7 @@ class Head(nn.Module, ABC):
             kept_BW = batch.first_BW >= 0
             divergence = (divergence * kept_BW).sum(dim=-1) / kept_BW.sum(dim=-1).clamp(min=1)
         # A process without examples runs on a copy of one that another process counts.
-        return divergence.sum() * batch.counted / batch.num_examples
+        return part_of_mean(divergence.sum() * batch.counted, batch.num_examples)
 
     def kl_to(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """Compute `T^2 KL(reference || logits)` at temperature T (Hinton et al. 2015).

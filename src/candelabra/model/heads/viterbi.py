@@ -97,7 +97,12 @@ def viterbi(
         real_B1 = mask_BW[:, word].bool().unsqueeze(1)
         best_BC = torch.where(real_B1, arriving_BC + scores_BWC[:, word], best_BC)
         origins.append(torch.where(real_B1, origin_BC, stay_C))
-    tags = [best_BC.argmax(1)]
+    return _backtrace(best_BC.argmax(1), origins).masked_fill(~mask_BW.bool(), IGNORED)
+
+
+def _backtrace(last_B: Tensor, origins: Sequence[Tensor]) -> Tensor:
+    """Follow the origins from the best last tag back to the first word, and return tags_BW."""
+    tags = [last_B]
     for origin_BC in reversed(origins):
         tags.append(origin_BC.gather(1, tags[-1].unsqueeze(1)).squeeze(1))
-    return torch.stack(tags[::-1], 1).masked_fill(~mask_BW.bool(), IGNORED)
+    return torch.stack(tags[::-1], 1)
