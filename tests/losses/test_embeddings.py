@@ -22,7 +22,7 @@ from candelabra.data.rows.shapes import (
 )
 from candelabra.losses import embeddings as module
 from candelabra.losses.classification import cross_entropy
-from candelabra.losses.embeddings import RULES, losses_for, rule_of
+from candelabra.losses.rules import RULES, losses_for, rule_of
 
 LIBRARY: dict[str, tuple[str, dict[str, Any], int]] = {
     "cosine": ("CosineSimilarityLoss", {}, 2),

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from candelabra.data.rows.shapes import CROSSED, shape_of
 from candelabra.errors import ConfigError, naming, nearest
-from candelabra.losses.embeddings import rule_of
+from candelabra.losses.rules import rule_of
 from candelabra.model.heads.base import Head, Loss
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.scoring import Objective

@@ -15,7 +15,7 @@ from candelabra.data.mixing.order import Draws
 from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.tokens import TextTokenizer, tokenize_cached
 from candelabra.errors import ConfigError, naming
-from candelabra.losses.embeddings import rule_of
+from candelabra.losses.rules import rule_of
 from candelabra.training.scoring import Objective
 
 TokenizedTasks = dict[str, dict[str, TokenizedSplit]]

@@ -7,14 +7,12 @@ columns it needs, whether it compares examples within a batch, and how batches m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 
-from candelabra.data.mixing.arranging import Arrange, apart, together
+from candelabra.data.mixing.arranging import apart, together
 from candelabra.data.rows.shapes import (
     PAIR_WITH_LABEL,
     PAIR_WITH_SCORE,
@@ -22,86 +20,7 @@ from candelabra.data.rows.shapes import (
     TEXT_WITH_LABEL,
     TRIPLET,
 )
-
-Loss = Callable[..., Tensor]
-Shape = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Requirements of an embedding loss.
-
-    Attributes:
-        shapes: Column roles that the loss accepts. Empty if unknown; any columns are then allowed.
-        in_batch: Whether the loss compares examples with each other. It is then computed over all
-            examples of an optimizer step at once.
-        num_labels: Required number of labels, or `None` for any number.
-        arrange: Function that orders examples into batches, or `None` for the sampled order.
-    """
-
-    shapes: tuple[Shape, ...] = ()
-    in_batch: bool = False
-    num_labels: int | None = None
-    arrange: Arrange | None = None
-
-    def check(self, shape: Shape, labels: Sequence[str]) -> None:
-        """Raise an error if the columns or the labels do not suit this loss.
-
-        Args:
-            shape: Column roles of the data.
-            labels: Label names of the task.
-
-        Raises:
-            ValueError: The loss does not accept `shape`, or the number of labels is wrong.
-        """
-        if self.shapes and shape not in self.shapes:
-            wanted = " or ".join(", ".join(roles) for roles in self.shapes)
-            raise ValueError(f"this loss learns from {wanted}; the columns are {', '.join(shape)}")
-        if self.num_labels is not None and len(labels) != self.num_labels:
-            raise ValueError(
-                f"this loss needs {self.num_labels} labels, first of pairs that differ, then of "
-                f"pairs that belong together; found {len(labels)}: {', '.join(labels)}"
-            )
-
-
-def rule_of(function: Loss) -> Rule:
-    """Return the rule of a loss.
-
-    A loss without a rule accepts any columns and is assumed to treat examples independently. A
-    loss that compares examples must be decorated with `@rule(..., in_batch=True)`.
-    """
-    while isinstance(function, partial):
-        function = function.func
-    return getattr(function, "rule", Rule())
-
-
-def losses_for(shape: Shape) -> tuple[str, ...]:
-    """Return the names of the `loss` options that accept the given column roles.
-
-    Example:
-        >>> losses_for(("anchor", "positive", "negative"))
-        ('ranking', 'triplet')
-    """
-    return tuple(name for name, rule in RULES.items() if shape in rule.shapes)
-
-
-RULES: dict[str, Rule] = {}
-"""Rules of the decorated losses by function name, used in error messages."""
-
-
-def rule(*shapes: Shape, **settings: Any) -> Callable[[Loss], Loss]:
-    """Create a decorator that attaches a `Rule` to a loss, also to losses in your own modules.
-
-    Args:
-        shapes: Column roles that the loss accepts.
-        settings: The other attributes of `Rule`.
-    """
-
-    def give(function: Loss) -> Loss:
-        function.rule = RULES[function.__name__] = Rule(shapes, **settings)  # type: ignore[attr-defined]
-        return function
-
-    return give
+from candelabra.losses.rules import rule
 
 
 @cache
@@ -124,7 +43,14 @@ def _sum(name: str, embeddings_BKD: Tensor, labels_B: Tensor, **settings: Any) -
 
 @rule(PAIR_WITH_SCORE)
 def cosine(embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
-    """Compute the squared error between cosine similarity and score (Reimers & Gurevych 2019)."""
+    """Compute the squared error between cosine similarity and score (Reimers & Gurevych 2019).
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> cosine(embeddings_BKD, torch.tensor([1.0, 0.5]))  # 0 + (0 - 0.5)^2
+        tensor(0.2500)
+    """
     return _sum("CosineSimilarityLoss", embeddings_BKD, labels_B)
 
 
@@ -139,6 +65,12 @@ def cosent(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> 
         embeddings_BKD: Embeddings of K = 2 texts per example.
         labels_B: Similarity scores. Only their order matters.
         scale: Inverse temperature.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> cosent(embeddings_BKD, torch.tensor([0.0, 1.0]), scale=1.0)  # 2 log(1 + e)
+        tensor(2.6265)
     """
     return _sum("CoSENTLoss", embeddings_BKD, labels_B, scale=scale)
 
@@ -148,6 +80,12 @@ def angle(embeddings_BKD: Tensor, labels_B: Tensor, *, scale: float = 20.0) -> T
     """Compute the AnglE loss: `cosent` with angle differences for cosines (Li & Li 2023).
 
     The angle in complex space keeps a useful gradient where the cosine saturates.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> angle(embeddings_BKD, torch.tensor([0.0, 1.0]), scale=0.0)  # 2 log(1 + 1)
+        tensor(1.3863)
     """
     return _sum("AnglELoss", embeddings_BKD, labels_B, scale=scale)
 
@@ -162,6 +100,12 @@ def contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 0.5
         embeddings_BKD: Embeddings of K = 2 texts per example.
         labels_B: 1 for similar pairs, 0 for dissimilar pairs.
         margin: Minimum cosine distance of dissimilar pairs, from 0 to 2.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> contrastive(embeddings_BKD, torch.tensor([0, 1]))  # (0.5^2 + 1^2) / 2
+        tensor(0.6250)
     """
     return _sum("ContrastiveLoss", embeddings_BKD, labels_B, margin=margin)
 
@@ -172,6 +116,12 @@ def online_contrastive(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: floa
 
     A similar pair is hard if it is farther apart than the closest dissimilar pair; a dissimilar
     pair is hard if it is closer than the farthest similar pair.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> online_contrastive(embeddings_BKD, torch.tensor([1, 0]))  # no pair is hard
+        tensor(0.)
     """
     return _sum("OnlineContrastiveLoss", embeddings_BKD, labels_B, margin=margin)
 
@@ -191,6 +141,12 @@ def ranking(
         labels_B: Ignored.
         scale: Inverse temperature.
         symmetric: Whether to also rank the anchors of the batch for each positive.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.eye(2)[:, None].repeat(1, 2, 1)
+        >>> ranking(embeddings_BKD, torch.ones(2), scale=1.0)  # 2 log(1 + 1 / e)
+        tensor(0.6265)
     """
     both = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
     settings: dict[str, Any] = both if symmetric else {}
@@ -215,6 +171,14 @@ def mega_batch_margin(
         labels_B: Ignored.
         positive_margin: Cosine below which a positive pair is penalized.
         negative_margin: Cosine above which a hardest negative is penalized.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.eye(2)[:, None].repeat(1, 2, 1)
+        >>> mega_batch_margin(embeddings_BKD, torch.ones(2))  # positives at 1, negatives at 0
+        tensor(0.)
+        >>> mega_batch_margin(torch.ones(2, 2, 4), torch.ones(2))  # negatives at 1: 2 (1 - 0.3)
+        tensor(1.4000)
     """
     settings = {"positive_margin": positive_margin, "negative_margin": negative_margin}
     whole = _made("MegaBatchMarginLoss", use_mini_batched_version=False, **settings)
@@ -230,6 +194,12 @@ def triplet(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) ->
         embeddings_BKD: Embeddings of anchor a, positive p and negative n.
         labels_B: Ignored.
         margin: Margin in Euclidean distance. Unit vectors are at most 2 apart.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]])
+        >>> triplet(embeddings_BKD, torch.ones(1))  # 3 - 4 + 5
+        tensor(4.)
     """
     return _sum("TripletLoss", embeddings_BKD, labels_B, triplet_margin=margin)
 
@@ -245,13 +215,26 @@ def batch_hard(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0)
         embeddings_BKD: Embeddings of K = 1 text per example.
         labels_B: Class ids.
         margin: Margin in Euclidean distance. Unit vectors are at most 2 apart.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[0.0, 1.0]], [[0.6, 0.8]]])
+        >>> batch_hard(embeddings_BKD, torch.tensor([0, 0, 1, 1]), margin=0.0).round(decimals=4)
+        tensor(0.6992)
     """
     return _sum("BatchHardTripletLoss", embeddings_BKD, labels_B, margin=margin)
 
 
 @rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_hard_soft_margin(embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
-    """Compute `batch_hard` with the soft margin `log(1 + exp(x))` (Hermans et al. 2017)."""
+    """Compute `batch_hard` with the soft margin `log(1 + exp(x))` (Hermans et al. 2017).
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[0.0, 1.0]], [[0.6, 0.8]]])
+        >>> batch_hard_soft_margin(embeddings_BKD, torch.tensor([0, 0, 1, 1])).round(decimals=4)
+        tensor(2.9077)
+    """
     return _sum("BatchHardSoftMarginTripletLoss", embeddings_BKD, labels_B)
 
 
@@ -260,11 +243,24 @@ def batch_semi_hard(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float =
     """Compute the triplet loss with semi-hard negatives (Schroff et al. 2015).
 
     The negative is the nearest text of another class that is still farther away than the positive.
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[0.0, 1.0]], [[0.6, 0.8]]])
+        >>> batch_semi_hard(embeddings_BKD, torch.tensor([0, 0, 1, 1])).round()
+        tensor(19.)
     """
     return _sum("BatchSemiHardTripletLoss", embeddings_BKD, labels_B, margin=margin)
 
 
 @rule(TEXT_WITH_LABEL, in_batch=True, arrange=together)
 def batch_all(embeddings_BKD: Tensor, labels_B: Tensor, *, margin: float = 5.0) -> Tensor:
-    """Compute the mean triplet loss over all triplets whose loss is not 0 (Hermans et al. 2017)."""
+    """Compute the mean triplet loss over all triplets whose loss is not 0 (Hermans et al. 2017).
+
+    Example:
+        >>> import torch
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[0.0, 1.0]], [[0.6, 0.8]]])
+        >>> batch_all(embeddings_BKD, torch.tensor([0, 0, 1, 1]), margin=1.0).round(decimals=4)
+        tensor(3.0439)
+    """
     return _sum("BatchAllTripletLoss", embeddings_BKD, labels_B, margin=margin)

@@ -29,6 +29,11 @@ def all_gather(
     Returns:
         `embeddings_NKD`, `labels_N`, and the number of processes. Without an initialized process
         group, the inputs and 1.
+
+    Example:
+        >>> found = all_gather(torch.ones(2, 1, 4), torch.tensor([0, 1]), num_examples=2)
+        >>> found[0].shape, found[1:]  # without a process group
+        (torch.Size([2, 1, 4]), (tensor([0, 1]), 1))
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return embeddings_BKD, labels_B, 1

@@ -29,6 +29,13 @@ class BinaryPairMetrics(RowMetric):
 
     Raises:
         ValueError: The number of labels is neither 0 nor 2.
+
+    Example:
+        >>> metrics = BinaryPairMetrics()
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> metrics.update(embeddings_BKD, torch.tensor([1, 0]))
+        >>> {key: float(value) for key, value in metrics.compute().items()}
+        {'average_precision': 1.0, 'accuracy': 1.0, 'f1': 1.0}
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:

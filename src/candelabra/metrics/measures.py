@@ -59,6 +59,13 @@ def check_texts(embeddings_BKD: Tensor, what: str, *, least: int, most: int | No
 
     Raises:
         ValueError: The tensor does not have three axes, or K is out of bounds.
+
+    Example:
+        >>> import torch
+        >>> check_texts(torch.ones(8, 2, 4), "pair metrics", least=2, most=2)
+        >>> check_texts(torch.ones(8, 3, 4), "pair metrics", least=2, most=2)
+        Traceback (most recent call last):
+        ValueError: pair metrics need embeddings (B, K, D) with K = 2; found (8, 3, 4)
     """
     shape = tuple(embeddings_BKD.shape)
     if len(shape) != 3 or shape[1] < least or (most is not None and shape[1] > most):

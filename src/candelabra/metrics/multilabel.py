@@ -27,6 +27,13 @@ class MultiLabelMetrics(MetricCollection):
 
     Raises:
         ValueError: There are fewer than two labels.
+
+    Example:
+        >>> import torch
+        >>> metrics = MultiLabelMetrics(["funny", "long"])
+        >>> metrics.update(torch.tensor([[1, 0], [1, 1]]), torch.tensor([[1, 0], [0, 1]]))
+        >>> metrics.compute()["f1_micro"]
+        tensor(0.8000)
     """
 
     def __init__(self, labels: Sequence[str]) -> None:

@@ -31,6 +31,10 @@ def blocks(num_queries: int, num_vectors: int) -> Iterator[slice]:
 
     Yields:
         Consecutive slices that cover all queries. Each has at least one query.
+
+    Example:
+        >>> list(blocks(3, 2**23))
+        [slice(0, 2, None), slice(2, 3, None)]
     """
     step = max(1, SCORES_AT_A_TIME // max(1, num_vectors))
     for begin in range(0, num_queries, step):

@@ -25,6 +25,13 @@ class NeighbourMetrics(RowMetric):
 
     Args:
         labels: Ignored: only class ids are compared.
+
+    Example:
+        >>> metrics = NeighbourMetrics()
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0]], [[1.0, 0.1]], [[0.0, 1.0]]])
+        >>> metrics.update(embeddings_BKD, torch.tensor([0, 0, 1]))
+        >>> float(metrics.compute()["accuracy"])
+        0.6666666666666666
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:

@@ -23,6 +23,12 @@ class RegressionMetrics(RowMetric):
 
     Args:
         labels: Ignored.
+
+    Example:
+        >>> metrics = RegressionMetrics()
+        >>> metrics.update(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 3.0]))
+        >>> {key: round(float(value), 4) for key, value in metrics.compute().items()}
+        {'spearman': 1.0, 'pearson': 0.982, 'mse': 0.3333}
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:

@@ -37,6 +37,12 @@ class RetrievalMetrics(RowMetric):
 
     Args:
         labels: Ignored: the rows define the relevant documents.
+
+    Example:
+        >>> metrics = RetrievalMetrics()
+        >>> metrics.update(torch.eye(2)[:, None].repeat(1, 2, 1), torch.ones(2))
+        >>> float(metrics.compute()["recall_at_1"])
+        1.0
     """
 
     num_texts: Tensor

@@ -29,6 +29,13 @@ class SimilarityMetrics(RowMetric):
 
     Args:
         labels: Ignored.
+
+    Example:
+        >>> metrics = SimilarityMetrics()
+        >>> embeddings_BKD = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> metrics.update(embeddings_BKD, torch.tensor([0.9, 0.2]))
+        >>> round(float(metrics.compute()["spearman"]), 4)
+        1.0
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:

@@ -64,6 +64,13 @@ class SpanMetrics(Metric):
 
     Raises:
         ValueError: A label is not a BIO tag, or there is no entity type.
+
+    Example:
+        >>> import torch
+        >>> metrics = SpanMetrics(["O", "B-Year", "I-Year"])
+        >>> metrics.update(torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 2]]))
+        >>> float(metrics.compute()["f1"])
+        1.0
     """
 
     higher_is_better = True

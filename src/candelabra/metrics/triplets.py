@@ -29,6 +29,12 @@ class TripletMetrics(Metric):
 
     Args:
         labels: Ignored.
+
+    Example:
+        >>> metrics = TripletMetrics()
+        >>> metrics.update(torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]]), torch.ones(1))
+        >>> {key: float(value) for key, value in metrics.compute().items()}
+        {'accuracy': 1.0, 'accuracy_dot': 1.0, 'accuracy_euclidean': 1.0, 'accuracy_manhattan': 1.0}
     """
 
     higher_is_better = True

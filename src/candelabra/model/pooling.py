@@ -138,6 +138,11 @@ class ClsPooler(nn.Module):
 
     Attributes:
         dense: The linear layer, initialized from the checkpoint's own pooler if it has one.
+
+    Example:
+        >>> pooling = ClsPooler(width=4)
+        >>> pooling(torch.ones(2, 3, 4), torch.ones(2, 3)).shape
+        torch.Size([2, 4])
     """
 
     def __init__(self, width: int) -> None:
@@ -161,6 +166,11 @@ class AttentionPooling(nn.Module):
     Attributes:
         project: The linear layer with `W` and `b`.
         query: The vector `v`.
+
+    Example:
+        >>> pooling = AttentionPooling(width=1)  # initially the mean
+        >>> pooling(torch.tensor([[[1.0], [3.0], [8.0]]]), torch.tensor([[1, 1, 0]])).detach()
+        tensor([[2.]])
     """
 
     def __init__(self, width: int) -> None:
@@ -202,6 +212,11 @@ class FunctionPooling(nn.Module):
 
     Args:
         function: Function (hidden_BLD, mask_BL) -> sentence_BD.
+
+    Example:
+        >>> pooling = FunctionPooling(maximum)
+        >>> pooling(torch.tensor([[[1.0], [3.0], [8.0]]]), torch.tensor([[1, 1, 0]]))
+        tensor([[3.]])
     """
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:

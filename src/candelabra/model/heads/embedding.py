@@ -19,8 +19,8 @@ from candelabra.data.rows.shapes import (
     TEXT_WITH_LABEL,
     TRIPLET,
 )
-from candelabra.losses.embeddings import losses_for, rule_of
 from candelabra.losses.gathering import all_gather
+from candelabra.losses.rules import losses_for, rule_of
 from candelabra.model.heads.base import Head, Loss, Pooling
 from candelabra.records import Batch, Encoded, Examples
 
