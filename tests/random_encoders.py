@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -58,6 +59,9 @@ def random_tokens(length: int) -> Tokens:
 
 def folder_of(kind: str, path: Path) -> Path:
     """A model's folder with a tokenizer in it."""
-    AutoModel.from_config(CONFIGS[kind]).save_pretrained(path)
-    Tiny().tokenizer().tokenizer.save_pretrained(path)
+    tokenizer = Tiny().tokenizer().tokenizer
+    config = deepcopy(CONFIGS[kind])
+    config.vocab_size = len(tokenizer)
+    AutoModel.from_config(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
     return path

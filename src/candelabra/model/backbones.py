@@ -19,6 +19,7 @@ from candelabra.files import checksum
 from candelabra.model import attention
 from candelabra.model.dropout import CONFIG_KEYS, set_rates
 from candelabra.model.encoder import Encoder
+from candelabra.model.tokenizer_checks import check_kind, check_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -96,7 +97,8 @@ class Pretrained:
         """The backbone's tokenizer.
 
         Raises:
-            ConfigError: `max_length` is beyond what the model has positions for.
+            ConfigError: The tokenizer is missing or does not fit the model, the model is an
+                encoder-decoder, or `max_length` exceeds its positions.
         """
         from transformers import AutoConfig, AutoTokenizer
 
@@ -106,7 +108,9 @@ class Pretrained:
                 source, revision=revision, trust_remote_code=False
             )
             config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-        _check_length(self.max_length, config, tokenizer)
+        check_kind(self.name, config)
+        check_tokenizer(self.name, tokenizer, config)
+        _check_length(self.max_length, config)
         return TextTokenizer(tokenizer, max_length=self.max_length, truncation=self.truncation)
 
     def load(self) -> Encoder:
@@ -216,7 +220,7 @@ def _explained(name: str) -> Iterator[None]:
         ) from error
 
 
-def _check_length(max_length: int, config: object, tokenizer: object) -> None:
+def _check_length(max_length: int, config: object) -> None:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return
