@@ -220,7 +220,7 @@ def test_runs_from_any_folder(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     done = started("train", *SMALL, "callbacks=plain", folder=tmp_path / "here")
     assert done.status == 0, done.err
-    (run,) = (tmp_path / "here" / "outputs" / "quickstart").iterdir()
+    (run,) = (tmp_path / "here" / "outputs" / "sentiment_movie").iterdir()
     assert (run / "bundle" / "config.json").is_file()
     assert f"run folder: {run.absolute()}" in done.out
     assert "Traceback" not in done.err

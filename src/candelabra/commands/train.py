@@ -37,7 +37,7 @@ OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
 
 HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
 
-  experiment=quickstart       both heads on the bundled sample (default)
+  experiment=quickstart       both heads on the bundled sample, as without any override
   experiment=imdb_mit_movie data_dir=FOLDER
                               IMDb sentiment and MIT Movie NER; also best (the recipe),
                               imdb_only, mit_movie_only, seed_imdb
@@ -47,7 +47,7 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
   callbacks=default           the groups, with their default options
   init_from=BUNDLE            starts from the weights of a trained model
   head@tasks.NAME.head=mlp    another head
-  seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=1e-4  encoder.max_length=256
+  seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=2e-4  encoder.max_length=256
   hydra.run.dir=FOLDER        the run folder itself
   resume=RUN_FOLDER           resumes an interrupted run; type it where the run was started, or
                               name that folder by cwd=FOLDER

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
@@ -20,6 +21,8 @@ from candelabra.processes import rank
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 MASKED = "<from the environment>"
+MOST_CHARACTERS = 100
+"""Maximum length of a folder name that is made from the names of the tasks."""
 
 
 @dataclass
@@ -188,12 +191,30 @@ def run_id_of(folder: Path) -> str:
     return folder.name if RUN_ID.fullmatch(folder.name) else new_run_id()
 
 
+def run_group(*, _root_: DictConfig) -> str:
+    """Return the name of the chosen experiment, or without one the names of the tasks.
+
+    It names the folder of a run, and the group of the run in W&B.
+
+    Args:
+        _root_: The whole configuration, which OmegaConf passes to the resolver.
+    """
+    experiment = HydraConfig.get().runtime.choices.get("experiment")
+    if experiment not in (None, "null"):
+        return str(experiment)
+    # Names are checked later: until then a name must not lead to another folder.
+    names = [re.sub(r"\W", "_", str(name)) for name in _root_.get("tasks") or ()]
+    group = "_".join(names) or "no_tasks"
+    return group if len(group) <= MOST_CHARACTERS else f"{group[:MOST_CHARACTERS]}_{len(names)}"
+
+
 def register() -> None:
-    """Makes the schemas and the resolvers `run_id` and `rank_suffix` known to Hydra."""
+    """Register the schemas and the resolvers of candelabra with Hydra and OmegaConf."""
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(name=f"schema_{name}", node=schema)
     OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_group", run_group, replace=True)
     suffix = f".rank{rank()}" if rank() else ""
     OmegaConf.register_new_resolver("rank_suffix", lambda: suffix, replace=True)
 
