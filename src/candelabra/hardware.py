@@ -31,7 +31,7 @@ def device_type(accelerator: str) -> str:
     if accelerator == "auto":
         return best.type if best is not None else "cpu"
     if accelerator in ("gpu", "cuda", "mps") and best is None:
-        raise ConfigError(f"trainer.accelerator={accelerator}: this machine has no usable GPU")
+        raise ConfigError(f"accelerator={accelerator}: this machine has no usable GPU")
     return "cpu" if accelerator == "cpu" or best is None else best.type
 
 
@@ -64,7 +64,7 @@ def precision(asked: str, device: str) -> Any:
         return "bf16-mixed" if has_bf16(device) else "32-true"
     if device == "cpu" and str(asked).startswith("16"):
         raise ConfigError(
-            f"trainer.precision={asked}: float16 on a CPU is some 50 times slower than float32; "
+            f"precision={asked}: float16 on a CPU is some 50 times slower than float32; "
             "use bf16-mixed or 32-true"
         )
     return str(asked)

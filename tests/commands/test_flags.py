@@ -7,6 +7,7 @@ from hydra._internal.utils import get_args_parser
 
 from candelabra.commands.arguments import FLAGS, WITH_VALUE, split_config_dir, split_flags
 from candelabra.errors import ConfigError
+from command_line import Run, called
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,12 @@ def test_config_dir_is_a_folder(tmp_path: Path) -> None:
         split_config_dir(["--config-dir", str(tmp_path / "nope")])
     with pytest.raises(ConfigError, match="the only flag is"):
         split_config_dir(["--cfg", "job"])
+
+
+@pytest.mark.parametrize("setting", ["precision=fp8", "accelerator=tpu"])
+def test_predict_refuses_an_unknown_device(setting: str, run: Run) -> None:
+    done = called("predict", f"bundle={run.bundle}", "text=x", setting)
+    assert done.status == 2
+    key, _, value = setting.partition("=")
+    assert done.message.startswith(f"{key} must be one of ")
+    assert repr(value) in done.message

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from candelabra.bundle.folder import checked_folder
 from candelabra.checks import at_least, one_of
 from candelabra.commands.arguments import compose_command
-from candelabra.commands.models import ACCELERATORS, PRECISIONS, refuse_beside_a_bundle
+from candelabra.commands.models import refuse_beside_a_bundle
+from candelabra.config.keys import check_device
 from candelabra.config.validation import validate_task
 from candelabra.errors import ConfigError
 from candelabra.files import check_place
@@ -84,8 +85,7 @@ def check_values(cfg: DictConfig) -> None:
         ConfigError: A value is invalid.
     """
     one_of("split", cfg.split, SPLITS)
-    one_of("precision", cfg.precision, PRECISIONS)
-    one_of("accelerator", cfg.accelerator, ACCELERATORS)
+    check_device(cfg)
     at_least("eval_batch_size", cfg.eval_batch_size, 1)
 
 

@@ -12,6 +12,7 @@ from candelabra.bundle.cross_encoders import no_vectors
 from candelabra.bundle.folder import checked_folder, stored_config
 from candelabra.checks import at_least, one_of
 from candelabra.commands.arguments import split_config_dir
+from candelabra.config.keys import check_device
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, naming
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 KEYS = ("bundle", "task")
 """Keys whose values are verbatim; Hydra would interpret `task` as a config group."""
-PRECISIONS = ("32-true", "bf16-mixed", "auto")
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -> None:
@@ -39,8 +38,7 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
     """
     at_least("batch_size", cfg.batch_size, 1)
     at_least("processes", cfg.get("processes", 1), 1)
-    one_of("precision", cfg.precision, PRECISIONS)
-    one_of("accelerator", cfg.accelerator, ACCELERATORS)
+    check_device(cfg)
     if cfg.truncate_dim is not None:
         at_least("truncate_dim", cfg.truncate_dim, 1)
     if "bundle" not in given:

@@ -136,7 +136,8 @@ def _instantiation(error: InstantiationException) -> str:
 
 def _no_option(overrides: Sequence[str]) -> str:
     """Return a message about a config group whose override is not the name of an option."""
-    for override in overrides:
+    # An option of a person's own folder is not among ours: `null` is surely the fault.
+    for override in sorted(overrides, key=lambda word: not word.endswith("=null")):
         key, _, value = override.partition("=")
         group = key.lstrip("+").partition("@")[0]
         options = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))

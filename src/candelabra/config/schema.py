@@ -1,4 +1,7 @@
-"""The configuration: its schema, and its form when stored. Imports nothing heavy."""
+"""Types of the settings of each command, and the form in which they are stored.
+
+Default values are in `conf/` alone. Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
@@ -29,143 +32,143 @@ MOST_CHARACTERS = 100
 class TrainConfig:
     """What `candelabra train` takes. A group's node is whatever its option's yaml holds."""
 
-    encoder: Any = None
-    pooling: Any = None
-    tasks: dict[str, Any] = field(default_factory=dict)
-    adapter: Any = None
-    freeze: Any = None
-    balancing: Any = None
-    step: Any = None
-    weighting: Any = None
-    optimizer: Any = None
-    scheduler: Any = None
-    trainer: Any = None
-    callbacks: Any = None
-    logger: Any = None
-    paths: Any = None
-    seed: int = 0
-    data_dir: str | None = None
-    batch_size: int = 32
-    eval_batch_size: int = 64
-    num_workers: int = 0
-    keep_memory: bool = True
-    on_bad_row: str = "error"
-    init_from: str | None = None
-    init_heads: list[str] | None = None
-    test: bool = True
-    distill_frozen: float = 0.0
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
-    normalize: bool = True
+    encoder: Any = MISSING
+    pooling: Any = MISSING
+    tasks: dict[str, Any] = MISSING
+    adapter: Any = MISSING
+    freeze: Any = MISSING
+    balancing: Any = MISSING
+    step: Any = MISSING
+    weighting: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    callbacks: Any = MISSING
+    logger: Any = MISSING
+    paths: Any = MISSING
+    seed: int = MISSING
+    data_dir: str | None = MISSING
+    batch_size: int = MISSING
+    eval_batch_size: int = MISSING
+    num_workers: int = MISSING
+    keep_memory: bool = MISSING
+    on_bad_row: str = MISSING
+    init_from: str | None = MISSING
+    init_heads: list[str] | None = MISSING
+    test: bool = MISSING
+    distill_frozen: float = MISSING
+    group: str | None = MISSING
+    tags: list[str] = MISSING
+    normalize: bool = MISSING
 
 
 @dataclass
 class EvaluateConfig:
     """What `candelabra evaluate` takes beside `bundle=` and `output=`."""
 
-    encoder: Any = None
-    pooling: Any = None
-    tasks: dict[str, Any] = field(default_factory=dict)
-    split: str = "test"
-    data_dir: str | None = None
-    eval_batch_size: int = 64
-    num_workers: int = 0
-    on_bad_row: str = "error"
-    accelerator: str = "auto"
-    precision: str = "auto"
-    cache_dir: str | None = None
-    normalize: bool = True
-    mteb: list[str] = field(default_factory=list)
-    allow: list[str] = field(default_factory=list)
+    encoder: Any = MISSING
+    pooling: Any = MISSING
+    tasks: dict[str, Any] = MISSING
+    split: str = MISSING
+    data_dir: str | None = MISSING
+    eval_batch_size: int = MISSING
+    num_workers: int = MISSING
+    on_bad_row: str = MISSING
+    accelerator: str = MISSING
+    precision: str = MISSING
+    cache_dir: str | None = MISSING
+    normalize: bool = MISSING
+    mteb: list[str] = MISSING
+    allow: list[str] = MISSING
 
 
 @dataclass
 class CompareConfig(EvaluateConfig):
     """What `candelabra compare` takes beside `models=` and `output=`."""
 
-    resamples: int = 2000
-    seed: int = 0
+    resamples: int = MISSING
+    seed: int = MISSING
 
 
 @dataclass
 class PredictConfig:
     """What `candelabra predict` takes beside `bundle=`, `text=`, `input=` and `output=`."""
 
-    column: str = "text"
-    batch_size: int = 64
-    accelerator: str = "auto"
-    precision: str = "auto"
-    allow: list[str] = field(default_factory=list)
+    column: str = MISSING
+    batch_size: int = MISSING
+    accelerator: str = MISSING
+    precision: str = MISSING
+    allow: list[str] = MISSING
 
 
 @dataclass
 class ModelConfig:
     """What embeds texts, beside a bundle."""
 
-    encoder: Any = None
-    pooling: Any = None
-    truncate_dim: int | None = None
-    column: str = "text"
-    batch_size: int = 64
-    accelerator: str = "auto"
-    precision: str = "32-true"
-    allow: list[str] = field(default_factory=list)
+    encoder: Any = MISSING
+    pooling: Any = MISSING
+    truncate_dim: int | None = MISSING
+    column: str = MISSING
+    batch_size: int = MISSING
+    accelerator: str = MISSING
+    precision: str = MISSING
+    allow: list[str] = MISSING
 
 
 @dataclass
 class EmbedConfig(ModelConfig):
     """What the commands over many vectors take."""
 
-    normalize: bool | None = None
-    processes: int = 1
+    normalize: bool | None = MISSING
+    processes: int = MISSING
 
 
 @dataclass
 class SearchConfig(EmbedConfig):
     """What `candelabra search` takes beside its files and a model."""
 
-    top_k: int = 5
-    rerank_top_k: int = 50
-    rerank_task: str | None = None
-    approximate: bool = False
-    format: str = "table"
-    query_column: str | None = None
+    top_k: int = MISSING
+    rerank_top_k: int = MISSING
+    rerank_task: str | None = MISSING
+    approximate: bool = MISSING
+    format: str = MISSING
+    query_column: str | None = MISSING
 
 
 @dataclass
 class MineConfig(EmbedConfig):
     """What `candelabra mine` takes beside its files and a model."""
 
-    negatives: str = "hard"
-    columns: dict[str, str] = field(default_factory=dict)
-    num_negatives: int | None = None
-    seed: int = 0
-    sampling: str | None = None
-    range_min: int | None = None
-    range_max: int | None = None
-    absolute_margin: float | None = None
-    relative_margin: float | None = None
-    max_score: float | None = None
-    min_score: float | None = None
-    min_words: int = 3
+    negatives: str = MISSING
+    columns: dict[str, str] = MISSING
+    num_negatives: int | None = MISSING
+    seed: int = MISSING
+    sampling: str | None = MISSING
+    range_min: int | None = MISSING
+    range_max: int | None = MISSING
+    absolute_margin: float | None = MISSING
+    relative_margin: float | None = MISSING
+    max_score: float | None = MISSING
+    min_score: float | None = MISSING
+    min_words: int = MISSING
 
 
 @dataclass
 class ExportConfig:
     """What `candelabra export` takes beside `bundle=`, `output=`, `task=` and `push=`."""
 
-    tasks: dict[str, Any] = field(default_factory=dict)
-    format: str | None = None
-    truncation: str | None = None
-    quantize: bool = False
-    split: str = "test"
-    limit: int | None = None
-    data_dir: str | None = None
-    on_bad_row: str = "error"
-    overwrite: bool = False
-    private: bool = True
-    dry_run: bool = False
-    allow: list[str] = field(default_factory=list)
+    tasks: dict[str, Any] = MISSING
+    format: str | None = MISSING
+    truncation: str | None = MISSING
+    quantize: bool = MISSING
+    split: str = MISSING
+    limit: int | None = MISSING
+    data_dir: str | None = MISSING
+    on_bad_row: str = MISSING
+    overwrite: bool = MISSING
+    private: bool = MISSING
+    dry_run: bool = MISSING
+    allow: list[str] = MISSING
 
 
 SCHEMAS: dict[str, type] = {

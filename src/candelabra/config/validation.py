@@ -79,6 +79,24 @@ BOUNDS: dict[str, dict[str, float]] = {
 """Of what torch takes as it comes: a negative rate would train uphill in silence."""
 
 
+MOST = 2**31 - 1
+"""Largest whole number that a setting takes; a larger one would overflow in torch or numpy."""
+
+WHOLE: dict[str, int] = {
+    "batch_size": 1,
+    "eval_batch_size": 1,
+    "num_workers": 0,
+    "seed": 0,
+    "trainer.max_epochs": 1,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.log_every_n_steps": 1,
+    "trainer.num_nodes": 1,
+    "callbacks.checkpoint.every_n_train_steps": 1,
+    "callbacks.gradients.every_n_steps": 1,
+}
+"""The smallest value of each whole number."""
+
+
 def validate(cfg: DictConfig) -> None:
     """Checks what composition cannot: rules across fields, unknown keys, missing files.
 
@@ -88,20 +106,12 @@ def validate(cfg: DictConfig) -> None:
     """
     _check_resolves(cfg)
     _check_keys(cfg)
-    for key in ("batch_size", "eval_batch_size"):
-        at_least(key, cfg[key], 1)
-    at_least("num_workers", cfg.num_workers, 0)
+    _check_ranges(cfg)
     one_of("on_bad_row", cfg.on_bad_row, ("error", "skip"))
     one_of("encoder.truncation", cfg.encoder.truncation, TRUNCATIONS)
     at_least("encoder.max_length", cfg.encoder.max_length, 3)
-    at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
     accumulate = cfg.trainer.accumulate_grad_batches
-    at_least("trainer.accumulate_grad_batches", accumulate, 1)
     _check_limits(cfg)
-    for key, bounds in BOUNDS.items():
-        value = OmegaConf.select(cfg, key)
-        if value is not None:
-            number(key, value, **bounds)
     if not cfg.tasks:
         raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
     num_learning = len(learning(cfg.tasks))
@@ -121,6 +131,21 @@ def validate(cfg: DictConfig) -> None:
     _check_freeze("freeze", cfg.freeze, cfg.tasks)
     _check_adapter(cfg.adapter)
     _check_start(cfg)
+
+
+def _check_ranges(cfg: DictConfig) -> None:
+    """Raise ConfigError for the first number that is outside its range."""
+    for key, least in WHOLE.items():
+        value = OmegaConf.select(cfg, key)
+        if value is None and key.startswith("callbacks."):
+            continue  # A callback may be switched off.
+        at_least(key, value, least)
+        if value > MOST:
+            raise ConfigError(f"{key} must be at most {MOST}, got {value}")
+    for key, bounds in BOUNDS.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None:
+            number(key, value, **bounds)
 
 
 def learning(tasks: Mapping[str, Any]) -> list[str]:
