@@ -6,6 +6,7 @@ import pytest
 from omegaconf import MISSING
 
 from candelabra.config.schema import SCHEMAS
+from candelabra.config.validation import GROUPS
 from command_line import wrong
 
 CASES = {
@@ -27,4 +28,6 @@ def test_value_outside_its_range_is_one_message(override: str) -> None:
 @pytest.mark.parametrize("command", SCHEMAS)
 def test_schema_holds_types_alone(command: str) -> None:
     names = SCHEMAS[command].__dataclass_fields__
-    assert {name for name, field in names.items() if field.default != MISSING} == set()
+    groups = {name for name, field in names.items() if field.default is None}
+    assert groups <= {*GROUPS}, "None says that no option of the group is chosen"
+    assert {name for name, field in names.items() if field.default != MISSING} == groups

@@ -32,20 +32,20 @@ MOST_CHARACTERS = 100
 class TrainConfig:
     """What `candelabra train` takes. A group's node is whatever its option's yaml holds."""
 
-    encoder: Any = MISSING
-    pooling: Any = MISSING
+    encoder: Any = None
+    pooling: Any = None
     tasks: dict[str, Any] = MISSING
-    adapter: Any = MISSING
-    freeze: Any = MISSING
-    balancing: Any = MISSING
-    step: Any = MISSING
-    weighting: Any = MISSING
-    optimizer: Any = MISSING
-    scheduler: Any = MISSING
-    trainer: Any = MISSING
-    callbacks: Any = MISSING
-    logger: Any = MISSING
-    paths: Any = MISSING
+    adapter: Any = None
+    freeze: Any = None
+    balancing: Any = None
+    step: Any = None
+    weighting: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    trainer: Any = None
+    callbacks: Any = None
+    logger: Any = None
+    paths: Any = None
     seed: int = MISSING
     data_dir: str | None = MISSING
     batch_size: int = MISSING
@@ -66,8 +66,8 @@ class TrainConfig:
 class EvaluateConfig:
     """What `candelabra evaluate` takes beside `bundle=` and `output=`."""
 
-    encoder: Any = MISSING
-    pooling: Any = MISSING
+    encoder: Any = None
+    pooling: Any = None
     tasks: dict[str, Any] = MISSING
     split: str = MISSING
     data_dir: str | None = MISSING
@@ -105,8 +105,8 @@ class PredictConfig:
 class ModelConfig:
     """What embeds texts, beside a bundle."""
 
-    encoder: Any = MISSING
-    pooling: Any = MISSING
+    encoder: Any = None
+    pooling: Any = None
     truncate_dim: int | None = MISSING
     column: str = MISSING
     batch_size: int = MISSING
