@@ -12,7 +12,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from candelabra.data.tokens import TextTokenizer
     from candelabra.model.multitask import MultiTaskModel
-    from toys import Splits
+    from helpers.toys import Splits
 
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None)
@@ -30,7 +30,7 @@ def tokenizer() -> TextTokenizer:
 @pytest.fixture(scope="session")
 def toys(tokenizer: TextTokenizer) -> Splits:
     """`mood`, a classification of 40 texts a split, and `who`, a tagging of 24."""
-    from toys import toy_splits
+    from helpers.toys import toy_splits
 
     return toy_splits(tokenizer)
 
@@ -38,7 +38,7 @@ def toys(tokenizer: TextTokenizer) -> Splits:
 @pytest.fixture
 def model() -> MultiTaskModel:
     """A tiny model with a head for each toy task, without dropout."""
-    from toys import toy_model
+    from helpers.toys import toy_model
 
     return toy_model()
 
@@ -46,7 +46,7 @@ def model() -> MultiTaskModel:
 @pytest.fixture(scope="session")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The working folder of a run that was trained, and failed before it was tested."""
-    from interrupted_runs import interrupted_run
+    from helpers.interrupted_runs import interrupted_run
 
     yield from interrupted_run(tmp_path_factory.mktemp("interrupted"))
 
@@ -54,6 +54,6 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def run(interrupted: Path) -> Iterator[Path]:
     """Its run folder; whatever a test does to it is undone."""
-    from interrupted_runs import restored_run
+    from helpers.interrupted_runs import restored_run
 
     yield from restored_run(interrupted)

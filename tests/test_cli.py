@@ -9,7 +9,7 @@ import pytest
 
 from candelabra import __version__
 from candelabra.cli import COMMANDS
-from command_line import HEAVY_AFTER, SMALL, called, python, started, wrong
+from helpers.command_line import HEAVY_AFTER, SMALL, called, python, started, wrong
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 
 from candelabra.errors import ConfigError, DataError
 from candelabra.files import check_output, writing
-from ended import ended_process
+from helpers.ended import ended_process
 
 
 @pytest.mark.parametrize(

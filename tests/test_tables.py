@@ -19,7 +19,7 @@ from candelabra.model.freeze.scheduled import Gradual
 from candelabra.model.pooling import AttentionPooling
 from candelabra.run.sweep import ranked, sweep_table
 from candelabra.run.tables import model_table, tasks_table
-from toys import Splits, toy_model, toy_schedule
+from helpers.toys import Splits, toy_model, toy_schedule
 
 METRICS = {
     "val/mood/accuracy": 0.9,

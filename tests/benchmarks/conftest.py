@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from command_line import python
-from stand_ins import write_data
+from helpers.command_line import python
+from helpers.stand_ins import write_data
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LABELS = {"imdb": ["NEGATIVE", "POSITIVE"], "mit_movie_trivia": ["O", "B-Actor", "I-Actor"]}

@@ -17,7 +17,7 @@ from candelabra.model.heads.embedding import EmbeddingHead
 from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling, FunctionPooling, mean
-from toys import tiny
+from helpers.toys import tiny
 
 WORDS = {"words": "tokens", "tags": "tags"}
 PAIRS = {"anchor": "a", "positive": "p"}

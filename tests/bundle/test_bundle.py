@@ -15,7 +15,6 @@ import yaml
 from safetensors import safe_open
 
 import candelabra
-from bundles import LABELS, MOOD, WHO, made
 from candelabra.bundle.bundle import Bundle, load, make
 from candelabra.bundle.checksums import write_checksums
 from candelabra.config.targets import check_targets, conf_dir, trusted_targets
@@ -25,9 +24,10 @@ from candelabra.model.backbones import Pretrained
 from candelabra.model.heads.classification import MlpHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import assemble
-from command_line import python
-from foreign_heads import OwnHead
-from random_encoders import CONFIGS, folder_of
+from helpers.bundles import LABELS, MOOD, WHO, made
+from helpers.command_line import python
+from helpers.foreign_heads import OwnHead
+from helpers.random_encoders import CONFIGS, folder_of
 
 POOLINGS = sorted(file.stem for file in (conf_dir() / "pooling").glob("*.yaml"))
 
@@ -238,7 +238,7 @@ def test_spans_are_characters_of_the_text() -> None:
 
 
 def test_allow_lets_a_users_own_head_through(copy: Path) -> None:
-    name = "foreign_heads.OwnHead"
+    name = "helpers.foreign_heads.OwnHead"
     config = json.loads((copy / "config.json").read_text())
     config["tasks"]["mood"]["head"]["_target_"] = name
     (copy / "config.json").write_text(json.dumps(config))

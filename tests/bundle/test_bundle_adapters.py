@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModel
 
 import candelabra
-from bundles import adapt, edit, made
 from candelabra.bundle.checksums import write_checksums
 from candelabra.errors import BundleError
+from helpers.bundles import adapt, edit, made
 
 LORA = {
     "_target_": "candelabra.model.adapters.Lora",

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bundles import edit, made
 from candelabra.bundle.bundle import load
 from candelabra.bundle.checksums import CHECKSUMS, check_checksums, write_checksums
 from candelabra.errors import BundleError
+from helpers.bundles import edit, made
 
 
 @pytest.fixture(scope="module")

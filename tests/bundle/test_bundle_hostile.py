@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from bundles import edit, made
 from candelabra.bundle.bundle import load
 from candelabra.bundle.checksums import write_checksums
 from candelabra.errors import BundleError
-from command_line import called
+from helpers.bundles import edit, made
+from helpers.command_line import called
 
 CANARY = "canary"
 
@@ -49,7 +49,7 @@ def target_of_a_head(folder: Path) -> None:
 
 
 def target_of_a_pooling(folder: Path) -> None:
-    node = {"_target_": "foreign_heads.write_canary", "_partial_": True}
+    node = {"_target_": "helpers.foreign_heads.write_canary", "_partial_": True}
     edit(folder / "config.json", lambda c: c.update(pooling=node))
 
 
@@ -59,7 +59,7 @@ def target_of_a_source(folder: Path) -> None:
 
 
 def target_deep_in_a_list(folder: Path) -> None:
-    node = [{"a": [{"_target_": "foreign_heads.write_canary"}]}]
+    node = [{"a": [{"_target_": "helpers.foreign_heads.write_canary"}]}]
     edit(folder / "config.json", lambda c: c["tasks"]["mood"].update(metrics=node))
 
 
@@ -218,9 +218,9 @@ def yaml_tag(folder: Path) -> None:
 
 HOSTILE: dict[Callable[[Path], None], str] = {
     target_of_a_head: r"_target_ 'os\.system' is none of candelabra's own",
-    target_of_a_pooling: r"_target_ 'foreign_heads\.write_canary' is none of candelabra's own",
+    target_of_a_pooling: r"_target_ 'helpers\.foreign_heads\.write_canary' is none of",
     target_of_a_source: r"_target_ 'pandas\.read_pickle' is none of candelabra's own",
-    target_deep_in_a_list: r"_target_ 'foreign_heads\.write_canary' is none",
+    target_deep_in_a_list: r"_target_ 'helpers\.foreign_heads\.write_canary' is none",
     target_that_is_no_text: r"_target_ must be a dotted name, found \['os\.system'\]",
     target_of_a_private_name: r"functools\.partial' is none of candelabra's own",
     trusted_target_in_the_wrong_place: r"does not belong at tasks\.mood\.head: it is none",

@@ -14,8 +14,8 @@ from candelabra.config.targets import conf_dir
 from candelabra.data.collate import TokenizedSplit
 from candelabra.model.backbones import Tiny
 from candelabra.training.callbacks.predictions import PredictionWriter
-from kinds import LABELS, kinds_model, kinds_module, kinds_splits
-from toys import Splits, toy_data, toy_trainer
+from helpers.kinds import LABELS, kinds_model, kinds_module, kinds_splits
+from helpers.toys import Splits, toy_data, toy_trainer
 
 HEADS = {"mood": "linear", "who": "crf", "has": "multilabel", "length": "regression"}
 OVER_PAIRS = {"same": "pair"} | dict.fromkeys(("alike", "next", "lie"), "embedding")

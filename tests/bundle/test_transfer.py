@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import candelabra
-from bundles import LABELS, edit, made, pooling_node
 from candelabra.bundle.checksums import write_checksums
 from candelabra.bundle.transfer import check_start, fingerprint, start_from
 from candelabra.errors import BundleError, ConfigError
@@ -20,7 +19,8 @@ from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling
-from command_line import called
+from helpers.bundles import LABELS, edit, made, pooling_node
+from helpers.command_line import called
 
 CONFIG = {
     **made("attention", "attention").config,

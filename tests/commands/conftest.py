@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from candelabra.bundle.bundle import Bundle, load
-from command_line import Run, called
+from helpers.command_line import Run, called
 
 
 @pytest.fixture(scope="session")

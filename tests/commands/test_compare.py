@@ -9,12 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from bundles import edit
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.checksums import write_checksums
 from candelabra.evaluation.bootstrap import mcnemar
-from command_line import HEAVY_AFTER, SMALL, Run, called, python
-from stand_ins import write_data
+from helpers.bundles import edit
+from helpers.command_line import HEAVY_AFTER, SMALL, Run, called, python
+from helpers.stand_ins import write_data
 
 
 @pytest.fixture

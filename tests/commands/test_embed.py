@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from candelabra.bundle.bundle import Bundle
-from command_line import HEAVY_AFTER, Done, Run, called, python
+from helpers.command_line import HEAVY_AFTER, Done, Run, called, python
 
 TEXTS = ["a dull film", "it's a film, isn't it: yes?", "caf\u00e9 \u6620\u753b", "a dull film"]
 TINY = ["encoder=tiny"]

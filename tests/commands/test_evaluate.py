@@ -12,8 +12,8 @@ from candelabra.commands import models
 from candelabra.commands.arguments import compose
 from candelabra.evaluation import evaluate
 from candelabra.evaluation.subject import evaluation_target
-from command_line import Done, Run, called
-from stand_ins import ROWS, write_data
+from helpers.command_line import Done, Run, called
+from helpers.stand_ins import ROWS, write_data
 
 
 def evaluated(run: Run, *arguments: str) -> Done:

@@ -13,8 +13,8 @@ from candelabra.bundle.checksums import write_checksums
 from candelabra.bundle.folder import read_json
 from candelabra.exporting.formats import MARK
 from candelabra.model.heads.embedding import EmbeddingHead
-from command_line import Done, Run, called
-from exports import WIDTH, bundle_of
+from helpers.command_line import Done, Run, called
+from helpers.exports import WIDTH, bundle_of
 
 QUICK = "format=sentence_transformers"
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from candelabra.bundle.bundle import Bundle
-from command_line import HEAVY_AFTER, Done, Run, called, python
+from helpers.command_line import HEAVY_AFTER, Done, Run, called, python
 
 THINGS = ["film", "plot", "cat", "house", "song", "river", "table", "cloud", "king", "train"]
 ROWS = [

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from candelabra.bundle.bundle import Bundle
-from command_line import Done, Run, called
+from helpers.command_line import Done, Run, called
 
 TEXTS = [
     "what 1995 romantic comedy starred michael douglas",

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bundles import edit
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.folder import read_json
 from candelabra.search.index import load_index
-from command_line import HEAVY_AFTER, Done, Run, called, python
-from corpora import TEXTS
+from helpers.bundles import edit
+from helpers.command_line import HEAVY_AFTER, Done, Run, called, python
+from helpers.corpora import TEXTS
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.embedding import heat_map
-from command_line import Run, called
+from helpers.command_line import Run, called
 
 TEXTS = ["a dull film", "it's a [bold] film, isn't it: yes?", "$caf\u00e9$"]
 TYPED = [f"text={text}" for text in TEXTS]

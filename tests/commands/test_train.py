@@ -12,8 +12,8 @@ import yaml
 
 from candelabra.bundle.bundle import Bundle, load
 from candelabra.config.schema import RUN_ID
-from command_line import Run, called
-from stand_ins import write_data
+from helpers.command_line import Run, called
+from helpers.stand_ins import write_data
 
 SMALL = ["encoder=tiny", "logger=csv", "callbacks=plain", "trainer.max_epochs=1"]
 SMALL += ["trainer.limit_train_batches=2", "trainer.limit_val_batches=3"]

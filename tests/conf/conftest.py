@@ -9,7 +9,7 @@ import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 
-from stand_ins import write_data
+from helpers.stand_ins import write_data
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from candelabra.build.model import build_backbone
 from candelabra.config.validation import validate
 from candelabra.data.truncation import TRUNCATIONS
 from candelabra.records import Tokens
-from composing import OPTIONS, SMALL, composed, two_steps, words
-from stand_ins import HUB_MODELS, write_model
+from helpers.composing import OPTIONS, SMALL, composed, two_steps, words
+from helpers.stand_ins import HUB_MODELS, write_model
 
 ENCODERS = [name for name in OPTIONS if name.startswith("encoder/")]
 

@@ -1,7 +1,7 @@
 """Every option of every group composes, is built, and takes two steps, offline.
 
 The folder is walked: a new yaml is tested here at once. What it needs beyond its own name, such as
-a stand-in for a data set or a pretrained model, is to be added to `composing.py` or `stand_ins.py`.
+a stand-in for a data set or a pretrained model, is to be added to `helpers/`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ from candelabra.config.validation import validate
 from candelabra.errors import ConfigError
 from candelabra.run.record import RunFolder
 from candelabra.run.train import train
-from composing import COMMANDS, FILES, NEEDED, OPTIONS, PARTS, SMALL, composed, two_steps, words
+from helpers.composing import (
+    COMMANDS,
+    FILES,
+    NEEDED,
+    OPTIONS,
+    PARTS,
+    SMALL,
+    composed,
+    two_steps,
+    words,
+)
 
 
 def usual(name: str) -> bool:

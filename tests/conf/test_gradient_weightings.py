@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from candelabra.errors import ConfigError
-from composing import SMALL, two_steps
+from helpers.composing import SMALL, two_steps
 
 
 @pytest.mark.parametrize("name", ["cagrad", "pcgrad"])

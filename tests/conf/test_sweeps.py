@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from candelabra.config.schema import register
 from candelabra.config.targets import conf_dir
-from composing import OPTIONS, SMALL, two_steps, words
+from helpers.composing import OPTIONS, SMALL, two_steps, words
 
 
 def tried(key: str, text: str) -> list[str]:

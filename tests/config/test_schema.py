@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from candelabra.config.schema import MASKED, plain, readers
 from candelabra.data.sources import Sample
-from command_line import called
+from helpers.command_line import called
 
 
 def test_secrets_of_the_environment_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:

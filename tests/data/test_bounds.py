@@ -16,7 +16,7 @@ from candelabra.data.rows.examples import to_examples
 from candelabra.data.tokens import CHARACTERS_PER_TOKEN, TextTokenizer
 from candelabra.errors import DataError
 from candelabra.model.backbones import package_folder
-from toys import BUNDLED
+from helpers.toys import BUNDLED
 
 
 def test_a_column_that_no_task_needs_is_not_read(tmp_path: Path) -> None:

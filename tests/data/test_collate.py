@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from candelabra.data.collate import TokenizedSplit, pad_tokens
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.records import IGNORED
-from toys import encode, sentences, tagged, toy_sentences, toy_tags
+from helpers.toys import encode, sentences, tagged, toy_sentences, toy_tags
 
 rows_of_24 = st.lists(st.integers(0, 23), min_size=1, max_size=9)
 

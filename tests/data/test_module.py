@@ -17,8 +17,17 @@ from candelabra.data.mixing.steps import alternate, joint
 from candelabra.data.module import EvalDataset, MicroStep, StepBatch, StepDataset, StepSampler
 from candelabra.data.tokens import TextTokenizer
 from candelabra.records import IGNORED, Batch
-from schedules import MADE
-from toys import LABELS, Splits, encode, tagged, toy_data, toy_module, toy_schedule, toy_trainer
+from helpers.schedules import MADE
+from helpers.toys import (
+    LABELS,
+    Splits,
+    encode,
+    tagged,
+    toy_data,
+    toy_module,
+    toy_schedule,
+    toy_trainer,
+)
 
 SCORES = {"mood": 0.75, "who": 0.25}
 LAYOUTS = st.tuples(st.integers(1, 9), st.integers(1, 4))

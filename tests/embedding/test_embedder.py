@@ -10,10 +10,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 import candelabra
-from bundles import adapt, made
 from candelabra.bundle.bundle import Bundle
 from candelabra.embedding import embedder as module
 from candelabra.errors import DataError
+from helpers.bundles import adapt, made
 
 TEXTS = [
     "a dull film",

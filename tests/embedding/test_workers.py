@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from bundles import made
 from candelabra.embedding import workers
 from candelabra.embedding.embedder import Embedder
 from candelabra.errors import DataError
-from corpora import TEXTS
-from killing import killed
+from helpers.bundles import made
+from helpers.corpora import TEXTS
+from helpers.killing import killed
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import torch
 from mteb import AbsTask, EncoderProtocol
 from torch import Tensor
 
-from bundles import made
 from candelabra.embedding.embedder import Embedder
 from candelabra.errors import ConfigError, DataError
 from candelabra.evaluation import mteb_tasks
 from candelabra.evaluation.mteb_tasks import MtebEncoder, checked_tasks, mteb_scores
 from candelabra.evaluation.probe import few_shot_accuracy_of_texts
 from candelabra.metrics.similarity import SimilarityMetrics
-from given_vectors import scores
+from helpers.bundles import made
+from helpers.given_vectors import scores
 
 WORDS = ["what film", "a dull card", "my money", "who starred", "the plot", "pay back"]
 TEXTS = [f"{WORDS[i % 6]} {WORDS[i % 5]} {WORDS[i % 4]} {i % 7}" for i in range(90)]

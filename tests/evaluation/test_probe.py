@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import real_data
 from candelabra.evaluation.probe import drawn_rows, few_shot_accuracy, few_shot_accuracy_of_texts
+from helpers import real_data
 
 GENERATOR = np.random.default_rng(0)
 LABELS = GENERATOR.integers(0, 3, 120).tolist()

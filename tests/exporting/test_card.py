@@ -9,7 +9,7 @@ from candelabra.exporting.card import card, source, table
 from candelabra.exporting.formats import ExportResult
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.embedding import EmbeddingHead
-from exports import MOODS, WIDTH, bundle_of
+from helpers.exports import MOODS, WIDTH, bundle_of
 
 
 @pytest.mark.parametrize(

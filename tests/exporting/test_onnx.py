@@ -29,7 +29,7 @@ from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.pair import PairHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
-from exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
+from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
 
 POOLINGS = [file.stem for file in sorted((conf_dir() / "pooling").glob("*.yaml"))]
 SCRIPT = """

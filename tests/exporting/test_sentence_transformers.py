@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundles import adapt
 from candelabra.bundle.bundle import Bundle
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError
 from candelabra.exporting.sentence_transformers import MODES, write
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.tagging import TaggingHead
-from exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
+from helpers.bundles import adapt
+from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
 
 POOLINGS = [file.stem for file in sorted((conf_dir() / "pooling").glob("*.yaml"))]
 REFUSED = ["attention"]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-import two_processes
-from command_line import python
-from given_vectors import METRICS, made, rows_of, scores
-from two_processes import SHARES
+from helpers import two_processes
+from helpers.command_line import python
+from helpers.given_vectors import METRICS, made, rows_of, scores
+from helpers.two_processes import SHARES
 
 OVER_TEXTS = [name for name in METRICS if METRICS[name]]
 
@@ -24,7 +24,7 @@ def named(name: str) -> Any:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
     folder = tmp_path_factory.mktemp("two")
-    done = python(two_processes.__file__, str(folder))
+    done = python("-m", two_processes.__name__, str(folder))
     assert (done.status, done.err) == (0, "")
     return json.loads((folder / "found.json").read_text())
 

@@ -5,7 +5,7 @@ import torch
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 
 from candelabra.metrics.binary_pairs import BinaryPairMetrics, best_of_thresholds
-from given_vectors import near, noisy, scores, texts_of
+from helpers.given_vectors import near, noisy, scores, texts_of
 
 ANCHORS = noisy(0, 60, 8)
 ALIKE = torch.arange(60) % 3 == 0

@@ -5,7 +5,7 @@ import torch
 
 from candelabra.metrics import nearest
 from candelabra.metrics.nearest import blocks, first_same
-from given_vectors import noisy
+from helpers.given_vectors import noisy
 
 
 @pytest.mark.parametrize(("queries", "vectors"), [(10, 7), (1, 1), (5, 1000), (0, 3), (3, 0)])

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from candelabra.metrics import nearest as searching
 from candelabra.metrics.neighbours import NeighbourMetrics
-from given_vectors import near, noisy, scores
+from helpers.given_vectors import near, noisy, scores
 
 LABELS = torch.arange(60) % 5
 VECTORS = near(noisy(0, 5, 8)[LABELS], 1, far=0.7)[:, None]

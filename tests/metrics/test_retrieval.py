@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 from candelabra.metrics import nearest
 from candelabra.metrics.retrieval import RetrievalMetrics
-from given_vectors import near, noisy, scores, texts_of
+from helpers.given_vectors import near, noisy, scores, texts_of
 
 ANCHORS = noisy(0, 40, 8)
 DISTINCT = torch.stack([ANCHORS, near(ANCHORS, 1), near(ANCHORS, 2)], 1)

@@ -6,9 +6,9 @@ from scipy import stats
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from torch.nn.functional import cosine_similarity
 
-import real_data
 from candelabra.metrics.similarity import SimilarityMetrics
-from given_vectors import near, noisy, scores, texts_of
+from helpers import real_data
+from helpers.given_vectors import near, noisy, scores, texts_of
 
 ANCHORS = noisy(0, 50, 8)
 PAIRS = torch.stack([ANCHORS, near(ANCHORS, 1)], 1)

@@ -5,7 +5,7 @@ import torch
 from sentence_transformers.sentence_transformer.evaluation import TripletEvaluator
 
 from candelabra.metrics.triplets import TripletMetrics
-from given_vectors import near, noisy, scores, texts_of
+from helpers.given_vectors import near, noisy, scores, texts_of
 
 ANCHORS = noisy(0, 50, 8)
 TRIPLETS = torch.stack([ANCHORS, near(ANCHORS, 1), near(ANCHORS, 2, far=1.4)], 1)

@@ -18,7 +18,7 @@ from candelabra.mining.negatives import (
 )
 from candelabra.mining.pair_files import Pair, cleaned
 from candelabra.mining.recipes import KINDS, Recipe, recipe_of
-from corpora import unit
+from helpers.corpora import unit
 
 NOTHING = dict.fromkeys(Recipe.__dataclass_fields__)
 

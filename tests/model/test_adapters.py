@@ -20,7 +20,6 @@ from transformers import (
     RobertaConfig,
 )
 
-from bundles import adapt
 from candelabra.config.targets import NAME
 from candelabra.errors import ConfigError
 from candelabra.model.adapters import SHARED, Lora, adapted_modules, choose, each, merge
@@ -30,7 +29,8 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Tokens
 from candelabra.training.module import MultiTaskModule
-from toys import Splits, difference, fit, tiny, toy_model, toy_module
+from helpers.bundles import adapt
+from helpers.toys import Splits, difference, fit, tiny, toy_model, toy_module
 
 TASKS = ("mood", "who")
 SIZES = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 8}

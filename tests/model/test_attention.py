@@ -16,7 +16,7 @@ from candelabra.model.attention import MODEL_TYPES, blocks_attention, blocks_of,
 from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder
 from candelabra.records import Tokens
-from random_encoders import CONFIGS, folder_of
+from helpers.random_encoders import CONFIGS, folder_of
 
 SIZES = {
     "vocab_size": 60,

@@ -11,8 +11,8 @@ from transformers import AutoModel
 
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import MINILM, MINILM_SHA256, Pretrained, Tiny, package_folder
-from random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
-from toys import BUNDLED, tiny
+from helpers.random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
+from helpers.toys import BUNDLED, tiny
 
 
 @pytest.mark.parametrize(("kind", "room"), [("bert", 20), ("mpnet", 18), ("roberta", 18)])

@@ -17,7 +17,7 @@ from candelabra.model.dropout import (
     use_bit_dropout,
 )
 from candelabra.model.encoder import Encoder
-from random_encoders import CONFIGS, folder_of, random_tokens
+from helpers.random_encoders import CONFIGS, folder_of, random_tokens
 
 TYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 every_type = pytest.mark.parametrize("dtype", TYPES)

@@ -14,9 +14,9 @@ from candelabra.model.backbones import Pretrained, package_folder
 from candelabra.model.encoder import Encoder, first_pieces
 from candelabra.model.pooling import mean
 from candelabra.records import Encoded, Tokens
-from random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
-from stand_ins import write_model
-from toys import BUNDLED
+from helpers.random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
+from helpers.stand_ins import write_model
+from helpers.toys import BUNDLED
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
 TEXTS = [

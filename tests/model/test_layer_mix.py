@@ -21,7 +21,7 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch, Encoded, Tokens
-from toys import Splits, fit, tiny, toy_model, toy_module, weights
+from helpers.toys import Splits, fit, tiny, toy_model, toy_module, weights
 
 COMMON: dict[str, Any] = {
     "vocab_size": 60,

@@ -16,7 +16,7 @@ from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling, FunctionPooling, cls, mean
 from candelabra.records import Batch
-from toys import Splits, tiny, toy_model
+from helpers.toys import Splits, tiny, toy_model
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.run import finish
-from toys import Splits, fit, toy_data, toy_module, toy_trainer
+from helpers.toys import Splits, fit, toy_data, toy_module, toy_trainer
 
 
 def best(folder: Path) -> ModelCheckpoint:

@@ -8,8 +8,8 @@ import pytest
 
 from candelabra.errors import ConfigError
 from candelabra.run.place import check_run_folder, check_sweep_folder, holder_of, run_lock
-from command_line import SMALL, wrong
-from ended import running
+from helpers.command_line import SMALL, wrong
+from helpers.ended import running
 
 RUN = {"run_id": "20260101-000000-abcd", "status": "interrupted"}
 

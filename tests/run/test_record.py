@@ -13,7 +13,7 @@ import yaml
 from candelabra.files import read_json
 from candelabra.run import record as run_folder
 from candelabra.run.record import RunFolder
-from ended import ended_process
+from helpers.ended import ended_process
 
 CONFIG = {"seed": 3, "tasks": {"mood": {"labels": ["a", "b"], "loss_weight": 1.0}}, "resume": None}
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import candelabra.commands.train
-from bundles import edit
 from candelabra.errors import ConfigError
 from candelabra.files import DRAFT
 from candelabra.run.resume import FREE, StoredRun, go_back, stored_run
-from command_line import called
-from interrupted_runs import OWN, refused, resumed, words_of
+from helpers.bundles import edit
+from helpers.command_line import called
+from helpers.interrupted_runs import OWN, refused, resumed, words_of
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from candelabra.run.resume import stored_run
-from interrupted_runs import resumed, words_of
+from helpers.interrupted_runs import resumed, words_of
 from training.callbacks.test_checkpoints import Canary
 
 

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from candelabra.run.sweep import Sweep, with_table
 from candelabra.run.trial import TRIAL
-from command_line import Done, called, started
-from stand_in_trials import Trials, table
+from helpers.command_line import Done, called, started
+from helpers.stand_in_trials import Trials, table
 
 NAME = "my sw\u00ebep, 1"
 """A folder's name that Hydra's grammar takes in quotes only."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Done, python, started
-from stand_in_trials import Trials, table
+from helpers.command_line import Done, python, started
+from helpers.stand_in_trials import Trials, table
 
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 SUBMITIT = ["hydra/launcher=submitit_local"]

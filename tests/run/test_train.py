@@ -10,7 +10,7 @@ import pytest
 from hydra.utils import instantiate
 
 from candelabra.training import optim
-from composing import SMALL, two_steps
+from helpers.composing import SMALL, two_steps
 
 
 def test_each_loss_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from candelabra.config.messages import quoted
 from candelabra.run import trial
-from command_line import called
-from ended import running
-from stand_in_trials import Trials, table
+from helpers.command_line import called
+from helpers.ended import running
+from helpers.stand_in_trials import Trials, table
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import semantic_search
 
-from bundles import made
 from candelabra.embedding.embedder import Embedder
 from candelabra.model.backbones import package_folder
 from candelabra.search import exact as module
 from candelabra.search.exact import Corpus, Hit, nearest, search
-from corpora import TEXTS, numbered, unit
+from helpers.bundles import made
+from helpers.corpora import TEXTS, numbered, unit
 
 
 def brute_force(query: np.ndarray, vectors: np.ndarray, top_k: int) -> list[int]:

@@ -12,15 +12,15 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from bundles import adapt, edit, made
 from candelabra.errors import UserError
 from candelabra.files import checksum
 from candelabra.search.approximate import build_graph, write_graph
 from candelabra.search.exact import Corpus
 from candelabra.search.index import check_new, load_index, read_about, save_index
 from candelabra.search.origin import check_origin, origin_of
-from corpora import numbered, unit
-from full_disks import full_disk
+from helpers.bundles import adapt, edit, made
+from helpers.corpora import numbered, unit
+from helpers.full_disks import full_disk
 
 ORIGIN = {"name": "ours"}
 

@@ -12,7 +12,6 @@ import torch
 from tokenizers import processors
 
 import candelabra
-from bundles import LABELS, made
 from candelabra.build.schedule import tokenize_tasks
 from candelabra.bundle.bundle import Bundle
 from candelabra.data.loading import TaskData
@@ -21,8 +20,9 @@ from candelabra.errors import ConfigError
 from candelabra.model.backbones import Tiny
 from candelabra.records import Examples
 from candelabra.search.reranking import cross_encoder
-from command_line import SMALL, called
-from stand_ins import small_tokenizer, write_data
+from helpers.bundles import LABELS, made
+from helpers.command_line import SMALL, called
+from helpers.stand_ins import small_tokenizer, write_data
 
 TEXTS = ["a dull film", "great", "what 1995 romantic comedy starred michael douglas " * 4]
 QUERY = "who is in the film"

@@ -22,7 +22,7 @@ from candelabra.training.distillation import LwfTeacher, frozen_heads
 from candelabra.training.drift import score_before
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw
-from toys import Splits, difference, fit, tiny, toy_data, toy_model, toy_module, toy_trainer
+from helpers.toys import Splits, difference, fit, tiny, toy_data, toy_model, toy_module, toy_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Found .* in eval mode"),  # frozen parts are, on purpose

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score as sklearn_f1
 from candelabra.errors import TrainingError
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
-from toys import (
+from helpers.toys import (
     LABELS,
     Splits,
     Watch,

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.training.module import MultiTaskModule
-from toys import (
+from helpers.toys import (
     Splits,
     difference,
     fit,

@@ -15,7 +15,7 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, linear
 from candelabra.weighting.uncertainty import Uncertainty
-from toys import (
+from helpers.toys import (
     LABELS,
     Splits,
     Watch,

@@ -20,7 +20,7 @@ from candelabra.training import optim
 from candelabra.training.optim import adamw, layer_of, parameter_groups
 from candelabra.weighting.fixed import Fixed
 from candelabra.weighting.uncertainty import Uncertainty
-from toys import LABELS, tiny, toy_model
+from helpers.toys import LABELS, tiny, toy_model
 
 PLAIN = Fixed(list(LABELS))
 DECAY = {"lr": 1e-3, "weight_decay": 0.1}

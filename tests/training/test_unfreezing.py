@@ -30,7 +30,7 @@ from candelabra.records import TrainingProgress
 from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, linear
-from toys import Splits, difference, fit, tiny, toy_model, toy_module, weights
+from helpers.toys import Splits, difference, fit, tiny, toy_model, toy_module, weights
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Found .* in eval mode"),  # frozen parts are, on purpose

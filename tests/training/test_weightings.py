@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import weightings
 from candelabra.errors import ConfigError
 from candelabra.model.adapters import Lora
 from candelabra.model.freeze.constant import FreezeEncoder
@@ -23,9 +22,20 @@ from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from candelabra.training.task_gradients import check_possible, part_of
 from candelabra.weighting import gram
 from candelabra.weighting.end_of_step import ALL, GradientWeighting, StepWeighting
-from toys import LABELS, Splits, difference, sgd, tiny, toy_data, toy_model, toy_module, toy_trainer
-from two_ranks import EveryStep
-from weightings import MAKE, NAMES, SCHEMES, model, state, trained
+from helpers import weightings
+from helpers.toys import (
+    LABELS,
+    Splits,
+    difference,
+    sgd,
+    tiny,
+    toy_data,
+    toy_model,
+    toy_module,
+    toy_trainer,
+)
+from helpers.two_ranks import EveryStep
+from helpers.weightings import MAKE, NAMES, SCHEMES, model, state, trained
 
 each = pytest.mark.parametrize("name", NAMES)
 some = pytest.mark.parametrize(
@@ -44,7 +54,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Tens
     """Two processes with two micro-batches each, some of which are empty."""
     file = tmp_path_factory.mktemp("weightings") / "found.pt"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, weightings.__file__, str(file)]
+    command = [sys.executable, "-m", weightings.__name__, str(file)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from candelabra.data.mixing.arranging import PER_LABEL, apart, together
 from candelabra.data.mixing.order import Draws, draw
 from candelabra.records import Examples
-from toys import sentences
+from helpers.toys import sentences
 
 
 def draws_of(size: int, step: int, *, seed: int = 0, num_steps: int | None = None) -> Draws:

@@ -23,7 +23,7 @@ from candelabra.data.mixing.balancing import (
 from candelabra.data.mixing.schedule import MOST_STEPS
 from candelabra.data.mixing.steps import alternate, joint
 from candelabra.records import TrainingProgress
-from schedules import epoch_of, flat, make
+from helpers.schedules import epoch_of, flat, make
 
 SIZES = {"imdb": 100, "movie": 30}
 STEPS = [joint, alternate]

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from candelabra.data.mixing.balancing import RULES, split_batch
 from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.mixing.steps import alternate, joint
-from schedules import constant, epoch_of, flat, make, scores_of_tasks, settings, sizes_of_tasks
+from helpers.schedules import (
+    constant,
+    epoch_of,
+    flat,
+    make,
+    scores_of_tasks,
+    settings,
+    sizes_of_tasks,
+)
 
 Settings = dict[str, Any]
 Sizes = dict[str, int]

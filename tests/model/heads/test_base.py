@@ -15,7 +15,7 @@ from candelabra.model.heads.classification import ClassificationHead, MlpHead
 from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead, spans
 from candelabra.model.pooling import mean
 from candelabra.records import IGNORED, Encoded
-from toys import sentences, tagged
+from helpers.toys import sentences, tagged
 
 WIDTH = 6
 CLASSES = ["negative", "neutral", "positive"]

@@ -22,7 +22,7 @@ from candelabra.model.heads.crf import (
 )
 from candelabra.model.pooling import mean
 from candelabra.records import IGNORED, Batch, Encoded, Tokens
-from toys import Splits, fit, tagged, tiny, toy_model, toy_module
+from helpers.toys import Splits, fit, tagged, tiny, toy_model, toy_module
 
 TAGS = ["I-Year", "O", "B-Year", "B-Actor"]
 OUTSIDE, WORDS = TAGS.index("O"), 4

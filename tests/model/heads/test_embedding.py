@@ -17,7 +17,7 @@ from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling, FunctionPooling, mean
 from candelabra.records import Batch, Encoded, Examples, Tokens
-from toys import tiny
+from helpers.toys import tiny
 
 WIDTH = 16
 

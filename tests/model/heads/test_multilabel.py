@@ -7,7 +7,7 @@ from candelabra.losses.classification import binary_cross_entropy, cross_entropy
 from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.pooling import mean
 from candelabra.records import IGNORED, Encoded
-from toys import sentences
+from helpers.toys import sentences
 
 LABELS = ["fear", "joy", "love"]
 LOGITS_BC = torch.tensor([[2.0, -1.0, 0.4], [-3.0, -0.1, 0.0]])

@@ -20,7 +20,7 @@ from candelabra.model import heads
 from candelabra.model.heads.base import Head, Pooling
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.records import Encoded, Examples
-from composing import two_steps
+from helpers.composing import two_steps
 
 
 class PrototypeHead(Head):

@@ -7,7 +7,7 @@ from candelabra.losses.classification import binary_cross_entropy, cross_entropy
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.pooling import mean
 from candelabra.records import Encoded
-from toys import sentences
+from helpers.toys import sentences
 
 
 def test_is_linear_over_the_pooled_text() -> None:

@@ -16,7 +16,7 @@ from candelabra.training.callbacks.averaging import (
     ExponentialMovingAverage,
     StochasticWeightAveraging,
 )
-from toys import Splits, difference, fit, tiny, toy_model, toy_module, weights
+from helpers.toys import Splits, difference, fit, tiny, toy_model, toy_module, weights
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty"),  # of a resume

@@ -25,8 +25,8 @@ from candelabra.training.callbacks.checkpoints import (
     read_checkpoint,
 )
 from candelabra.training.module import MultiTaskModule
-from full_disks import full_disk
-from toys import Splits, difference, fit, sgd, toy_model, toy_module
+from helpers.full_disks import full_disk
+from helpers.toys import Splits, difference, fit, sgd, toy_model, toy_module
 
 WHOLE = {"steps_done": 0, "weights": torch.ones(200, 10)}
 

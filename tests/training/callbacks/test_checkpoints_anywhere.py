@@ -26,7 +26,7 @@ from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import linear
 from candelabra.weighting.uncertainty import Uncertainty
-from toys import LABELS, Splits, tiny, toy_data, toy_model, toy_module, toy_trainer
+from helpers.toys import LABELS, Splits, tiny, toy_data, toy_model, toy_module, toy_trainer
 
 GAP = partial(gap_driven, references={"mood": 0.9, "who": 0.9})
 

@@ -33,9 +33,9 @@ from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import StepReport
 from candelabra.weighting.end_of_step import ALL
-from toys import Splits, difference, fit, sgd, tiny, toy_model, toy_module
-from two_ranks import EveryStep
-from weightings import MAKE
+from helpers.toys import Splits, difference, fit, sgd, tiny, toy_model, toy_module
+from helpers.two_ranks import EveryStep
+from helpers.weightings import MAKE
 
 PARTS = ["embeddings", "layer_1", "layer_2", ALL]
 

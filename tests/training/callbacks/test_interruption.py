@@ -17,7 +17,7 @@ from candelabra.training.callbacks.checkpoints import (
 )
 from candelabra.training.callbacks.interruption import StopOnSignal
 from candelabra.training.module import MultiTaskModule
-from toys import Splits, difference, fit, tiny, toy_model, toy_module
+from helpers.toys import Splits, difference, fit, tiny, toy_model, toy_module
 
 HALF_STEPS = {"val_check_interval": 3, "accumulate_grad_batches": 2}
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}

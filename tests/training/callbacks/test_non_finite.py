@@ -27,7 +27,7 @@ from candelabra.training.callbacks.checkpoints import (
 from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw
-from toys import Splits, difference, fit, toy_data, toy_module, weights
+from helpers.toys import Splits, difference, fit, toy_data, toy_module, weights
 
 GAP = partial(gap_driven, references={"mood": 0.9, "who": 0.9})
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from candelabra.training.callbacks.predictions import PredictionWriter
-from toys import LABELS, Splits, toy_data, toy_module, toy_trainer
+from helpers.toys import LABELS, Splits, toy_data, toy_module, toy_trainer
 
 
 def written(folder: Path, task: str) -> list[dict[str, object]]:

@@ -17,8 +17,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from candelabra.training.loggers import csv_file
 from candelabra.training.loggers.csv_file import MetricsFile
-from full_disks import full_disk
-from toys import Splits, fit, tiny, toy_model, toy_module
+from helpers.full_disks import full_disk
+from helpers.toys import Splits, fit, tiny, toy_model, toy_module
 
 Calls = Sequence[tuple[int, Mapping[str, Any]]]
 TRAINING: Calls = [

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import two_ranks
 from candelabra.training.module import MultiTaskModule
-from kinds import kinds_module
-from toys import Splits, difference, toy_module, weights
-from two_ranks import CASES, RESUMED_AT, kept, predicted, trained
+from helpers import two_ranks
+from helpers.kinds import kinds_module
+from helpers.toys import Splits, difference, toy_module, weights
+from helpers.two_ranks import CASES, RESUMED_AT, kept, predicted, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # frozen parts are
 
@@ -27,7 +27,7 @@ def folder(toys: Splits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two_ranks")
     kept(toys, 1, folder / "one")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, two_ranks.__file__, str(folder)]
+    command = [sys.executable, "-m", two_ranks.__name__, str(folder)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -14,8 +14,8 @@ import psutil
 import pytest
 import torch
 
-from forking import Forks
-from killing import HALF_WRITTEN, MILLISECONDS, POINT, RENAMED
+from helpers.forking import Forks
+from helpers.killing import HALF_WRITTEN, MILLISECONDS, POINT, RENAMED
 
 KILLED = -9
 ENDS: dict[str, tuple[int, str, list[str]]] = {
@@ -61,7 +61,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     root = tmp_path_factory.mktemp("killed")
     (root / "mine" / "callbacks").mkdir(parents=True)
     for name, text in {
-        "kill": "defaults: [plain, _self_]\nkill: {_target_: killing.Kill}\n",
+        "kill": "defaults: [plain, _self_]\nkill: {_target_: helpers.killing.Kill}\n",
         "kill_stopping": "defaults: [early_stopping, kill, _self_]\nprogress: null\n",
     }.items():
         (root / "mine" / "callbacks" / f"{name}.yaml").write_text(text)
@@ -98,7 +98,7 @@ def killed_and_resumed(forks: Forks, name: str, *points: str) -> Path:
         assert len(lines) == len(parts), done.err
         assert all(part in line for part, line in zip(parts, lines, strict=True)), done.err
         assert_metrics_reach_the_checkpoint(folder)
-        words = [f"resume={folder}", "allow=[killing.Kill]"]
+        words = [f"resume={folder}", "allow=[helpers.killing.Kill]"]
     done = forks("train", *words)
     assert (done.status, done.err) == (0, "")
     return folder
@@ -181,7 +181,7 @@ def test_a_run_is_killed_until_it_is_done(forks: Forks, unbroken: Callable[[str]
     lives, record = 0, {"status": "not begun"}
     while lives < 60 and record["status"] != "finished":
         if (folder / "checkpoints" / "resume.ckpt").exists():
-            words = [f"resume={folder}", "allow=[killing.Kill]"]
+            words = [f"resume={folder}", "allow=[helpers.killing.Kill]"]
         # Longer lives from time to time: a slow machine gets to a checkpoint, too.
         at = f"{MILLISECONDS}:{random.randrange(50, 300 + 100 * lives)}"
         done = forks("train", *words, **{POINT: at})
@@ -212,7 +212,7 @@ def test_the_launcher_of_two_processes_is_killed(
         while left := [p for p in psutil.process_iter(["cmdline"]) if belongs(p, run)]:
             assert time.monotonic() < end, left
             time.sleep(0.1)
-        done = forks("train", f"resume={run}", "allow=[killing.Kill]", f"trainer={trainer}")
+        done = forks("train", f"resume={run}", "allow=[helpers.killing.Kill]", f"trainer={trainer}")
         assert done.status == 0, done.err
         if trainer == "cpu":
             # The same examples, and the same steps; sums of other parts differ in the last bits.

@@ -1,7 +1,7 @@
 """Commands in processes of their own that start at once: a parent has imported what is heavy.
 
-`python forking.py` reads orders, one a line; it forks a process for each, and answers with the
-status that process ended with.
+`python -m helpers.forking` reads orders, one a line; it forks a process for each, and answers with
+the status that process ended with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from command_line import Done
+from helpers.command_line import Done
 
 HEAVY = (
     "transformers.models.bert.modeling_bert",
@@ -66,7 +66,7 @@ class Forks:
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         self._parent = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from candelabra.bundle.bundle import load
-from command_line import called
-from stand_ins import text
+from helpers.command_line import called
+from helpers.stand_ins import text
 
 TASKS = {
     "mood": ("classification", "{text: text, label: mood}", "[bad, good]"),

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 FAST = {"quickstart.ipynb", "similarity_and_pooling.ipynb"}
 PICTURES = {"similarity_and_pooling.ipynb": 3, "search.ipynb": 2, "contrastive_losses.ipynb": 1}
 SAID = {

@@ -1,6 +1,7 @@
-"""Metrics in two gloo processes: `python two_processes.py FOLDER` writes `found.json` there.
+"""Metrics in two gloo processes: `python -m helpers.two_processes FOLDER`.
 
-The first has 33 rows of each metric and the other 7; then all are in the first.
+That writes `found.json` into the folder. The first process has 33 rows of each metric and the other
+7; then all are in the first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from given_vectors import METRICS, made, rows_of
+from helpers.given_vectors import METRICS, made, rows_of
 
 SHARES = {"uneven": 33, "one has none": 40}
 

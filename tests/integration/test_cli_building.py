@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import SMALL, wrong
+from helpers.command_line import SMALL, wrong
 
 BUILT = {
     "layers": (

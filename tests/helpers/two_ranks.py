@@ -1,4 +1,4 @@
-"""Trains and tests the toy tasks in two processes: `python two_ranks.py FOLDER`."""
+"""Trains and tests the toy tasks in two processes: `python -m helpers.two_ranks FOLDER`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
-from kinds import kinds_module, kinds_splits
-from toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer
+from helpers.kinds import kinds_module, kinds_splits
+from helpers.toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 
 CASES: dict[str, dict[str, Any]] = {
     "joint": {},

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import SOURCE
+from helpers.command_line import SOURCE
 
 SITE = """
 import json, os, pathlib, signal, sys

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from transformers import AutoModel, CamembertConfig, PreTrainedTokenizerBase, XLMRobertaConfig
 
-from bundles import pooling_module, pooling_node
 from candelabra.bundle.bundle import Bundle
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.backbones import Tiny
@@ -22,7 +21,8 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.heads.base import Head
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
-from random_encoders import COMMON, CONFIGS
+from helpers.bundles import pooling_module, pooling_node
+from helpers.random_encoders import COMMON, CONFIGS
 
 WIDTH, LENGTH = 16, 24
 TAGS = ["O", "B-Actor", "I-Actor", "B-Year", "I-Year"]

@@ -27,6 +27,7 @@ HEAVY_AFTER = (
 SMALL = ["encoder=tiny", "logger=csv", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
 """Of a training that takes seconds."""
 SOURCE = str(Path(candelabra.__file__).parents[1])
+TESTS = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def started(*arguments: str, folder: Path | None = None) -> Done:
 
 
 def python(*arguments: str, folder: Path | None = None) -> Done:
-    """Runs Python with this checkout's sources."""
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), SOURCE]))
+    """Run Python with this checkout's sources and these helpers."""
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), SOURCE, TESTS]))
     environment = {**os.environ, "PYTHONPATH": path, "WANDB_MODE": "offline"}
     done = subprocess.run(
         [sys.executable, *arguments],

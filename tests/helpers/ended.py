@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from command_line import SOURCE
+from helpers.command_line import SOURCE
 
 HOLD = """
 import os, pathlib, sys, time

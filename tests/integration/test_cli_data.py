@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import HEAVY_AFTER, Done, called, python
-from stand_ins import texts_and_labels, tokens_and_tags
+from helpers.command_line import HEAVY_AFTER, Done, called, python
+from helpers.stand_ins import texts_and_labels, tokens_and_tags
 
 TAGS = ["O", "B-Actor", "I-Actor"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bundles import edit
 from candelabra.run import finish
-from command_line import Done, called
-from stand_ins import write_data
+from helpers.bundles import edit
+from helpers.command_line import Done, called
+from helpers.stand_ins import write_data
 
 OWN = "defaults: [adamw, _self_]\neps: 1e-7\n"
 

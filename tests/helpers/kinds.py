@@ -37,7 +37,7 @@ from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
 from candelabra.training.scoring import Objective
 from candelabra.weighting.fixed import Fixed
-from toys import PLAIN, Splits, encode, tiny, toy_sentences, toy_tags
+from helpers.toys import PLAIN, Splits, encode, tiny, toy_sentences, toy_tags
 
 LABELS: dict[str, list[str]] = {
     "mood": ["negative", "positive"],

@@ -1,4 +1,4 @@
-"""Every weighting on the toy tasks; in two processes: `python weightings.py FILE`."""
+"""Every weighting on the toy tasks; in two processes: `python -m helpers.weightings FILE`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,17 @@ from candelabra.weighting.gradnorm import GradNorm
 from candelabra.weighting.log_classes import LogClasses
 from candelabra.weighting.random_weights import Random
 from candelabra.weighting.uncertainty import Uncertainty
-from toys import LABELS, Splits, sgd, tiny, toy_data, toy_model, toy_module, toy_splits, toy_trainer
+from helpers.toys import (
+    LABELS,
+    Splits,
+    sgd,
+    tiny,
+    toy_data,
+    toy_model,
+    toy_module,
+    toy_splits,
+    toy_trainer,
+)
 
 TASKS = {task: len(labels) for task, labels in LABELS.items()}
 SCHEMES = ["pcgrad", "upgrad", "mgda", "cagrad", "imtl_g", "nash", "aligned"]
