@@ -68,7 +68,7 @@ def split_verbatim(
         ConfigError: A key is repeated.
 
     Example:
-        >>> take(["text=it's 1995, isn't it?", "seed=1"], ["text"])
+        >>> split_verbatim(["text=it's 1995, isn't it?", "seed=1"], ["text"])
         ({'text': "it's 1995, isn't it?"}, ['seed=1'])
     """
     given: dict[str, str] = {}

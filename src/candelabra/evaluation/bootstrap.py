@@ -25,7 +25,7 @@ def accuracy(items_N1: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
     """Compute the accuracy of each resample, where an item is 1 if correct and 0 otherwise.
 
     Example:
-        >>> share(np.array([[1.0], [0.0]]), np.array([[1.0, 3.0]])).tolist()
+        >>> accuracy(np.array([[1.0], [0.0]]), np.array([[1.0, 3.0]])).tolist()
         [0.25]
     """
     return counts_RN @ items_N1[:, 0] / counts_RN.sum(1)

@@ -106,7 +106,7 @@ def sample_negatives(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int
         seed: Seed of the random generator.
 
     Example:
-        >>> drawn([("a", "b"), ("c", "d")]).negatives
+        >>> sample_negatives([("a", "b"), ("c", "d")]).negatives
         ['d', 'b']
     """
     corpus = list(dict.fromkeys(positive for _, positive in pairs))
