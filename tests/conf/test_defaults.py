@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from composing import composed
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from candelabra.config.schema import MOST_CHARACTERS, plain, register
 from candelabra.config.targets import conf_dir
+from helpers.composing import composed
 
 
 def test_without_an_experiment_a_run_is_the_quickstart(tmp_path: Path) -> None:

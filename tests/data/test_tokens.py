@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import BUNDLED
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from candelabra.data.rows.cells import joined_words
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.data.truncation import TRUNCATIONS, head, head_tail, tail
 from candelabra.model.backbones import package_folder
+from helpers.toys import BUNDLED
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
 BERT = AutoTokenizer.from_pretrained(FOLDER)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import BUNDLED, sentences, tagged
 from transformers import AutoTokenizer
 
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts, tokenize_cached
 from candelabra.model.backbones import package_folder
 from candelabra.records import Examples
+from helpers.toys import BUNDLED, sentences, tagged
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
 BERT = AutoTokenizer.from_pretrained(FOLDER)

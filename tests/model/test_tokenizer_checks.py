@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from random_encoders import CONFIGS, folder_of
 from transformers import AutoModel, PreTrainedTokenizerFast, T5Config
 
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Pretrained, Tiny
+from helpers.random_encoders import CONFIGS, folder_of
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from toys import Splits, toy_data, toy_module, toy_trainer
 
 import candelabra
 from candelabra.training import internals
 from candelabra.training.callbacks.progress import ProgressBar
+from helpers.toys import Splits, toy_data, toy_module, toy_trainer
 
 SOURCE = Path(candelabra.__file__).parent
 READERS = {

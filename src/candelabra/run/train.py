@@ -36,7 +36,7 @@ from candelabra.run import finish
 from candelabra.run.record import RunFolder
 from candelabra.run.tables import model_table, tasks_table
 from candelabra.training import drift
-from candelabra.training.loggers.wandb_tracker import tracked
+from candelabra.training.loggers.wandb_tracker import log_summary, tracked
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import Objective
 
@@ -107,6 +107,7 @@ def train(
         metrics = finish.take_best(trainer, module)
         if cfg.test:
             metrics |= finish.test(trainer, module, datamodule, record.path)
+        log_summary(trainer, metrics)
         if trainer.is_global_zero:
             record.metrics(metrics)
             bundle = finish.bundle(plain(cfg), model, tokenizer, labels, metrics)

@@ -1,11 +1,14 @@
-"""Horizontal axis of each metric in charts."""
+"""Names of metrics in charts, and the horizontal axis of each."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
-GLOBAL_STEP = "trainer/global_step"
-"""Number of optimizer steps: the default axis of metrics."""
+GLOBAL_STEP = "x/step"
+"""Number of optimizer steps in charts: the default axis of metrics."""
+SCORE_OR_LOSS = re.compile(r"(val|test)/.+|train/([^/]+/)?loss")
+EXAMPLES = re.compile(r"[^/]+/examples")
 
 
 def examples_axis(task: str) -> str:
@@ -26,3 +29,22 @@ def axis_of(metric: str, tasks: Collection[str]) -> str:
     split, _, rest = metric.partition("/")
     task = rest.partition("/")[0]
     return examples_axis(task) if split == "train" and task in tasks else GLOBAL_STEP
+
+
+def chart_name(metric: str) -> str:
+    """Return the name of a metric in W&B, which sorts charts by name: scores and losses first.
+
+    Args:
+        metric: Name in `metrics.csv`.
+
+    Returns:
+        The same name for scores and losses, `x/<name>` for horizontal axes, and `watch/<name>` for
+        all others.
+
+    Example:
+        >>> sorted(map(chart_name, ["epoch", "movie/examples", "lr-AdamW", "val/score"]))
+        ['val/score', 'watch/lr-AdamW', 'x/epoch', 'x/movie/examples']
+    """
+    if SCORE_OR_LOSS.fullmatch(metric) or metric == GLOBAL_STEP:
+        return metric
+    return f"x/{metric}" if metric == "epoch" or EXAMPLES.fullmatch(metric) else f"watch/{metric}"

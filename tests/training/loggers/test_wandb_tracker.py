@@ -36,13 +36,13 @@ def test_a_run_can_be_read_back(make: Make, tmp_path: Path) -> None:
 
 def test_a_failed_run_says_so_and_ends_once(make: Make, tmp_path: Path) -> None:
     tracker = make()
-    tracker.log_metrics({"x": 1.0}, step=0)
+    tracker.log_metrics({"val/x": 1.0}, step=0)
     tracker.finish(1)
     tracker.finish(0)
-    tracker.log_metrics({"x": 2.0}, step=1)
+    tracker.log_metrics({"val/x": 2.0}, step=1)
     found = summary(tmp_path / "outputs/quickstart/run-1/wandb")
     assert (found["state"], found["exit_code"]) == ("failed", 1)
-    assert found["summary"]["x"] == 1.0
+    assert found["summary"]["val/x"] == 1.0
 
 
 def test_nothing_is_written_before_the_first_use(make: Make, tmp_path: Path) -> None:
@@ -55,29 +55,29 @@ def test_all_runs_lie_in_one_folder_and_each_is_linked(make: Make, tmp_path: Pat
         link = tmp_path / "outputs/quickstart" / id / "wandb"
         link.parent.mkdir(parents=True, exist_ok=True)
         tracker = make(id)
-        tracker.log_metrics({"x": value}, step=0)
+        tracker.log_metrics({"val/x": value}, step=0)
         tracker.finish(0)
         assert not os.path.isabs(os.readlink(link))
         assert link.resolve().parent == (tmp_path / "outputs/wandb").resolve()
-        assert summary(link)["summary"]["x"] == value
+        assert summary(link)["summary"]["val/x"] == value
     assert len(list((tmp_path / "outputs/wandb").glob("offline-run-*"))) == 2
 
 
 def test_an_unfinished_run_is_not_taken_for_the_next(make: Make, tmp_path: Path) -> None:
     first, second = make("first"), make("second")
-    first.log_metrics({"x": 1.0}, step=0)
-    second.log_metrics({"x": 2.0}, step=0)
+    first.log_metrics({"val/x": 1.0}, step=0)
+    second.log_metrics({"val/x": 2.0}, step=0)
     second.finish(0)
-    first.log_metrics({"x": 3.0}, step=1)
+    first.log_metrics({"val/x": 3.0}, step=1)
     first.finish(1)
-    assert summary(tmp_path / "outputs/quickstart/first/wandb")["summary"]["x"] == 3.0
-    assert summary(tmp_path / "outputs/quickstart/second/wandb")["summary"]["x"] == 2.0
+    assert summary(tmp_path / "outputs/quickstart/first/wandb")["summary"]["val/x"] == 3.0
+    assert summary(tmp_path / "outputs/quickstart/second/wandb")["summary"]["val/x"] == 2.0
 
 
 def test_a_resumed_run_keeps_its_id_and_its_steps(make: Make, tmp_path: Path) -> None:
     for step in (3, 4):
         tracker = make()
-        tracker.log_metrics({"x": float(step)}, step=step)
+        tracker.log_metrics({"val/x": float(step)}, step=step)
         tracker.finish(0)
     found = summary(tmp_path / "outputs/quickstart/run-1/wandb")
     assert found["run_id"] == "run-1"
@@ -89,10 +89,10 @@ def test_a_folder_in_the_links_place_costs_the_link_only(
 ) -> None:
     (tmp_path / "outputs/quickstart/run-1/wandb/kept").mkdir(parents=True)
     tracker = make()
-    tracker.log_metrics({"x": 1.0}, step=0)
+    tracker.log_metrics({"val/x": 1.0}, step=0)
     tracker.finish(0)
     (folder,) = (tmp_path / "outputs/wandb").glob("offline-run-*")
-    assert summary(folder)["summary"]["x"] == 1.0
+    assert summary(folder)["summary"]["val/x"] == 1.0
     assert (tmp_path / "outputs/quickstart/run-1/wandb/kept").is_dir()
     assert "no link" in "".join(warnings_of(caplog))
 
@@ -114,19 +114,46 @@ def test_every_metric_has_one_axis(make: Make, tmp_path: Path) -> None:
     axes = {metric["name"]: metric.get("step_metric") for metric in found}
     assert len(found) == len(axes)
     assert axes == {
-        "train/movie/loss": "movie/examples",
+        "train/movie/loss": "x/movie/examples",
         "train/sentiment/loss": GLOBAL_STEP,
         "val/movie/f1": GLOBAL_STEP,
         "val/score": GLOBAL_STEP,
     }
 
 
+def test_scores_and_losses_are_the_first_charts(make: Make, tmp_path: Path) -> None:
+    """The terminal dashboard and the page sort charts by name."""
+    tracker = make()
+    tracker.define_axes(["movie"])
+    scores = {"val/score": 0.5, "val/movie/f1": 0.5, "test/score": 0.4}
+    losses = {"train/loss": 1.0, "train/movie/loss": 1.0}
+    others = {"epoch": 0, "movie/examples": 8, "lr-AdamW": 0.1, "gradients/a_vs_b/all/cosine": 0.1}
+    others |= {"losses/movie/raw": 1.0, "train/movie/share": 0.5, "train/grad_norm": 2.0}
+    tracker.log_metrics({**others, **losses, **scores}, step=1)
+    tracker.finish(0)
+    found = summary(tmp_path / "outputs/quickstart/run-1/wandb")["summary"]
+    names = sorted(name for name in found if not name.startswith("_"))
+    assert set(names[:5]) == {*scores, *losses}
+    assert len(names) == 5 + len(others) + 1
+
+
+def test_the_summary_holds_the_final_scores(make: Make, tmp_path: Path) -> None:
+    """Those of the best weights, not of the last validation."""
+    tracker = make()
+    tracker.log_metrics({"val/score": 0.5}, step=1)
+    tracker.log_summary({"val/score": 0.9, "test/score": 0.8, "test/movie/f1/Actor": 0.1})
+    tracker.finish(0)
+    found = summary(tmp_path / "outputs/quickstart/run-1/wandb")["summary"]
+    assert (found["val/score"], found["test/score"]) == (0.9, 0.8)
+    assert not [name for name in found if name.endswith("Actor")]
+
+
 def test_only_rank_zero_tracks(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     tracker = make()
     tracker.log_config({"a": 1})
-    tracker.log_metrics({"x": 1.0}, step=0)
-    tracker.experiment.log({"x": 1.0})
+    tracker.log_metrics({"val/x": 1.0}, step=0)
+    tracker.experiment.log({"val/x": 1.0})
     tracker.finish(0)
     assert not (tmp_path / "outputs").exists()
 

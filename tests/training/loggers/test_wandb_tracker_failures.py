@@ -23,23 +23,23 @@ def test_a_dead_service_warns_once_and_the_next_run_works(
     make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, notices: str
 ) -> None:
     tracker = make("dead")
-    tracker.log_metrics({"x": 1.0}, step=0)
+    tracker.log_metrics({"val/x": 1.0}, step=0)
     kill_service()
     if notices == "log":
-        tracker.log_metrics({"x": 1.0}, step=1)
+        tracker.log_metrics({"val/x": 1.0}, step=1)
         tracker.log_config({"a": 1})
         tracker.log_hyperparams({"b": 2})
         tracker.define_axes(["movie"])
-        tracker.experiment.log({"x": 1.0})
+        tracker.experiment.log({"val/x": 1.0})
     tracker.finish(0)
     tracker.finish(0)
     (message,) = warnings_of(caplog)
     assert "dead" in message
 
     after = make("after")
-    after.log_metrics({"x": 2.0}, step=0)
+    after.log_metrics({"val/x": 2.0}, step=0)
     after.finish(0)
-    assert summary(tmp_path / "outputs/quickstart/after/wandb")["summary"]["x"] == 2.0
+    assert summary(tmp_path / "outputs/quickstart/after/wandb")["summary"]["val/x"] == 2.0
     assert len(warnings_of(caplog)) == 1
 
 
@@ -56,7 +56,7 @@ def test_a_run_that_cannot_start_warns_once(
     monkeypatch.setattr(wandb, "init", fail)
     tracker = make()
     tracker.log_config({"a": 1})
-    tracker.log_metrics({"x": 1.0}, step=0)
+    tracker.log_metrics({"val/x": 1.0}, step=0)
     tracker.finish(0)
     (message,) = warnings_of(caplog)
     assert str(error) in message
@@ -86,11 +86,11 @@ def test_online_without_a_login_or_a_network_stays_offline(
         monkeypatch.setenv("WANDB_API_KEY", key)
     wandb.teardown()  # the settings are read once in a process
     tracker = make(mode="online", connect_timeout_seconds=1.0)
-    tracker.log_metrics({"x": 1.0}, step=0)
+    tracker.log_metrics({"val/x": 1.0}, step=0)
     tracker.finish(0)
     (message,) = warnings_of(caplog)
     assert advice in message
-    assert summary(tmp_path / "outputs/quickstart/run-1/wandb")["summary"]["x"] == 1.0
+    assert summary(tmp_path / "outputs/quickstart/run-1/wandb")["summary"]["val/x"] == 1.0
 
 
 def test_a_settings_file_in_the_working_folder_gets_no_key(
@@ -107,7 +107,7 @@ def test_a_settings_file_in_the_working_folder_gets_no_key(
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
         wandb.teardown()  # the settings are read once in a process
         tracker = make(mode="online", connect_timeout_seconds=1.0)
-        tracker.log_metrics({"x": 1.0}, step=0)
+        tracker.log_metrics({"val/x": 1.0}, step=0)
         settings = tracker.experiment.settings
         tracker.finish(0)
         stranger.settimeout(0)

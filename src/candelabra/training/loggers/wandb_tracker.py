@@ -1,4 +1,4 @@
-"""W&B: offline unless asked otherwise, and never the reason that a training dies."""
+"""Logger for W&B: offline by default, and no failure of W&B ends a training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
 from candelabra.files import drafted
-from candelabra.training.axes import GLOBAL_STEP, axis_of, examples_axis
+from candelabra.training.axes import GLOBAL_STEP, axis_of, chart_name, examples_axis
 
 _log = logging.getLogger(__name__)
 
@@ -41,28 +41,30 @@ _FINISH_TIMEOUT_SECONDS = 300.0
 
 
 class WandbTracker(WandbLogger):
-    """Lightning's W&B logger, made safe for long runs and for several runs in one process.
+    """Lightning's W&B logger for long runs, and for several runs in one process.
 
-    The files of all runs lie under `save_dir/wandb`, which `wandb leet` opens, and
-    `run_dir/wandb` links to this run's. Nothing is started before the first use. After the first
-    failure of W&B it warns once and does nothing more: the CSV in the run folder has every metric.
+    The files of all runs are in `save_dir/wandb`, which `wandb leet` opens; `run_dir/wandb` links
+    to those of this run. Nothing is started before the first use. After the first failure of W&B
+    the logger warns once and does nothing more: the CSV file in the run folder has every metric.
+
+    Metrics have the names of `chart_name`, so that scores and losses are the first charts.
 
     Args:
-        save_dir: The folder of all runs.
-        run_dir: This run's folder.
-        name: The run's name.
-        id: The run's id; a resumed run keeps it.
-        project: W&B's project.
-        group: Which runs belong together, such as a sweep's.
-        job_type: What the run does.
+        save_dir: Folder of all runs.
+        run_dir: Folder of this run.
+        name: Name of the run.
+        id: Id of the run, which a resumed run keeps.
+        project: Project in W&B.
+        group: Name of the runs that belong together, such as those of a sweep.
+        job_type: Kind of the run.
         tags: Words to find the run by.
-        mode: `offline` needs no account and no network. `online` falls back to it where nobody is
-            logged in, or where W&B does not answer; it never prompts. No settings file in the
-            working folder counts: it could send the person's key to a stranger's server.
-        connect_timeout_seconds: How long `online` waits for an answer.
+        mode: `offline` needs no account and no network. `online` falls back to `offline` if nobody
+            is logged in or W&B does not answer; it never prompts. Settings files in the working
+            folder are ignored: they could send the user's key to another server.
+        connect_timeout_seconds: Time that `online` waits for an answer.
 
     Raises:
-        ValueError: If `mode` is neither.
+        ValueError: If `mode` is unknown.
     """
 
     _experiment: wandb.Run | None
@@ -103,47 +105,56 @@ class WandbTracker(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, started by the first use; does nothing after a failure or `finish`."""
+        """Return the W&B run, started by the first use; a dummy after a failure or `finish`."""
         self._attempt(lambda run: None)
         return DummyExperiment() if self._stopped else self._experiment
 
     def define_axes(self, tasks: Iterable[str]) -> None:
-        """Draws `train/<task>/*` against `<task>/examples`, from the row on that logs it."""
+        """Draw `train/<task>/*` against `<task>/examples`, from the row on that logs it."""
         self._tasks.update(tasks)
 
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Stores the resolved configuration, a plain dict without secrets."""
+        """Store the resolved configuration, a plain dict without secrets."""
         self._attempt(lambda run: run.config.update(dict(config), allow_val_change=True))
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Stores what Lightning knows of the module's settings."""
+        """Store the hyperparameters of the module."""
         self._attempt(lambda run: super(WandbTracker, self).log_hyperparams(params))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Adds one row, with the global step as a metric of its own."""
+        """Add one row, with the global step as a metric."""
         row = dict(metrics) if step is None else {**metrics, GLOBAL_STEP: step}
         self._attempt(lambda run: self._log_row(run, row))
 
     @rank_zero_only
+    def log_summary(self, metrics: Mapping[str, float]) -> None:
+        """Store the final scores, in place of the last value that was logged of each metric."""
+        scores = {chart_name(key): value for key, value in metrics.items() if key.count("/") < 3}
+        self._attempt(lambda run: run.summary.update(scores))
+
+    @rank_zero_only
     def finish(self, exit_code: int) -> None:
-        """Ends the run as finished (0) or failed (any other code); later calls do nothing."""
+        """End the run as finished (0) or failed (any other code); later calls do nothing."""
         if self._experiment is not None:
             self._attempt(lambda run: run.finish(exit_code=exit_code))
         self._stopped = True
 
     def _log_row(self, run: wandb.Run, row: dict[str, float]) -> None:
+        """Log a row, and define the axis of each new metric."""
         self._counted_tasks.update(task for task in self._tasks if examples_axis(task) in row)
         axes = {GLOBAL_STEP, *map(examples_axis, self._counted_tasks)}
-        # One definition a metric: W&B takes any one of several patterns that match.
+        # One definition per metric: if several patterns match, W&B uses any of them.
         for metric in row.keys() - axes - self._defined:
-            run.define_metric(metric, step_metric=axis_of(metric, self._counted_tasks))
+            axis = axis_of(metric, self._counted_tasks)
+            run.define_metric(chart_name(metric), step_metric=chart_name(axis))
             self._defined.add(metric)
-        run.log(row)
+        run.log({chart_name(metric): value for metric, value in row.items()})
 
     def _attempt(self, action: Callable[[wandb.Run], object]) -> None:
+        """Apply an action to the run, which is started if needed; give up if W&B fails."""
         if self._stopped:
             return
         try:
@@ -154,6 +165,7 @@ class WandbTracker(WandbLogger):
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
+        """Warn once, and do nothing from then on."""
         self._stopped = True
         _log.warning(
             "W&B tracking of run %s stopped, the run itself goes on: %s: %s",
@@ -162,15 +174,16 @@ class WandbTracker(WandbLogger):
             error,
         )
         if isinstance(error, _LOST_SERVICE):
-            # Forgets the dead service, so that a sweep's next run starts a new one.
+            # Forget the dead service, so that the next run of a sweep starts a new one.
             with contextlib.suppress(*_FAILURES):
                 wandb.teardown()
 
     def _start(self) -> wandb.Run:
+        """Start the run, online if requested and possible."""
         Path(self._wandb_init["dir"]).mkdir(parents=True, exist_ok=True)
-        # W&B reports its own errors to its makers over the network otherwise, even offline.
+        # Otherwise W&B reports its own errors over the network, even offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        # Its own log keeps its tracebacks; ours gets one line.
+        # The log of W&B keeps its tracebacks; run.log gets one line.
         logging.getLogger("wandb").propagate = False
         run = self._start_online() if self._mode == "online" else None
         run = run or self._init("offline")
@@ -178,7 +191,7 @@ class WandbTracker(WandbLogger):
         return run
 
     def _start_online(self) -> wandb.Run | None:
-        """The run, or None, with a warning, where W&B cannot be used."""
+        """Return the run; warn and return `None` if W&B cannot be used."""
         _take_settings()
         try:
             if wandb.login(prompt=False, verify=False):
@@ -188,13 +201,14 @@ class WandbTracker(WandbLogger):
             reason = "nobody is logged in; `wandb login` does it"
         except wandb.Error as error:
             reason = str(error)
-            # The service holds on to the id of a run that could not start.
+            # The service keeps the id of a run that could not start.
             with contextlib.suppress(*_FAILURES):
                 wandb.teardown()
         _log.warning("W&B stays offline, `wandb sync` uploads the run later: %s", reason)
         return None
 
     def _init(self, mode: Mode) -> wandb.Run:
+        """Start a run of W&B without side effects on other runs of this process."""
         _take_settings()
         settings = wandb.Settings(
             silent=True,
@@ -205,12 +219,13 @@ class WandbTracker(WandbLogger):
             finish_timeout=_FINISH_TIMEOUT_SECONDS,
         )
         resume = "allow" if mode == "online" else None  # offline, W&B has nothing to resume from
-        given = {key: value for key, value in self._wandb_init.items() if key != "anonymous"}
+        settings_of_lightning = {k: v for k, v in self._wandb_init.items() if k != "anonymous"}
         # create_new: another run of this process is neither returned nor ended.
         own = {"mode": mode, "resume": resume, "reinit": "create_new", "settings": settings}
-        return wandb.init(**{**given, **own})
+        return wandb.init(**{**settings_of_lightning, **own})
 
     def _link(self, folder: Path) -> None:
+        """Link the files of W&B from the run folder; warn if that fails."""
         link = self._run_dir / "wandb"
         try:
             with drafted(link) as draft:
@@ -220,24 +235,24 @@ class WandbTracker(WandbLogger):
 
 
 def _take_settings() -> None:
-    """Load W&B's settings from the environment and the person's own file, if none are loaded yet.
+    """Load the settings of W&B from the environment and the user's own file, if not loaded yet.
 
-    W&B would also read `wandb/settings` of the working folder. Whoever wrote that file could name
-    the server that gets the person's key.
+    W&B would also read `wandb/settings` of the working folder, where another person could name the
+    server that receives the user's key.
     """
-    # W&B has no switch for it, and takes the working folder only when it loads its settings.
+    # W&B has no option for this, and reads the working folder only when it loads its settings.
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
         _ = wandb_setup.singleton().settings
 
 
 def trackers(trainer: pl.Trainer) -> list[WandbTracker]:
-    """The W&B loggers of a trainer."""
+    """Return the W&B loggers of a trainer."""
     return [logger for logger in trainer.loggers if isinstance(logger, WandbTracker)]
 
 
 @contextlib.contextmanager
 def tracked(trainer: pl.Trainer, config: Mapping[str, Any], tasks: Iterable[str]) -> Iterator[None]:
-    """Logs the resolved configuration, and ends every W&B run as finished or failed."""
+    """Log the resolved configuration, and end every W&B run as finished or failed."""
     names = list(tasks)
     for tracker in trackers(trainer):
         tracker.log_config(config)
@@ -249,3 +264,9 @@ def tracked(trainer: pl.Trainer, config: Mapping[str, Any], tasks: Iterable[str]
     finally:
         for tracker in trackers(trainer):
             tracker.finish(exit_code)
+
+
+def log_summary(trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+    """Store the final scores in the summary of every W&B run."""
+    for tracker in trackers(trainer):
+        tracker.log_summary(metrics)
