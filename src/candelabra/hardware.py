@@ -50,12 +50,13 @@ def half(precision: str, device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, torch.bfloat16) if "bf16" in precision else nullcontext()
 
 
-def precision(asked: str, device: str) -> Any:
+def precision(asked: str, device: str, *, key: str = "precision") -> Any:
     """Return Lightning's name of the precision, resolving `auto` by the hardware.
 
     Args:
         asked: `trainer.precision`: `auto` or a name that Lightning knows.
         device: Device type, such as `cpu`.
+        key: Key of the setting, for error messages.
 
     Raises:
         ConfigError: If float16 is requested on a CPU, measured 50 times slower than float32.
@@ -64,7 +65,7 @@ def precision(asked: str, device: str) -> Any:
         return "bf16-mixed" if has_bf16(device) else "32-true"
     if device == "cpu" and str(asked).startswith("16"):
         raise ConfigError(
-            f"precision={asked}: float16 on a CPU is some 50 times slower than float32; "
+            f"{key}={asked}: float16 on a CPU is some 50 times slower than float32; "
             "use bf16-mixed or 32-true"
         )
     return str(asked)

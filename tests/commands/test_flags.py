@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import Run, called
 from hydra._internal.utils import get_args_parser
 
 from candelabra.commands.arguments import FLAGS, WITH_VALUE, split_config_dir, split_flags
 from candelabra.errors import ConfigError
+from helpers.command_line import Run, called
 
 
 @pytest.mark.parametrize(

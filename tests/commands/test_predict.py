@@ -181,7 +181,7 @@ REFUSED = {
     "flag": (["text=x", "--foo"], ["no flag '--foo'"]),
     "float16 on a CPU": (
         ["text=x", "accelerator=cpu", "precision=16-mixed"],
-        ["float16 on a CPU"],
+        ["precision must be one of 32-true, bf16-mixed, auto, got '16-mixed'"],
     ),
 }
 

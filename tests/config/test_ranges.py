@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from command_line import wrong
 from omegaconf import MISSING
 
 from candelabra.config.schema import SCHEMAS
 from candelabra.config.validation import GROUPS
+from helpers.command_line import wrong
 
 CASES = {
     "batch_size=99999999999999999999": "batch_size must be at most",

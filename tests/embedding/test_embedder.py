@@ -94,7 +94,9 @@ def test_a_repeated_text_is_embedded_once(bundle: Bundle, monkeypatch: pytest.Mo
     seen = []
     forward = bundle.model.encoder.forward
     monkeypatch.setattr(
-        bundle.model.encoder, "forward", lambda tokens: seen.append(tokens) or forward(tokens)
+        bundle.model.encoder,
+        "forward",
+        lambda tokens, **kw: seen.append(tokens) or forward(tokens, **kw),
     )
     found = bundle.embed(["a film", "the plot", "a film"])
     assert [len(tokens.ids_BL) for tokens in seen] == [2]

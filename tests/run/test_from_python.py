@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import called
 from omegaconf import OmegaConf
 
 import candelabra
 from candelabra.errors import ConfigError
 from candelabra.files import read_json
 from candelabra.training.module import MultiTaskModule
+from helpers.command_line import called
 
 SMALL = ["encoder=tiny", "logger=csv", "callbacks=plain", "trainer.max_epochs=1"]
 SMALL += ["trainer.limit_train_batches=2", "trainer.limit_val_batches=3", "callbacks.mixing=null"]

@@ -19,6 +19,7 @@ from helpers.toys import Splits, toy_data, toy_module, toy_trainer
 SOURCE = Path(candelabra.__file__).parent
 READERS = {
     "training/internals.py",  # Lightning
+    "model/attention.py",  # torch's own backward of softmax, and transformers
     "model/encoder.py",  # transformers
     "config/schema.py",  # OmegaConf
     "training/callbacks/averaging.py",  # torch's own foreach functions

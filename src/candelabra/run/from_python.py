@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 START = "hydra"
 """Key of a composed configuration that says how it was composed; `train` removes it."""
 LOG_FORMAT = "[%(asctime)s] %(levelname)s %(name)s: %(message)s"
-OF_HYDRA = "${hydra:"
+OF_HYDRA = re.compile(r"\$\{(hydra|run_group):")
 """Beginning of values that refer to the settings of Hydra."""
 
 
@@ -167,7 +168,7 @@ def _hydra_settings(cfg: DictConfig) -> Iterator[None]:
 
 def _keys_of_hydra(node: Any, key: str = "") -> Iterator[str]:
     """Yield the dotted keys whose text refers to the settings of Hydra."""
-    if isinstance(node, str) and OF_HYDRA in node:
+    if isinstance(node, str) and OF_HYDRA.search(node):
         yield key
     elif isinstance(node, Mapping):
         for name, value in node.items():

@@ -122,7 +122,8 @@ def _precision(cfg: DictConfig, resume: StoredRun | None) -> Any:
     A resumed run keeps its precision, even on a machine where `auto` gives another.
     """
     requested = cfg.trainer.precision if resume is None else resume.record["precision"]
-    return hardware.precision(requested, hardware.device_type(cfg.trainer.accelerator))
+    device = hardware.device_type(cfg.trainer.accelerator)
+    return hardware.precision(requested, device, key="trainer.precision")
 
 
 def _fingerprints(

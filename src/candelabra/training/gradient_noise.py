@@ -39,6 +39,8 @@ def half_cosines(
         part = part_of(name, depth)
         if parameter.requires_grad and part in by_part:
             by_part[part].append(parameter)
+    if not any(by_part.values()):
+        return {}  # The encoder is frozen.
     cosines: dict[str, float] = {}
     for task, batch in batches.items():
         # All processes must take part in the reduction.
