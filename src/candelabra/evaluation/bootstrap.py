@@ -1,15 +1,15 @@
-"""Statistical tests of the difference between two models on the same test rows.
+"""Bootstrap scores and tests of models that were evaluated on the same test rows.
 
 Confidence intervals are from a paired percentile bootstrap over the rows (Efron 1979): both models
 are scored on the same resamples, and scores such as F1 are recomputed on each. Equal rows are drawn
 together from a multinomial distribution, which is equivalent and much faster.
 
-Shapes: N rows, K distinct rows, S numbers per row, R resamples.
+Shapes: N rows, K distinct rows, S numbers per row, R resamples, M models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,16 +108,45 @@ def paired_bootstrap(
             "a paired comparison needs the same rows, one or more, of both models; "
             f"found {first_NS.shape} and {other_NS.shape}"
         )
-    width = first_NS.shape[1]
-    rows, counts_K = np.unique(np.hstack([first_NS, other_NS]), axis=0, return_counts=True)
-
-    def differ(counts_RK: np.ndarray) -> np.ndarray:
-        return score(rows[:, width:], counts_RK) - score(rows[:, :width], counts_RK)
-
-    drawn = np.concatenate([differ(part) for part in _draws(counts_K, resamples, seed)])
+    both = [first_NS, other_NS]
+    drawn = np.subtract(*bootstrap_scores(score, both, resamples=resamples, seed=seed).T[::-1])
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    measured = differ(counts_K[None].astype(float))[0]
-    return Difference(float(measured), float(low), float(high))
+    first, other = (float(score(each, np.ones((1, len(each))))[0]) for each in both)
+    return Difference(other - first, float(low), float(high))
+
+
+def bootstrap_scores(
+    score: Score,
+    models: Sequence[np.ndarray],
+    *,
+    resamples: int,
+    seed: int | Sequence[int],
+) -> np.ndarray:
+    """Compute the scores of several models on the same resamples of the rows.
+
+    Args:
+        score: Function that computes the score.
+        models: Items (N, S) of each model, for the same rows in the same order.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the random generator.
+
+    Returns:
+        Scores (R, M) of each resample and model.
+
+    Raises:
+        ValueError: There is no model or no row, or the shapes differ.
+    """
+    shapes = sorted({items_NS.shape for items_NS in models})
+    if len(shapes) != 1 or not shapes[0][0]:
+        raise ValueError(f"models must have the same rows, one or more; found the shapes {shapes}")
+    rows, counts_K = np.unique(np.hstack(models), axis=0, return_counts=True)
+    parts = np.split(rows, len(models), axis=1)
+    return np.concatenate(
+        [
+            np.stack([score(part, counts_RK) for part in parts], axis=1)
+            for counts_RK in _draws(counts_K, resamples, seed)
+        ]
+    )
 
 
 def mcnemar(first_N: np.ndarray, other_N: np.ndarray) -> float:
@@ -141,7 +170,7 @@ def mcnemar(first_N: np.ndarray, other_N: np.ndarray) -> float:
     return min(1.0, 2 * total / 2 ** (won + lost))
 
 
-def _draws(counts_K: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _draws(counts_K: np.ndarray, resamples: int, seed: int | Sequence[int]) -> Iterator[np.ndarray]:
     """Yield the counts (r, K) of distinct rows in resamples, with r limited by memory."""
     generator = np.random.default_rng(seed)
     size = int(counts_K.sum())
