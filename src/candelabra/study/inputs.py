@@ -1,0 +1,216 @@
+"""What a study compares: arms, their runs, and the facts that the page reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from candelabra.evaluation.row_scores import RowScores
+
+if TYPE_CHECKING:
+    from candelabra.study.decisions import Decision
+
+Row = Mapping[str, float]
+"""One row of a run's `metrics.csv`: column -> value."""
+
+
+class Status(StrEnum):
+    """State of a run."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class TestRows:
+    """Test rows of a task, as one run predicted them.
+
+    Attributes:
+        scored: Numbers that the main metric is computed from; `None` if the predictions do not
+            reproduce it.
+        num_rows: Number of rows.
+        digest: SHA-256 of the row numbers and labels, equal in all runs on the same rows.
+    """
+
+    __test__ = False  # pytest collects classes of this name otherwise
+
+    scored: RowScores | None
+    num_rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run costs; `None` where it is not known.
+
+    Attributes:
+        training_seconds: Duration of the fit, including validations.
+        parameters: Parameters that the bundle stores.
+        encoder_passes: Passes of an encoder for one text that needs all tasks of the run.
+        ms_per_text: Milliseconds for such a text.
+    """
+
+    training_seconds: float | None = None
+    parameters: int | None = None
+    encoder_passes: int | None = None
+    ms_per_text: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, or one evaluation of an encoder that is not trained.
+
+    Attributes:
+        name: Name on the page, such as the folder below the study.
+        status: Whether the run finished.
+        problem: Reason why it did not; otherwise empty.
+        main_metrics: Main metric of each task of the run.
+        scores: Main metric of each task on the test split.
+        rows: Test rows of each task.
+        history: Rows of `metrics.csv`.
+        cost: What the run costs.
+        record: Content of `run.json`.
+    """
+
+    name: str
+    status: Status
+    problem: str = ""
+    main_metrics: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    rows: Mapping[str, TestRows] = field(default_factory=dict)
+    history: Sequence[Row] = ()
+    cost: Cost = Cost()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArmRuns:
+    """One of the ways to train that a study compares.
+
+    Attributes:
+        name: Name on the page.
+        runs: Runs of each seed; several where each task has its own model.
+        trained: False for an encoder as it is, which has one seed.
+        description: What the arm does, in words.
+        differs: Settings that are not equal to those of the other arms; empty if all are.
+        tuning_seconds: Time in which the learning rates of the arm were tried, once for all seeds.
+    """
+
+    name: str
+    runs: Mapping[int, Sequence[Run]]
+    trained: bool = True
+    description: str = ""
+    differs: str = ""
+    tuning_seconds: float = 0.0
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the planned seeds in order."""
+        return sorted(self.runs)
+
+    def run_of(self, task: str, seed: int) -> Run | None:
+        """Return the run of a seed that has a task, or `None` if there is none."""
+        return next((run for run in self.runs.get(seed, ()) if task in run.main_metrics), None)
+
+    def problems(self) -> list[tuple[int, Run]]:
+        """Return the seed and the run for each run that did not finish."""
+        return [
+            (seed, run)
+            for seed in self.seeds
+            for run in self.runs[seed]
+            if run.status is not Status.FINISHED
+        ]
+
+    def cost(self) -> Cost:
+        """Return the mean cost over the seeds, where the runs of a seed add up.
+
+        The time of tuning is part of the training time. A part is `None` if any finished seed
+        lacks it. An arm that is not trained takes no time.
+        """
+        finished = [
+            runs
+            for runs in self.runs.values()
+            if all(run.status is Status.FINISHED for run in runs)
+        ]
+
+        def mean(part: str) -> float | None:
+            values = [getattr(run.cost, part) for runs in finished for run in runs]
+            known = bool(values) and None not in values
+            return sum(values) / len(finished) if known else None
+
+        parameters, passes = mean("parameters"), mean("encoder_passes")
+        seconds = mean("training_seconds") if self.trained else 0.0
+        return Cost(
+            training_seconds=None if seconds is None else seconds + self.tuning_seconds,
+            parameters=None if parameters is None else round(parameters),
+            encoder_passes=None if passes is None else round(passes),
+            ms_per_text=mean("ms_per_text"),
+        )
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, and the arms that answer it.
+
+    Attributes:
+        name: Name of the study, such as `sharing`.
+        question: The question in words.
+        arms: The arms, among them the baseline.
+        baseline: Name of the arm that the others are compared with.
+        margins: Smallest difference that matters, for each task in the order of the page.
+        decide: Rule that makes one sentence of all results.
+        equal: What is held equal in all arms, in words.
+        command: Command that repeats the study.
+        test_reads: Number of times that the test split was read.
+        limits: What the study cannot say, in addition to what no study can.
+        resamples: Number of bootstrap resamples of the rows.
+        seed: Seed of the bootstrap.
+    """
+
+    name: str
+    question: str
+    arms: Sequence[ArmRuns]
+    baseline: str
+    margins: Mapping[str, float]
+    decide: Decision
+    equal: Sequence[str] = ()
+    command: str = ""
+    test_reads: int = 1
+    limits: Sequence[str] = ()
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check names and margins.
+
+        Raises:
+            ValueError: An arm is named twice, the baseline is no arm, there is no task, or a
+                margin is not above 0.
+        """
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) < len(names) or len(names) < 2:
+            raise ValueError(f"arms: must be two or more with different names; found {names}")
+        if self.baseline not in names:
+            raise ValueError(f"baseline: must be one of the arms {names}; found {self.baseline!r}")
+        if not self.margins:
+            raise ValueError("margins: must name at least one task")
+        for task, margin in self.margins.items():
+            if not margin > 0:
+                raise ValueError(f"margin of {task}: must be above 0; found {margin}")
+
+    def arm(self, name: str) -> ArmRuns:
+        """Return the arm of this name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def others(self) -> list[ArmRuns]:
+        """Return the arms that are compared with the baseline."""
+        return [arm for arm in self.arms if arm.name != self.baseline]
+
+    def metric(self, task: str) -> str:
+        """Return the main metric of a task."""
+        runs = (run for arm in self.arms for several in arm.runs.values() for run in several)
+        return next((run.main_metrics[task] for run in runs if task in run.main_metrics), "score")

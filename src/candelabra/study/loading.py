@@ -1,0 +1,206 @@
+"""Reading of the runs of an arm from their folders."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+
+from candelabra.errors import DataError
+from candelabra.evaluation.comparison import TELLING
+from candelabra.evaluation.row_scores import row_scores
+from candelabra.files import read_json
+from candelabra.study.inputs import ArmRuns, Cost, Row, Run, Status, TestRows
+
+SPLIT = "test"
+
+
+def load_arm(
+    name: str,
+    folders: Mapping[int, Sequence[Path]],
+    *,
+    root: Path,
+    main_metrics: Mapping[str, str] | None = None,
+    **facts: Any,
+) -> ArmRuns:
+    """Load the runs of an arm.
+
+    Args:
+        name: Name of the arm.
+        folders: Run folders of each seed. A folder that does not exist is a missing run.
+        root: Folder that the names of the runs are relative to.
+        main_metrics: Main metrics of the tasks, for runs whose folder does not say them.
+        facts: Other attributes of the arm, such as `trained` and `description`.
+
+    Raises:
+        DataError: A file is damaged, or two runs of a seed have the same task.
+    """
+    runs = {
+        seed: tuple(load_run(folder, root=root, main_metrics=main_metrics) for folder in several)
+        for seed, several in folders.items()
+    }
+    for seed, several in runs.items():
+        tasks = [task for run in several for task in run.main_metrics]
+        twice = sorted({task for task in tasks if tasks.count(task) > 1})
+        if twice and main_metrics is None:
+            raise DataError(f"arm {name!r}, seed {seed}: two runs have the task {twice[0]!r}")
+    return ArmRuns(name, runs, **facts)
+
+
+def load_run(
+    folder: Path, *, root: Path | None = None, main_metrics: Mapping[str, str] | None = None
+) -> Run:
+    """Load a run folder, or the output folder of `candelabra evaluate`.
+
+    Args:
+        folder: The folder.
+        root: Folder that the name of the run is relative to; `None` takes the folder's own name.
+        main_metrics: Main metric of each task, for a folder without `config.yaml`.
+
+    Returns:
+        The run. If it did not finish, its status says so and it has no scores.
+
+    Raises:
+        DataError: A file is damaged.
+    """
+    name = folder.name
+    if root is not None and folder.is_relative_to(root):
+        name = folder.relative_to(root).as_posix()
+    if not folder.is_dir():
+        return Run(name, Status.MISSING, "not trained yet", dict(main_metrics or {}))
+    record = _read(folder / "run.json")
+    tasks = _main_metrics(folder / "config.yaml") or dict(main_metrics or {})
+    metrics = _read(folder / "metrics.json")
+    problem = _problem(record, metrics, tasks)
+    if problem is not None:
+        return Run(name, *problem, tasks, record=record)
+    scores = {task: float(metrics[f"{SPLIT}/{task}/{metric}"]) for task, metric in tasks.items()}
+    rows = {
+        task: _test_rows(folder / "predictions" / f"{task}.jsonl", metric, scores[task])
+        for task, metric in tasks.items()
+    }
+    return Run(
+        name,
+        Status.FINISHED,
+        "",
+        tasks,
+        scores,
+        {task: found for task, found in rows.items() if found is not None},
+        _history(folder / "metrics.csv"),
+        _cost(folder, record),
+        record,
+    )
+
+
+def _problem(
+    record: Mapping[str, Any], metrics: Mapping[str, Any], tasks: Mapping[str, str]
+) -> tuple[Status, str] | None:
+    """Return the status and the reason of a run that has no scores to compare."""
+    status = record.get("status", "finished")
+    if status == "failed":
+        return Status.FAILED, str(record.get("error") or "failed without a message")
+    if status != "finished":
+        return Status.MISSING, f"not finished ({status})"
+    if not metrics:
+        return Status.MISSING, "no metrics.json"
+    for task, metric in tasks.items():
+        value = metrics.get(f"{SPLIT}/{task}/{metric}")
+        if value is None or not math.isfinite(value):
+            return Status.FAILED, f"metrics.json has no number for {SPLIT}/{task}/{metric}"
+    return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{file}: must be a JSON object; found {type(found).__name__}")
+    return found
+
+
+def _main_metrics(file: Path) -> dict[str, str]:
+    """Return the main metric of each task of a run's configuration; empty without the file."""
+    if not file.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return {str(task): str(node["main_metric"]) for task, node in config["tasks"].items()}
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{file}: must name the main_metric of each task: {error}") from error
+
+
+def _test_rows(file: Path, metric: str, score: float) -> TestRows | None:
+    """Return the rows of a predictions file, or `None` if there is no such file."""
+    if not file.is_file():
+        return None
+    digest = hashlib.sha256()
+    rows = []
+    try:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            digest.update(f"{row['row']} {row['label']!r}\n".encode())
+            rows.append({"label": row["label"], "prediction": row["prediction"]})
+        scored = row_scores(metric, rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: has a line that is no prediction: {error}") from error
+    if scored is not None and abs(scored.value - score) > TELLING:
+        scored = None
+    return TestRows(scored, len(rows), digest.hexdigest())
+
+
+def _history(file: Path) -> list[Row]:
+    """Return the rows of `metrics.csv` without empty cells; empty without the file."""
+    if not file.is_file():
+        return []
+    rows = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8", errors="replace")))
+    return [
+        {name: float(cell) for name, cell in row.items() if name and cell and _is_number(cell)}
+        for row in rows
+    ]
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except (TypeError, ValueError):
+        return False
+
+
+def _cost(folder: Path, record: Mapping[str, Any]) -> Cost:
+    """Return the cost that `run.json` and the bundle say."""
+    bundle = folder / "bundle"
+    config = _read(bundle / "config.json")
+    # A bundle keeps `adapter` only if each task has its own, and then needs a pass for each task.
+    passes = len(config.get("tasks", {})) if "adapter" in config else 1
+    return Cost(
+        training_seconds=record.get("fit_seconds"),
+        parameters=_num_parameters(bundle),
+        encoder_passes=passes if config else None,
+        ms_per_text=record.get("ms_per_text"),
+    )
+
+
+def _num_parameters(bundle: Path) -> int | None:
+    """Count the numbers in the weights of a bundle from the headers of its files."""
+    files = sorted(bundle.rglob("*.safetensors"))
+    if not files:
+        return None
+    total = 0
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{file}: cannot be read: {error}") from error
+        total += sum(math.prod(shape) for shape in shapes)
+    return total

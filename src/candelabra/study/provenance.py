@@ -1,0 +1,76 @@
+"""What is needed to repeat a study: command, code, versions, machine and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from candelabra.study.inputs import Run, Status, Study
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Facts that the records of the runs say.
+
+    Attributes:
+        command: Command that repeats the study.
+        facts: Name and values of each fact. More than one value means that runs differ.
+        data: Task, split and SHA-256 of the rows.
+        overrides: Run and the overrides that it was started with.
+    """
+
+    command: str
+    facts: Sequence[tuple[str, str]]
+    data: Sequence[tuple[str, str, str]]
+    overrides: Sequence[tuple[str, str]]
+
+
+def provenance_of(study: Study) -> Provenance:
+    """Collect the facts from the records of all finished runs."""
+    runs = [
+        run
+        for arm in study.arms
+        for seed in arm.seeds
+        for run in arm.runs[seed]
+        if run.status is Status.FINISHED
+    ]
+    facts = [(label, _values(runs, key)) for label, key in FACTS.items()]
+    packages = dict.fromkeys(name for run in runs for name in _mapping(run, "versions"))
+    facts += [
+        (name, _joined(_mapping(run, "versions").get(name) for run in runs)) for name in packages
+    ]
+    data = dict.fromkeys(
+        (task, split, str(digest))
+        for run in runs
+        for task, splits in _mapping(run, "fingerprints").items()
+        if isinstance(splits, Mapping)
+        for split, digest in splits.items()
+    )
+    overrides = {run.name: " ".join(map(str, run.record.get("overrides", []))) for run in runs}
+    known = [(label, value) for label, value in facts if value]
+    return Provenance(study.command, known, sorted(data), list(overrides.items()))
+
+
+FACTS = {
+    "commit": "git_commit",
+    "Python": "python",
+    "machine": "machine",
+    "device": "device",
+    "precision": "precision",
+    "threads": "threads",
+}
+"""Label on the page -> key of `run.json`."""
+
+
+def _mapping(run: Run, key: str) -> Mapping[str, object]:
+    found = run.record.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _values(runs: Sequence[Run], key: str) -> str:
+    return _joined(run.record.get(key) for run in runs)
+
+
+def _joined(values: object) -> str:
+    known = (str(value) for value in values if value is not None)  # type: ignore[attr-defined]
+    return ", ".join(dict.fromkeys(known))
