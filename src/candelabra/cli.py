@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "two or more models on the same test rows, with intervals",
     "search": "the texts of a corpus that are nearest to a query",
     "mine": "negatives for pairs of texts; pairs out of documents",
+    "study": "compare ways of training over several seeds, with a report on one page",
     "export": "a bundle in the format of another tool, with a model card",
 }
 

@@ -37,7 +37,8 @@ from helpers.composing import (
 
 
 def usual(name: str) -> bool:
-    return not name.startswith(("encoder/", "sweep/", "logger/")) and name != "trainer/gpu"
+    other = ("encoder/", "sweep/", "logger/", "study/", "hydra/")
+    return not name.startswith(other) and name != "trainer/gpu"
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if usual(name)])

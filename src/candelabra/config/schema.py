@@ -171,6 +171,16 @@ class ExportConfig:
     allow: list[str] = MISSING
 
 
+@dataclass
+class StudyConfig:
+    """Settings of `candelabra study`, in addition to those of its runs."""
+
+    study: Any = MISSING
+    seeds: int = MISSING
+    plan: bool = MISSING
+    output_dir: str = MISSING
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -181,6 +191,7 @@ SCHEMAS: dict[str, type] = {
     "search": SearchConfig,
     "mine": MineConfig,
     "export": ExportConfig,
+    "study": StudyConfig,
 }
 
 

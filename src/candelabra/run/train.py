@@ -76,7 +76,7 @@ def train(
         tokenizer = backbone.tokenizer()
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
         losses = objectives(cfg.tasks, labels, counts)
-        schedule = _schedule(cfg, {name: splits[name]["train"] for name in learns}, losses)
+        schedule = schedule_of(cfg, {name: splits[name]["train"] for name in learns}, losses)
         datamodule = MultiTaskDataModule(
             splits,
             schedule=schedule,
@@ -142,7 +142,7 @@ def _fingerprints(
     return fingerprints
 
 
-def _schedule(
+def schedule_of(
     cfg: DictConfig,
     train_splits: Mapping[str, TokenizedSplit],
     losses: Mapping[str, Objective],

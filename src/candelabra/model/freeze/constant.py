@@ -47,24 +47,28 @@ class FreezeLowerLayers(Scheme):
 
     Attributes:
         num_layers: Number of frozen layers, counted from the embeddings. 0 freezes only the
-            embeddings.
+            embeddings. A number between 0 and 1 is a fraction of the encoder's layers, rounded, so
+            that it fits every encoder.
     """
 
-    num_layers: int
+    num_layers: float
 
     def frozen(self, model: Any, at: TrainingProgress) -> list[nn.Module]:
         """Return the encoder's stem and its lowest `num_layers` layers.
 
         Raises:
-            ValueError: If `num_layers` is negative or exceeds the number of encoder layers.
+            ValueError: If `num_layers` is negative, no whole number above 1, or exceeds the
+                number of encoder layers.
         """
         layers = model.encoder.layers
-        if self.num_layers not in range(len(layers) + 1):
+        is_fraction = 0 < self.num_layers < 1
+        num = round(self.num_layers * len(layers)) if is_fraction else self.num_layers
+        if num not in range(len(layers) + 1):
             raise ValueError(
-                f"num_layers must lie between 0 and {len(layers)}, the number of layers of "
-                f"this encoder; found {self.num_layers!r}"
+                f"num_layers must lie between 0 and {len(layers)}, the number of layers of this "
+                f"encoder, or be a fraction of them between 0 and 1; found {self.num_layers!r}"
             )
-        return [*model.encoder.stem, *layers[: self.num_layers]]
+        return [*model.encoder.stem, *layers[: int(num)]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,303 @@
+"""Command `candelabra study`: compare ways of training over several seeds."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from candelabra.checks import at_least
+from candelabra.commands import train
+from candelabra.commands.arguments import compose, split_config_dir, split_verbatim
+from candelabra.config.messages import quoted
+from candelabra.errors import ConfigError
+from candelabra.files import check_place
+
+if TYPE_CHECKING:
+    from candelabra.study.arms import StudyRun
+    from candelabra.study.plan import Plan
+    from candelabra.study.terms import Terms
+    from candelabra.study.tuning import Trial
+
+HELP = """candelabra study study=NAME [overrides]: the answer to a question, over several seeds.
+
+  study=sharing     share one encoder, or train one model for each task? (default)
+  study=freezing, imbalance, pooling, weighting, backbone
+                    other questions; each is one yaml with arms, a baseline and margins
+  seeds=5           seeds of every arm; a larger number continues the same study
+  plan=true         prints runs, time, disk and the detectable difference, and trains nothing
+  output=FOLDER     folder of the study; default: outputs/studies/NAME/TASKS
+  study.rows=500    training rows to keep of the smallest task
+  study.tune=3      learning rates to try for each arm on validation before the study
+  study.margins.TASK=0.01
+                    the smallest difference that matters
+  from=SWEEP_FOLDER arms=KEY
+                    reads a finished sweep as a study whose arms are the values of KEY
+  hydra/launcher=joblib hydra.launcher.n_jobs=2
+                    two runs at a time; any launcher
+  --config-dir FOLDER
+                    a folder of your own yamls, in addition to candelabra's
+
+All other overrides are those of candelabra train and go to every run, such as
+tasks=imdb_mit_movie data_dir=FOLDER trainer.max_epochs=1. The same command continues a study
+that was interrupted. The folder receives report.html, report.md and study.json.
+"""
+
+OWN = ("study", "seeds", "plan", "output_dir")
+VERBATIM = ("output", "from", "arms")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of the command line, by their receiver.
+
+    Attributes:
+        own: Overrides of the study.
+        common: Overrides of `candelabra train` for every run.
+        launcher: Overrides of Hydra that choose the launcher.
+        flags: Flags of Hydra.
+        verbatim: Values that are used as they are, by key.
+    """
+
+    own: Sequence[str]
+    common: Sequence[str]
+    launcher: Sequence[str] = ()
+    flags: Sequence[str] = ()
+    verbatim: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def study(self) -> str:
+        """Return the name of the study."""
+        named = (word.partition("=")[2] for word in self.own if _key(word) == "study")
+        return next(named, "sweep" if "from" in self.verbatim else "sharing")
+
+
+def main(overrides: list[str]) -> int:
+    """Plan a study, train its runs, write its page and return the exit status."""
+    words = sort_words(overrides)
+    cfg = compose("study", [f"study={words.study}", *words.own, *words.flags])
+    check(cfg)
+    command = shlex.join(["candelabra", "study", *overrides])
+    if "from" in words.verbatim:
+        return study_of_sweep(cfg, words, command)
+    if "arms" in words.verbatim:
+        raise ConfigError("arms= belongs to from=SWEEP_FOLDER; study.arms.NAME sets an arm")
+    return run_study(cfg, words, command)
+
+
+def sort_words(overrides: Sequence[str]) -> Words:
+    """Separate the overrides of the study from those of its runs."""
+    verbatim, rest = split_verbatim(overrides, VERBATIM)
+    words, folder = split_config_dir(rest)
+    own = [word for word in words if _key(word).split(".")[0] in OWN]
+    launcher = [word for word in words if _key(word).startswith("hydra")]
+    common = [word for word in words if word not in own and word not in launcher]
+    flags = [] if folder is None else ["--config-dir", str(folder)]
+    if folder is not None:
+        common.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
+    return Words(own, common, launcher, flags, verbatim)
+
+
+def check(cfg: DictConfig) -> None:
+    """Check the settings of a study.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+    if cfg.study is None:
+        raise ConfigError("study must name a study, such as study=sharing, got null")
+    at_least("seeds", cfg.seeds, 2)
+    at_least("study.tune", cfg.study.tune, 0)
+    if cfg.study.rows is not None:
+        at_least("study.rows", cfg.study.rows, 1)
+
+
+def run_study(cfg: DictConfig, words: Words, command: str) -> int:
+    """Train the runs of a study that are not finished yet, and write its page.
+
+    Args:
+        cfg: Settings of the study.
+        words: Words of the command line.
+        command: The command, for the page.
+
+    Returns:
+        The exit status.
+    """
+    from candelabra.study.arms import read_arms
+    from candelabra.study.collect import load_arms, task_margins
+    from candelabra.study.plan import keep_plan, make_plan
+    from candelabra.study.terms import read_terms
+    from candelabra.study.tuning import best_rates, trials, tuning_seconds
+
+    arms = read_arms(cfg.study.arms, cfg.study.baseline)
+    terms = read_terms(words.common, rows=cfg.study.rows)
+    margins = task_margins(terms.main_metrics, cfg.study.margins, cfg.study.metric_margins)
+    place = folder_of(cfg, words, terms)
+    runs_dir = Path(cfg.output_dir) / "runs"
+    seeds = range(cfg.seeds)
+    tried = trials(arms, terms, cfg.study.tune, seed=seeds[0])
+    plan = make_plan(arms, terms, seeds)
+    if cfg.plan:
+        return show_plan(plan, tried, margins, place, runs_dir=runs_dir, flags=words.flags)
+    status = 0
+    if tried:
+        status = train_runs([one.run for one in tried], place, runs_dir, words)
+        plan = make_plan(arms, terms, seeds, rates=best_rates(tried, runs_dir))
+    keep_plan(place, plan)
+    status = max(status, train_runs(plan.runs, place, runs_dir, words))
+    seconds = {arm.name: tuning_seconds(tried, runs_dir, arm.name) for arm in arms}
+    write_page(
+        cfg,
+        place,
+        name=words.study,
+        question=cfg.study.question,
+        arms=load_arms(plan, runs_dir, tuning_seconds=seconds),
+        baseline=cfg.study.baseline,
+        margins=margins,
+        equal=terms.equal(),
+        command=command,
+    )
+    return status
+
+
+def folder_of(cfg: DictConfig, words: Words, terms: Terms) -> Path:
+    """Return the folder of the study.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+    default = Path(cfg.output_dir) / words.study / "-".join(terms.main_metrics)
+    place = Path(words.verbatim.get("output") or default)
+    check_place(place)
+    return place
+
+
+def train_runs(runs: Sequence[StudyRun], place: Path, runs_dir: Path, words: Words) -> int:
+    """Train the runs that are not finished, each in a process of its own.
+
+    Args:
+        runs: Runs of the study.
+        place: Folder of the study.
+        runs_dir: Folder of the run folders.
+        words: Words of the command line.
+
+    Returns:
+        The exit status.
+    """
+    from candelabra.study.launching import launch_arguments, unfinished
+
+    todo = unfinished(runs, runs_dir)
+    if not todo:
+        return 0
+    print(f"{len(todo)} of {len({run.folder for run in runs})} runs to train", file=sys.stderr)
+    arguments = launch_arguments(todo, runs_dir, place / "runs.json", group=words.study)
+    return train.main([*arguments, *words.launcher, *words.flags])
+
+
+def show_plan(
+    plan: Plan,
+    tried: Sequence[Trial],
+    margins: Mapping[str, float],
+    place: Path,
+    *,
+    runs_dir: Path,
+    flags: Sequence[str],
+) -> int:
+    """Time a few steps of each arm, print the plan, and return 0."""
+    from candelabra import tables
+    from candelabra.study.expectation import detectable_table
+    from candelabra.study.pilot import plan_table
+
+    tables.show(
+        plan_table(plan, tried, runs_dir, flags),
+        detectable_table(plan, margins, place / "study.json"),
+    )
+    return 0
+
+
+def study_of_sweep(cfg: DictConfig, words: Words, command: str) -> int:
+    """Write the page of a sweep whose trials are the runs of a study.
+
+    Args:
+        cfg: Settings of the study.
+        words: Words of the command line.
+        command: The command, for the page.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: An override belongs to training, or the folder is no such sweep.
+    """
+    from candelabra.study.collect import task_margins
+    from candelabra.study.sweeps import load_sweep
+
+    if words.common or words.launcher:
+        first = [*words.common, *words.launcher][0]
+        raise ConfigError(f"{first}: from= reads a finished sweep and trains nothing")
+    if "arms" not in words.verbatim:
+        raise ConfigError("from= needs arms=KEY, the override whose values are compared")
+    key, folder = words.verbatim["arms"], Path(words.verbatim["from"])
+    arms = load_sweep(folder, key)
+    names = [arm.name for arm in arms]
+    baseline = names[0] if cfg.study.baseline is None else str(cfg.study.baseline)
+    if baseline not in names:
+        raise ConfigError(
+            f"study.baseline must be one of the values {', '.join(names)}, got {baseline!r}"
+        )
+    metrics: dict[str, str] = {}
+    for run in (run for arm in arms for runs in arm.runs.values() for run in runs):
+        metrics = {**run.main_metrics, **metrics}
+    place = Path(words.verbatim.get("output") or folder / "study")
+    check_place(place)
+    write_page(
+        cfg,
+        place,
+        name=words.study,
+        question=cfg.study.question or f"Which {key}?",
+        arms=arms,
+        baseline=baseline,
+        margins=task_margins(metrics, cfg.study.margins, cfg.study.metric_margins),
+        equal=(),
+        command=command,
+    )
+    return 0
+
+
+def write_page(cfg: DictConfig, place: Path, **facts: Any) -> None:
+    """Compare the arms, write the files of the study, and print the answer.
+
+    Args:
+        cfg: Settings of the study.
+        place: Folder of the study.
+        facts: Attributes of the study.
+    """
+    from candelabra import tables
+    from candelabra.build.study import build_decision
+    from candelabra.study.collect import count_looks
+    from candelabra.study.inputs import Study
+    from candelabra.study.page import write_study
+    from candelabra.study.result import compare_arms
+
+    study = Study(
+        decide=build_decision(cfg.study.answer),
+        test_reads=count_looks(place, facts["arms"]),
+        **facts,
+    )
+    result = compare_arms(study)
+    write_study(result, place)
+    lines = [
+        f"{task}, {arm}: {found.words}"
+        for task, contrasts in result.contrasts.items()
+        for arm, found in contrasts.items()
+    ]
+    tables.show(result.answer.sentence, *lines, f"page: {place / 'report.html'}")
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")

@@ -1,0 +1,133 @@
+"""The terms that all arms of a study share: rows, tasks, and how often each task is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from candelabra.config.validation import learning
+from candelabra.study.composing import checked, composed
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from candelabra.data.mixing.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Training of one task in a run of all tasks.
+
+    Attributes:
+        examples: Number of examples of the task, counted with repetition.
+        steps: Number of optimizer steps that contain the task.
+    """
+
+    examples: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of a study.
+
+    Attributes:
+        overrides: Overrides of `candelabra train` for all arms.
+        tasks: Names of all tasks, in the order of the configuration.
+        main_metrics: Main metric of each trained task.
+        exposures: Exposure of each trained task.
+        num_test_rows: Number of test rows of each trained task.
+        epochs: Number of epochs of a run.
+    """
+
+    overrides: tuple[str, ...]
+    tasks: tuple[str, ...]
+    main_metrics: Mapping[str, str]
+    exposures: Mapping[str, Exposure]
+    num_test_rows: Mapping[str, int]
+    epochs: int
+
+    def equal(self) -> list[str]:
+        """Return what is equal in all arms, in words."""
+        drawn = ", ".join(f"{task} {one.examples:,}" for task, one in self.exposures.items())
+        return [
+            "training, validation and test rows of each task",
+            f"training examples of each task, counted with repetition: {drawn}",
+            "the seeds",
+            "selection of the weights by the best validation score",
+        ]
+
+
+def read_terms(overrides: Sequence[str], *, rows: int | None = None) -> Terms:
+    """Read the data of the tasks, and return the terms of a study.
+
+    Args:
+        overrides: Overrides of `candelabra train` for all arms.
+        rows: Number of training rows to keep of the smallest task; `None` keeps all.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        DataError: A file or a row of a task is invalid.
+    """
+    words = list(overrides)
+    cfg = checked("the study", words)
+    schedule, num_test_rows = read_schedule(cfg)
+    if rows is not None:
+        small = min(learning(cfg.tasks), key=lambda task: schedule.sizes[task])
+        words.append(f"++tasks.{small}.limit.train={rows}")
+        cfg = composed(words)
+        schedule, num_test_rows = read_schedule(cfg)
+    return Terms(
+        overrides=tuple(words),
+        tasks=tuple(map(str, cfg.tasks)),
+        main_metrics={task: cfg.tasks[task].main_metric for task in learning(cfg.tasks)},
+        exposures=exposures(schedule),
+        num_test_rows=num_test_rows,
+        epochs=cfg.trainer.max_epochs,
+    )
+
+
+def read_schedule(cfg: DictConfig) -> tuple[Schedule, dict[str, int]]:
+    """Read the rows of a run.
+
+    Args:
+        cfg: Configuration of the run.
+
+    Returns:
+        The schedule of the run, and the number of test rows of each trained task.
+    """
+    from candelabra.build.model import build_backbone
+    from candelabra.build.objectives import objectives
+    from candelabra.build.rows import tasks_data
+    from candelabra.build.schedule import tokenize_tasks
+    from candelabra.config.messages import building
+    from candelabra.run.train import schedule_of
+
+    with building():
+        data = tasks_data(cfg.tasks)
+        tokenizer = build_backbone(cfg.encoder).tokenizer()
+        splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
+        losses = objectives(
+            cfg.tasks,
+            {name: task.labels for name, task in data.items()},
+            {name: task.counts for name, task in data.items()},
+        )
+        learns = learning(cfg.tasks)
+        schedule = schedule_of(cfg, {name: splits[name]["train"] for name in learns}, losses)
+    return schedule, {name: len(data[name].splits.get("test", ())) for name in learns}
+
+
+def exposures(schedule: Schedule) -> dict[str, Exposure]:
+    """Return the exposure of each task in a run of all tasks.
+
+    Args:
+        schedule: Schedule of that run.
+    """
+    examples: dict[str, int] = {}
+    steps: dict[str, int] = {}
+    for step in range(schedule.total_steps):
+        for task, rows in schedule.batch(step).items():
+            examples[task] = examples.get(task, 0) + len(rows)
+            steps[task] = steps.get(task, 0) + bool(len(rows))
+    return {task: Exposure(examples[task], steps[task]) for task in examples if steps[task]}
