@@ -96,8 +96,8 @@ def test_round_trip_of_every_kind_of_encoder(kind: str, tmp_path: Path) -> None:
     bundle.tokenizer = backbone.tokenizer()
     bundle.model = assemble(
         backbone.load(),
-        pooling=bundle.config["pooling"],
-        tasks=bundle.config["tasks"],
+        pooling=bundle.config.pooling,
+        tasks=bundle.config.tasks,
         labels=LABELS,
         make=partial(make, allow=()),
     ).eval()

@@ -30,7 +30,7 @@ def bundle(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A bundle with an adapter for each task, and its answers before it was saved."""
     model = made()
     adapt(model.model.encoder, list(model.labels), r=3, alpha=5.0, num_layers=1, per_task=True)
-    model.config["adapter"] = LORA
+    model.config = replace(model.config, adapter=LORA)
     model.save(tmp_path / "bundle")
     (answers,) = model.predict("a film with michael douglas")
     return tmp_path / "bundle", answers

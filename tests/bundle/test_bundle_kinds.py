@@ -14,6 +14,7 @@ from candelabra.config.targets import conf_dir
 from candelabra.data.collate import TokenizedSplit
 from candelabra.model.backbones import Tiny
 from candelabra.training.callbacks.predictions import PredictionWriter
+from helpers.bundles import config_of
 from helpers.kinds import LABELS, kinds_model, kinds_module, kinds_splits
 from helpers.toys import Splits, toy_data, toy_trainer
 
@@ -46,8 +47,9 @@ def made() -> Bundle:
         for task, name in (HEADS | OVER_PAIRS).items()
     }
     pooling = {"_target_": "candelabra.model.pooling.mean", "_partial_": True}
-    config = {"pooling": pooling, "tasks": tasks}
-    return Bundle(model.eval(), Tiny(max_length=32).tokenizer(), config, LABELS, {})
+    tokenizer = Tiny(max_length=32).tokenizer()
+    config = config_of(pooling, tasks, tokenizer)
+    return Bundle(model.eval(), tokenizer, config, LABELS, {})
 
 
 def test_round_trip_keeps_every_bit(made: Bundle, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from helpers.bundles import LABELS, edit, made, pooling_node
 from helpers.command_line import called
 
 CONFIG = {
-    **made("attention", "attention").config,
-    "tasks": {**made("attention", "attention").config["tasks"], "film": {}},
+    "pooling": pooling_node("attention"),
+    "tasks": {**made("attention", "attention").config.tasks, "film": {}},
 }
 """What the bundle's heads read is what the run's heads read."""
 

@@ -134,7 +134,7 @@ def test_int8_without_data_is_not_measured(run: Run, tmp_path: Path, traced: lis
 def test_int8_of_vectors_alone_has_nothing_to_measure(tmp_path: Path, traced: list[Path]) -> None:
     source = {"_target_": "candelabra.data.Files", "test": "/nope.csv"}
     bundle = bundle_of({"near": EmbeddingHead(WIDTH)})
-    bundle.config["tasks"]["near"]["source"] = source
+    bundle.config.tasks["near"]["source"] = source
     bundle.save(tmp_path / "bundle")
     words = ["format=onnx", "quantize=true", "data_dir=nope"]
     done = called("export", "bundle=bundle", "output=out", *words)

@@ -109,7 +109,7 @@ def test_no_texts_no_vectors(bundle: Bundle) -> None:
 
 
 def test_the_run_says_whether_vectors_have_unit_length(bundle: Bundle) -> None:
-    plain = replace(bundle, config={**bundle.config, "normalize": False})
+    plain = replace(bundle, config=replace(bundle.config, normalize=False))
     np.testing.assert_allclose(plain.embed(TEXTS), bundle.embed(TEXTS, normalize=False))
     np.testing.assert_allclose(np.linalg.norm(bundle.embed(TEXTS), axis=1), 1, rtol=1e-5)
 

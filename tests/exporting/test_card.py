@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_data_is_named_without_its_place(node: dict[str, Any], said: str) -> Non
 
 def made(**metrics: float) -> Bundle:
     bundle = bundle_of({"mood": ClassificationHead(WIDTH, MOODS)})
-    bundle.config["tasks"]["mood"]["main_metric"] = "accuracy"
+    bundle.config.tasks["mood"]["main_metric"] = "accuracy"
     bundle.metrics.update({key.replace("__", "/"): value for key, value in metrics.items()})
     return bundle
 
@@ -75,13 +76,13 @@ def test_scores_on_a_part_are_no_scores_of_the_data() -> None:
     bundle = made(val__mood__accuracy=0.5, test__mood__accuracy=0.75)
     assert "value: 0.75" in told(bundle)
     assert "Not on a whole split" not in told(bundle)
-    bundle.config["judged_by_part"] = {"test": 2}
+    bundle.config = replace(bundle.config, judged_by_part={"test": 2})
     text = told(bundle)
     assert "value: 0.75" not in text
     assert "- mood, test: its first batches alone (trainer.limit_test_batches=2)" in text
     assert "mood, validation" not in text
-    bundle.config |= {"judged_by_part": {}}
-    bundle.config["tasks"]["mood"]["limit"] = {"train": 9, "validation": 5, "test": None}
+    bundle.config = replace(bundle.config, judged_by_part={})
+    bundle.config.tasks["mood"]["limit"] = {"train": 9, "validation": 5, "test": None}
     text = told(bundle)
     assert "value: 0.75" in text
     assert "- mood, validation: up to 5 examples, drawn by a seed" in text
@@ -105,7 +106,7 @@ def test_cells_cannot_break_a_table() -> None:
 
 def test_what_only_judged_it_is_not_what_it_learnt() -> None:
     bundle = bundle_of({"near": EmbeddingHead(WIDTH), "mood": ClassificationHead(WIDTH, MOODS)})
-    bundle.config["tasks"]["near"]["train"] = False
+    bundle.config.tasks["near"]["train"] = False
     written = ExportResult("lib", "sentence-similarity", "code", [])
     kinds = {"near": "embedding", "mood": "classification"}
     text = card(bundle, written, name="films", model="me/films", kinds=kinds)

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
+from candelabra.bundle.config import BundleConfig
 from candelabra.errors import ConfigError
 from candelabra.exporting.formats import check_task, check_truncation
 
-BOTH: dict[str, Any] = {"tasks": {"mood": {}, "who": {}}}
-ADAPTED = {**BOTH, "adapter": {}}
+BOTH = BundleConfig(pooling={}, tasks={"mood": {}, "who": {}}, max_length=8, truncation="head")
+ADAPTED = replace(BOTH, adapter={})
 
 
 @pytest.mark.parametrize(
@@ -18,11 +19,11 @@ ADAPTED = {**BOTH, "adapter": {}}
         ("onnx", None, BOTH, None),
         ("onnx", "who", ADAPTED, "who"),
         ("transformers", "who", BOTH, "who"),
-        ("transformers", None, {"tasks": {"mood": {}}}, "mood"),
+        ("transformers", None, replace(BOTH, tasks={"mood": {}}), "mood"),
     ],
 )
 def test_which_task_is_exported(
-    form: str, given: str | None, config: dict[str, Any], task: str | None
+    form: str, given: str | None, config: BundleConfig, task: str | None
 ) -> None:
     assert check_task(form, given, config) == task
 

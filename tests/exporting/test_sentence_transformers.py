@@ -127,12 +127,12 @@ def test_what_no_module_computes_is_refused(
 
 def test_a_cross_encoder_gives_no_vectors(tmp_path: Path) -> None:
     bundle = made()
-    bundle.config["tasks"]["mood"]["cross"] = True
+    bundle.config.tasks["mood"]["cross"] = True
     with pytest.raises(ConfigError, match=r"cannot hold tasks\.mood: a cross-encoder gives no vec"):
         write(bundle, tmp_path, "mood")
     assert not list(tmp_path.iterdir())
     write(bundle, tmp_path / "of_the_others", None)
-    bundle.config["tasks"]["who"]["cross"] = True
+    bundle.config.tasks["who"]["cross"] = True
     with pytest.raises(ConfigError, match=r"cannot hold tasks\.mood: a cross-encoder gives no vec"):
         write(bundle, tmp_path, None)
 

@@ -12,7 +12,9 @@ import torch
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.checksums import CHECKSUMS, write_checksums
+from candelabra.bundle.config import BundleConfig
 from candelabra.config.targets import conf_dir
+from candelabra.data.tokens import TextTokenizer
 from candelabra.model.adapters import Lora
 from candelabra.model.backbones import Tiny
 from candelabra.model.encoder import Encoder
@@ -50,6 +52,13 @@ def pooling_module(name: str, width: int) -> torch.nn.Module:
     return target(width=width) if isinstance(target, type) else FunctionPooling(partial(target))
 
 
+def config_of(
+    pooling: dict[str, Any], tasks: dict[str, Any], tokenizer: TextTokenizer, **more: Any
+) -> BundleConfig:
+    cut = {"max_length": tokenizer.max_length, "truncation": tokenizer.truncation}
+    return BundleConfig(pooling=pooling, tasks=tasks, **cut, **more)
+
+
 def made(
     pooling: str = "mean", own_pooling: str | None = None, *, truncation: str = "head"
 ) -> Bundle:
@@ -66,7 +75,7 @@ def made(
     tasks: dict[str, Any] = {"mood": {"head": MOOD}, "who": {"head": WHO}}
     if own_pooling is not None:
         tasks["mood"]["pooling"] = pooling_node(own_pooling)
-    config = {"pooling": pooling_node(pooling), "tasks": tasks}
+    config = config_of(pooling_node(pooling), tasks, tiny.tokenizer())
     return Bundle(model.eval(), tiny.tokenizer(), config, LABELS, {"val/score": 0.5})
 
 

@@ -21,7 +21,7 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.heads.base import Head
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
-from helpers.bundles import pooling_module, pooling_node
+from helpers.bundles import config_of, pooling_module, pooling_node
 from helpers.random_encoders import COMMON, CONFIGS
 
 WIDTH, LENGTH = 16, 24
@@ -95,10 +95,11 @@ def bundle_of(
     nodes: dict[str, Any] = {task: {"head": _node(head)} for task, head in heads.items()}
     for task, name in own.items():
         nodes[task]["pooling"] = pooling_node(name)
+    cutting = TextTokenizer(tokenizer, max_length=LENGTH, truncation=truncation)
     return Bundle(
         model.eval(),
-        TextTokenizer(tokenizer, max_length=LENGTH, truncation=truncation),
-        {"pooling": pooling_node(pooling), "tasks": nodes, **config},
+        cutting,
+        config_of(pooling_node(pooling), nodes, cutting, **config),
         {task: head.labels for task, head in heads.items()},
         {},
     )

@@ -82,9 +82,9 @@ def test_a_pair_too_long_keeps_the_shorter_text() -> None:
 def bundle() -> Bundle:
     """A bundle whose first task reads pairs in one sequence."""
     bundle = made("cls")
-    tasks = {**bundle.config["tasks"]}
+    tasks = {**bundle.config.tasks}
     tasks["mood"] = {**tasks["mood"], "cross": True}
-    return replace(bundle, config={**bundle.config, "tasks": tasks})
+    return replace(bundle, config=replace(bundle.config, tasks=tasks))
 
 
 def test_scores_are_those_of_the_model(bundle: Bundle) -> None:
@@ -114,8 +114,8 @@ def test_what_cannot_rerank_says_so(bundle: Bundle) -> None:
     three = replace(bundle, labels={**LABELS, "mood": ["a", "b", "c"]})
     with pytest.raises(ConfigError, match="one of two labels; mood has 3: a, b, c"):
         cross_encoder(three, name="it")
-    two = {name: {**node, "cross": True} for name, node in bundle.config["tasks"].items()}
-    several = replace(bundle, config={**bundle.config, "tasks": two})
+    two = {name: {**node, "cross": True} for name, node in bundle.config.tasks.items()}
+    several = replace(bundle, config=replace(bundle.config, tasks=two))
     with pytest.raises(ConfigError, match="it: several cross-encoders, mood, who: name one"):
         cross_encoder(several, name="it")
 

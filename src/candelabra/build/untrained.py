@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.config import BundleConfig
 from candelabra.data.loading import TaskData
 from candelabra.data.rows.shapes import TEXT_WITH_LABEL, shape_of
 from candelabra.errors import ConfigError, naming
@@ -52,7 +53,13 @@ def untrained(
     model = assemble(encoder, pooling=cfg.pooling, tasks=kept, labels=labels, make=instantiate)
     _check_poolings(model)
     start_from_pooler(model)
-    config = {"pooling": cfg.pooling, "normalize": cfg.get("normalize") is not False, "tasks": kept}
+    config = BundleConfig(
+        pooling=dict(cfg.pooling),
+        tasks=kept,
+        max_length=tokenizer.max_length,
+        truncation=tokenizer.truncation,
+        normalize=cfg.get("normalize") is not False,
+    )
     return Bundle(model.eval(), tokenizer, config, labels, {}), headed
 
 

@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ import numpy as np
 from safetensors.torch import save_file
 
 from candelabra.bundle.checksums import CHECKSUMS, check_checksums, write_checksums
-from candelabra.bundle.folder import checked_folder, read_json, stored_metrics
+from candelabra.bundle.config import BundleConfig
+from candelabra.bundle.folder import checked_folder, stored_config, stored_labels, stored_metrics
 from candelabra.bundle.predict import answers, checked_texts
-from candelabra.bundle.stored_values import check_config, stored_labels
 from candelabra.bundle.weights import check_encoder, load_adapters, load_weights
 from candelabra.config.targets import check_targets
 from candelabra.data.tokens import TextTokenizer
@@ -36,9 +36,7 @@ from candelabra.files import write_json
 from candelabra.model.adapters import adapter_state, base_state, choose, merge
 from candelabra.model.backbones import Pretrained
 from candelabra.model.multitask import MultiTaskModel, assemble
-from candelabra.version import __version__
 
-FORMAT = 1
 ADAPTERS = "adapters.safetensors"
 """Where each task has its own adapter; the encoder's folder then holds what they share."""
 
@@ -64,14 +62,14 @@ class Bundle:
     Attributes:
         model: Encoder and heads.
         tokenizer: Text -> token ids.
-        config: Pooling and tasks as plain values.
+        config: Pooling and tasks as plain values (`bundle.config`).
         labels: The label names of each task.
         metrics: Scores of the run that made it.
     """
 
     model: MultiTaskModel
     tokenizer: TextTokenizer
-    config: dict[str, Any]
+    config: BundleConfig
     labels: dict[str, list[str]]
     metrics: dict[str, float]
 
@@ -95,12 +93,10 @@ class Bundle:
         save_file(rest, folder / "heads.safetensors")
         write_json(folder / "labels.json", self.labels)
         write_json(folder / "metrics.json", self.metrics)
-        settings = {
-            "max_length": self.tokenizer.max_length,
-            "truncation": self.tokenizer.truncation,
-        }
-        about = {"format": FORMAT, "candelabra": __version__}
-        write_json(folder / "config.json", {**about, **settings, **self.config})
+        # The tokenizer may have been replaced since the bundle was loaded.
+        length, truncation = self.tokenizer.max_length, self.tokenizer.truncation
+        config = replace(self.config, max_length=length, truncation=truncation)
+        write_json(folder / "config.json", config.to_json())
         write_checksums(folder)
 
     def merged(self, task: str) -> Bundle:
@@ -124,8 +120,7 @@ class Bundle:
         if model.encoder.adapters:
             choose(model.encoder, task)
             merge(model.encoder)
-        config = {key: value for key, value in self.config.items() if key != "adapter"}
-        config["tasks"] = {task: self.config["tasks"][task]}
+        config = replace(self.config, adapter=None, tasks={task: self.config.tasks[task]})
         # Of `<split>/<task>/<metric>`; `val/score` and `epoch` are no task's.
         own = {k: v for k, v in self.metrics.items() if k.partition("/")[2].startswith(f"{task}/")}
         return Bundle(model, self.tokenizer, config, {task: self.labels[task]}, own)
@@ -192,7 +187,7 @@ class Bundle:
     ) -> Embedder:
         """What `embed` uses; the arguments are the same."""
         if normalize is None:
-            normalize = self.config.get("normalize", True)
+            normalize = self.config.normalize
         return Embedder(self.model, self.tokenizer, task, normalize, truncate_dim)
 
 
@@ -210,18 +205,13 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
     """
     root = checked_folder(Path(folder))
     check_checksums(root)
-    config, labels = read_json(root / "config.json"), stored_labels(root)
-    metrics = stored_metrics(root)
-    if config.get("format") is True or config.get("format") != FORMAT:
-        found = config.get("format")
-        raise BundleError(f"{root / 'config.json'}: format must be {FORMAT}, found {found!r}")
+    config, labels, metrics = stored_config(root), stored_labels(root), stored_metrics(root)
     try:
-        check_targets(config, allow=allow)
-        check_config(root / "config.json", config, labels)
+        check_targets(config.to_json(), allow=allow)
         backbone = Pretrained(
             name=str(root / "encoder"),
-            max_length=config["max_length"],
-            truncation=config["truncation"],
+            max_length=config.max_length,
+            truncation=config.truncation,
             local=True,
         )
         with _silent_transformers():
@@ -229,14 +219,14 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
         check_encoder(encoder, root / "encoder" / "model.safetensors")
         model = assemble(
             encoder,
-            pooling=config["pooling"],
-            tasks=config["tasks"],
+            pooling=config.pooling,
+            tasks=config.tasks,
             labels=labels,
             make=functools.partial(make, allow=allow),
         )
         load_weights(model, root / "heads.safetensors")
-        if "adapter" in config:
-            make(config["adapter"], allow=allow)().attach(encoder, list(config["tasks"]))
+        if config.adapter is not None:
+            make(config.adapter, allow=allow)().attach(encoder, list(config.tasks))
             load_adapters(encoder, root / ADAPTERS)
     except BundleError:
         raise

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from candelabra.bundle.config import FORMAT, BundleConfig, check_format
 from candelabra.errors import BundleError
 
 BUNDLE_FILES = (
@@ -54,6 +55,7 @@ def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
         folder = folder / "bundle"
     if not folder.is_dir():
         raise BundleError(f"{key}={folder}: no such folder")
+    _check_no_other_format(folder / "config.json")
     for name in BUNDLE_FILES:
         if not (folder / name).is_file():
             raise BundleError(f"{key}={folder}: no bundle, it has no file {name}")
@@ -80,17 +82,46 @@ def _check_kind(path: Path, folder: Path) -> None:
         raise BundleError(f"{path}: neither a file nor a folder")
 
 
-def stored_config(folder: Path) -> dict[str, Any]:
-    """Return a bundle's `config.json`; raise BundleError unless it holds tasks with heads."""
-    file = folder / "config.json"
+def _check_no_other_format(file: Path) -> None:
+    """Refuse a bundle of another format before its files are checked, which may be others."""
+    if not file.is_file():
+        return
     stored = read_json(file)
-    if not isinstance(stored.get("tasks"), dict):
-        raise BundleError(f"{file}: tasks must be an object, found {stored.get('tasks')!r}")
-    for name, task in stored["tasks"].items():
-        if not isinstance(task, dict) or not isinstance(task.get("head"), dict):
-            found = reprlib.repr(task)
-            raise BundleError(f"{file}: tasks.{name} must be an object with a head, found {found}")
-    return stored
+    if type(stored.get("format")) is int and stored["format"] != FORMAT:
+        check_format(stored, file=file)
+
+
+def stored_config(folder: Path) -> BundleConfig:
+    """Return the configuration in a bundle's `config.json`.
+
+    Raises:
+        BundleError: The file is missing or damaged, or its tasks are not those of `labels.json`.
+    """
+    file = folder / "config.json"
+    config, labels = BundleConfig.from_json(read_json(file), file=file), stored_labels(folder)
+    if config.tasks.keys() != labels.keys():
+        names = sorted(config.tasks.keys() ^ labels.keys())
+        raise BundleError(f"{file}: the tasks and those of labels.json differ: {names}")
+    return config
+
+
+def stored_labels(folder: Path) -> dict[str, list[str]]:
+    """Return the labels of each task in a bundle's `labels.json`.
+
+    Raises:
+        BundleError: The labels of a task are no list of names, or name one twice.
+    """
+    file = folder / "labels.json"
+    labels = read_json(file)
+    for task, names in labels.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BundleError(
+                f"{file}: labels of {task} must be a list of names, found {reprlib.repr(names)}"
+            )
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            raise BundleError(f"{file}: labels of {task} must differ, found {twice!r} twice")
+    return labels
 
 
 def stored_metrics(folder: Path) -> dict[str, float]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.bundle.checksums import check_checksums
-from candelabra.bundle.folder import checked_folder, read_json
-from candelabra.bundle.stored_values import check_config, stored_labels
+from candelabra.bundle.folder import checked_folder, stored_config, stored_labels
 from candelabra.errors import ConfigError, nearest
 from candelabra.files import checksum
 
@@ -82,9 +81,8 @@ def start_from(
 
     root = checked_folder(Path(folder), key="init_from")
     check_checksums(root)
-    theirs, their_config = stored_labels(root), read_json(root / "config.json")
-    check_config(root / "config.json", their_config, theirs)
-    if "adapter" in their_config:
+    theirs, their_config = stored_labels(root), stored_config(root)
+    if their_config.adapter is not None:
         raise ConfigError(
             f"init_from={folder}: its encoder is another for each task (adapter=lora_per_task); "
             f"encoder=path encoder.name={root / 'encoder'} starts from what they share"
@@ -105,7 +103,7 @@ def start_from(
         pools = model.head(task).pools
         differs = (
             _other_labels(task, labels[task], theirs)
-            or _reads_other(task, config, their_config, pools=pools)
+            or _reads_other(task, config, their_config.to_json(), pools=pools)
             or _take(model.heads[task], _below(rest, f"heads.{task}."))
         )
         if differs and heads is not None:

@@ -169,7 +169,7 @@ def open_model(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
             validate_task(str(task), node)
         return Model(name, plain(own)["tasks"], own, None)
     folder = checked_folder(Path(name), key="models")
-    return Model(name, stored_config(folder)["tasks"], cfg, name)
+    return Model(name, dict(stored_config(folder).tasks), cfg, name)
 
 
 def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:

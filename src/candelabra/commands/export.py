@@ -99,7 +99,7 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
     check_output(Path(given["output"]), folder, overwrite=cfg.overwrite)
     stored = stored_config(folder)
     if "task" in given:
-        one_of("task", given["task"], stored["tasks"])
+        one_of("task", given["task"], stored.tasks)
     for package in ("onnx", "onnxruntime", "onnxscript"):
         if cfg.format == ONNX and find_spec(package) is None:
             raise ConfigError(
@@ -109,9 +109,9 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
         from candelabra.exporting.hub import check_push
 
         check_push(given["push"], dry_run=cfg.dry_run)
-    truncation = check_truncation(str(stored.get("truncation")), cfg.truncation)
+    truncation = check_truncation(stored.truncation, cfg.truncation)
     task = check_task(cfg.format, given.get("task"), stored)
-    return str(stored.get("truncation")), {"task": task, "truncation": truncation}
+    return stored.truncation, {"task": task, "truncation": truncation}
 
 
 def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) -> Bundle:
@@ -241,7 +241,7 @@ def _judges(cfg: DictConfig, bundle: Bundle) -> Judges | str:
     from candelabra.exporting.onnx import Graph
 
     outputs = Graph(bundle, None).logits
-    tasks = tasks_of(cfg, bundle.config["tasks"], bundle.labels)
+    tasks = tasks_of(cfg, bundle.config.tasks, bundle.labels)
     tasks = {name: node for name, node in tasks.items() if name in outputs}
     if not tasks:
         return f"none of the tasks ({', '.join(bundle.labels)}) has an output of the graph"

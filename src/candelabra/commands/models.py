@@ -45,7 +45,7 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
         if "task" in given:
             raise ConfigError("task chooses a task of a bundle: it needs bundle=FOLDER")
         return
-    tasks = stored_config(checked_folder(Path(given["bundle"])))["tasks"]
+    tasks = stored_config(checked_folder(Path(given["bundle"]))).tasks
     if "task" in given:
         one_of("task", given["task"], tasks)
     crossed = no_vectors(tasks, given.get("task"))

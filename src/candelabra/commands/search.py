@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from candelabra.bundle.cross_encoders import scoring_task
-from candelabra.bundle.folder import checked_folder, read_json, stored_config
+from candelabra.bundle.folder import checked_folder, stored_config, stored_labels
 from candelabra.checks import at_least, one_of
 from candelabra.commands import models
 from candelabra.commands.arguments import compose_command, either, not_the_input
@@ -128,7 +128,7 @@ def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> dict[str, Any] 
     if "rerank" in given:
         at_least("rerank_top_k", cfg.rerank_top_k, cfg.top_k)
         folder = checked_folder(Path(given["rerank"]), key="rerank")
-        tasks, labels = stored_config(folder)["tasks"], read_json(folder / "labels.json")
+        tasks, labels = stored_config(folder).tasks, stored_labels(folder)
         scoring_task(tasks, labels, name=_named(given), task=cfg.rerank_task)
     if "save_index" in given:
         check_new(Path(given["save_index"]))

@@ -60,7 +60,7 @@ def evaluation_target(
     """
     if bundle is not None:
         opened = load(bundle, allow=list(cfg.allow))
-        tasks = tasks_of(cfg, opened.config["tasks"], opened.labels)
+        tasks = tasks_of(cfg, opened.config.tasks, opened.labels)
         tasks = {name: task for name, task in tasks.items() if only is None or name in only}
         return EvaluationTarget(opened, tasks, data_of(tasks, cfg.split), headed=set(tasks))
     tasks = {

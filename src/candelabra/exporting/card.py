@@ -65,7 +65,7 @@ def _plain(text: str) -> str:
 def _metadata(
     bundle: Bundle, written: ExportResult, name: str, kinds: Mapping[str, str]
 ) -> ModelCardData:
-    datasets = {task: _hub(node.get("source", {})) for task, node in bundle.config["tasks"].items()}
+    datasets = {task: _hub(node.get("source", {})) for task, node in bundle.config.tasks.items()}
     ids = sorted({found for found in datasets.values() if found})
     results = [
         EvalResult(
@@ -77,7 +77,7 @@ def _metadata(
             metric_value=round(value, 4),
         )
         for (split, task, metric), value in _headlines(bundle.metrics).items()
-        if split == "test" and metric == bundle.config["tasks"][task].get("main_metric")
+        if split == "test" and metric == bundle.config.tasks[task].get("main_metric")
         if not _part(bundle, "test", task)
     ]
     return ModelCardData(
@@ -92,7 +92,7 @@ def _metadata(
 
 def _tasks(bundle: Bundle, kinds: Mapping[str, str]) -> str:
     rows = []
-    for task, node in bundle.config["tasks"].items():
+    for task, node in bundle.config.tasks.items():
         labels = ", ".join(bundle.labels[task]) or "-"
         kind = kinds[task] if task in _learnt(bundle) else f"{kinds[task]}, judged alone"
         rows.append([task, kind, labels, source(node.get("source", {}))])
@@ -101,7 +101,7 @@ def _tasks(bundle: Bundle, kinds: Mapping[str, str]) -> str:
 
 def _learnt(bundle: Bundle) -> list[str]:
     """Return the tasks that the model was trained on; the others were only evaluated."""
-    return [task for task, node in bundle.config["tasks"].items() if node.get("train", True)]
+    return [task for task, node in bundle.config.tasks.items() if node.get("train", True)]
 
 
 def _scores(bundle: Bundle) -> str:
@@ -126,8 +126,8 @@ def _scores(bundle: Bundle) -> str:
 def _part(bundle: Bundle, split: str, task: str) -> str:
     """Describe the part of a split that was evaluated; empty for a whole split."""
     name = "validation" if split == "val" else split
-    limit = (bundle.config["tasks"][task].get("limit") or {}).get(name)
-    batches = bundle.config.get("judged_by_part", {}).get(split)
+    limit = (bundle.config.tasks[task].get("limit") or {}).get(name)
+    batches = bundle.config.judged_by_part.get(split)
     found = [f"up to {limit} examples, drawn by a seed"] if limit is not None else []
     if batches is not None:
         found.append(f"its first batches alone (trainer.limit_{split}_batches={batches})")
@@ -141,10 +141,10 @@ def _settings(bundle: Bundle) -> str:
         ["width of an embedding", str(bundle.model.encoder.width)],
         ["max_length", f"{bundle.tokenizer.max_length} tokens"],
         ["truncation", bundle.tokenizer.truncation],
-        ["pooling", _name(config["pooling"])],
-        ["normalize", str(config.get("normalize", True)).lower()],
+        ["pooling", _name(config.pooling)],
+        ["normalize", str(config.normalize).lower()],
     ]
-    for task, node in config["tasks"].items():
+    for task, node in config.tasks.items():
         for key in ("head", "pooling", "loss"):
             if node.get(key):
                 given = {k: v for k, v in node[key].items() if not k.startswith("_")}

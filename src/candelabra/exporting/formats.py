@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from candelabra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from candelabra.bundle.config import BundleConfig
 
 SENTENCE_TRANSFORMERS, TRANSFORMERS, ONNX = FORMATS = (
     "sentence_transformers",
@@ -76,25 +79,25 @@ def check_truncation(stored: str, chosen: str | None) -> str:
     return chosen or stored
 
 
-def check_task(form: str, task: str | None, config: dict[str, Any]) -> str | None:
+def check_task(form: str, task: str | None, config: BundleConfig) -> str | None:
     """Return the single task to export, or `None` for all tasks.
 
     Args:
         form: Name of the format.
         task: Task requested by the user, if any.
-        config: Contents of the bundle's `config.json`.
+        config: Configuration of the bundle.
 
     Raises:
         ConfigError: If no task is given although the export can contain only one.
     """
-    tasks = list(config["tasks"])
+    tasks = list(config.tasks)
     if task is not None:
         return task
     if form == TRANSFORMERS:
         if len(tasks) == 1:
-            return str(tasks[0])
+            return tasks[0]
         raise ConfigError(f"format={form} holds one task: task must be one of {', '.join(tasks)}")
-    if "adapter" in config:
+    if config.adapter is not None:
         raise ConfigError(
             f"each task of the bundle has its own adapter, and format={form} holds one encoder: "
             f"task must be one of {', '.join(tasks)}"

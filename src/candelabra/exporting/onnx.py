@@ -52,7 +52,7 @@ class Graph(nn.Module):
         super().__init__()
         self.model = bundle.model
         self.task = task
-        self.normalize = bool(bundle.config.get("normalize", True))
+        self.normalize = bundle.config.normalize
         for name in bundle.labels:
             check_head(ONNX, name, bundle.model.head(name))
         self.logits = [name for name in bundle.labels if bundle.model.head(name).has_logits]

@@ -57,7 +57,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     Raises:
         ConfigError: If these modules cannot compute the sentence embedding.
     """
-    crossed = no_vectors(bundle.config["tasks"], task)
+    crossed = no_vectors(bundle.config.tasks, task)
     if crossed:
         what = f"tasks.{crossed}: a cross-encoder gives no vectors of single texts"
         raise refusal(SENTENCE_TRANSFORMERS, what)
@@ -70,7 +70,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     _save_encoder(model.encoder, dense, folder)
     save_tokenizer(bundle.tokenizer, folder)
     names = ["Transformer", "Pooling", *(["Dense"] if dense is not None else [])]
-    if bundle.config.get("normalize", True):
+    if bundle.config.normalize:
         names.append("Normalize")
     _write_modules(names, folder)
     width, length = model.encoder.width, bundle.tokenizer.max_length

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.config import BundleConfig
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.adapters import merge
@@ -106,14 +107,18 @@ def bundle(
         labels: Task name -> label names.
         metrics: Metrics for the model card.
     """
-    kept = {key: config[key] for key in ("pooling", "normalize", "tasks")}
     limits = {split: config["trainer"][f"limit_{split}_batches"] for split in ("val", "test")}
     # The model card must mark scores of limited splits. Note that 1 is one batch and 1.0 is all.
-    kept["judged_by_part"] = {
-        split: part for split, part in limits.items() if str(part) not in ("None", "1.0")
-    }
-    if model.encoder.adapts_per_task:
-        kept["adapter"] = config["adapter"]
-    elif model.encoder.adapters:
+    parts = {split: part for split, part in limits.items() if str(part) not in ("None", "1.0")}
+    if model.encoder.adapters and not model.encoder.adapts_per_task:
         merge(model.encoder)
+    kept = BundleConfig(
+        pooling=config["pooling"],
+        tasks=config["tasks"],
+        max_length=tokenizer.max_length,
+        truncation=tokenizer.truncation,
+        normalize=config["normalize"],
+        adapter=config["adapter"] if model.encoder.adapts_per_task else None,
+        judged_by_part=parts,
+    )
     return Bundle(model.eval(), tokenizer, kept, labels, metrics)

@@ -80,5 +80,5 @@ def cross_encoder(
         ConfigError: There is no such task, the choice is ambiguous, or the task predicts neither a
             number nor one of two labels.
     """
-    chosen = scoring_task(bundle.config["tasks"], bundle.labels, name=name, task=task)
+    chosen = scoring_task(bundle.config.tasks, bundle.labels, name=name, task=task)
     return CrossEncoder(bundle, chosen, batch_size, precision)
