@@ -20,7 +20,7 @@ SOURCE = Path(candelabra.__file__).parent
 READERS = {
     "training/internals.py",  # Lightning
     "model/attention.py",  # torch's own backward of softmax, and transformers
-    "model/encoder.py",  # transformers
+    "model/internals.py",  # transformers
     "config/schema.py",  # OmegaConf
     "training/callbacks/averaging.py",  # torch's own foreach functions
     "processes.py",  # os._exit

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
-from candelabra.data.collate import TokenizedSplit
+from candelabra.data.collate import TokenizedSplit, longest_first
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError
 from candelabra.hardware import half
@@ -57,9 +56,8 @@ def answers(
     words = [[match.span() for match in WORD.finditer(text)] or [(0, 0)] for text in texts]
     examples = Examples((texts,), [[] for _ in texts], words, list(range(len(texts))))
     split = TokenizedSplit(examples, (tokenizer(texts, words),), tokenizer.pad_id)
-    order = np.argsort(-split.lengths, kind="stable")
-    for begin in range(0, len(order), batch_size):
-        rows = order[begin : begin + batch_size].tolist()
+    for rows_B in longest_first(split.lengths, batch_size):
+        rows = rows_B.tolist()
         for task, described in _described(model, split, rows, precision).items():
             for row, answer in zip(rows, described, strict=True):
                 predictions[row][task] = answer

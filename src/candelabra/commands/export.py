@@ -214,13 +214,16 @@ def _quantize(
 
 
 def _rows(measured: Measured) -> list[list[str]]:
+    from candelabra.tables import format_number
+
     first, second = measured.metrics.values()
     rows = []
     for key, value in first.items():
         _, task, metric = key.split("/")
         size = str(measured.sizes[task])
         other = second[key]
-        rows.append([task, metric, size, f"{value:.4f}", f"{other:.4f}", f"{other - value:+.4f}"])
+        scores = [format_number(value), format_number(other), f"{other - value:+.4f}"]
+        rows.append([task, metric, size, *scores])
     return rows
 
 

@@ -167,7 +167,7 @@ def _show_cosines(triplets: Triplets, known: PrecomputedEmbeddings) -> None:
     import numpy as np
     from rich.table import Table
 
-    from candelabra.tables import show
+    from candelabra.tables import format_number, show
 
     positive = known.cosines(triplets.anchors, triplets.positives)
     negative = known.cosines(triplets.anchors, triplets.negatives)
@@ -178,7 +178,7 @@ def _show_cosines(triplets: Triplets, known: PrecomputedEmbeddings) -> None:
     cosines = {"positive": positive, "negative": negative, "difference": positive - negative}
     for name, values in cosines.items():
         numbers = [values.mean(), *np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
-        table.add_row(name, *(f"{value:.4f}" for value in numbers))
+        table.add_row(name, *map(format_number, numbers))
     show(table)
 
 

@@ -229,18 +229,12 @@ def _named(given: Mapping[str, str]) -> str:
 
 def _tracked(results: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:
     """Yield the hits of each query, with a progress bar on standard error."""
-    from rich.console import Console
-    from rich.progress import track
+    from candelabra.tables import Progress
 
-    console = Console(stderr=True)
-    yield from track(
-        results,
-        "searching",
-        total=total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    with Progress("searching", total=total) as progress:
+        for hits in results:
+            yield hits
+            progress.advance()
 
 
 def _answer(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
@@ -264,7 +258,7 @@ def _show(query: str, hits: Sequence[Hit], form: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from candelabra.tables import show
+    from candelabra.tables import format_number, show
 
     title = Text(" ".join(query.split()))
     title.truncate(TITLE, overflow="ellipsis")
@@ -275,5 +269,5 @@ def _show(query: str, hits: Sequence[Hit], form: str) -> None:
     # would leave no space for the other columns.
     table.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
     for hit in hits:
-        table.add_row(f"{hit.score:.4f}", str(hit.row), Text(" ".join(hit.text.split())))
+        table.add_row(format_number(hit.score), str(hit.row), Text(" ".join(hit.text.split())))
     show(table)

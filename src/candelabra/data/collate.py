@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -100,6 +100,24 @@ class TokenizedSplit:
             first_BW=first_BW,
             counted=counted,
         )
+
+
+def longest_first(lengths_N: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield the rows of batches of texts of similar length.
+
+    The longest texts come first, so that an out-of-memory error comes early.
+
+    Args:
+        lengths_N: Number of tokens of each row.
+        size: Number of rows of a batch.
+
+    Example:
+        >>> [rows.tolist() for rows in longest_first(np.array([3, 9, 5]), 2)]
+        [[1, 2], [0]]
+    """
+    rows_N = np.argsort(-lengths_N, kind="stable")
+    for begin in range(0, len(rows_N), size):
+        yield rows_N[begin : begin + size]
 
 
 def pad_tokens(

@@ -11,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from candelabra.data.collate import TokenizedSplit
+from candelabra.data.collate import TokenizedSplit, longest_first
 from candelabra.data.mixing.order import part_of
 from candelabra.data.mixing.schedule import Schedule
 from candelabra.records import Batch
@@ -140,7 +140,7 @@ class EvalDataset(Dataset[StepBatch]):
         chunks = [
             (task, rows)
             for task, split in self.splits.items()
-            for rows in _chunks(split, batch_size)
+            for rows in longest_first(split.lengths, batch_size)
         ][rank::world_size]
         # Tasks are interleaved, so that `trainer.limit_val_batches` keeps batches of each of them.
         turns = zip_longest(*([c for c in chunks if c[0] == task] for task in self.splits))
@@ -152,13 +152,6 @@ class EvalDataset(Dataset[StepBatch]):
     def __getitem__(self, index: int) -> StepBatch:
         task, rows = self.chunks[index]
         return {task: self.splits[task].batch(rows)}
-
-
-def _chunks(split: TokenizedSplit, size: int) -> Iterator[np.ndarray]:
-    """Yield the rows of each batch, longest first, so that an out-of-memory error comes early."""
-    rows = np.argsort(-split.lengths, kind="stable")
-    for begin in range(0, len(rows), size):
-        yield rows[begin : begin + size]
 
 
 class MultiTaskDataModule(pl.LightningDataModule):

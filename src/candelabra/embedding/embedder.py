@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from candelabra.data.collate import pad_tokens
+from candelabra.data.collate import longest_first, pad_tokens
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import DataError
 from candelabra.hardware import half
@@ -115,26 +115,25 @@ class Embedder:
     ) -> np.ndarray:
         tokenized = self.tokenizer(texts)
         device = next(self.model.parameters()).device
-        order = np.argsort(-tokenized.lengths, kind="stable")
-        parts = []
+        order: list[np.ndarray] = []
+        parts: list[Tensor] = []
         with half(precision, device.type):
-            for begin in range(0, len(order), batch_size):
-                rows = order[begin : begin + batch_size]
+            for rows in longest_first(tokenized.lengths, batch_size):
                 tokens = pad_tokens([tokenized.text(row) for row in rows], self.tokenizer.pad_id)
                 parts.append(self.finish(self.model.embed(tokens.to(device), self.task)))
+                order.append(rows)
                 if on_batch is not None:
                     on_batch(len(rows))
-        vectors_ND = torch.cat(parts).cpu().numpy()
+        vectors_ND = np.empty((len(texts), self.width), dtype=np.float32)
+        vectors_ND[np.concatenate(order)] = torch.cat(parts).cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
         if len(bad):
             raise DataError(
                 f"the model gives {len(bad)} of {len(vectors_ND)} texts a vector that is not all "
-                f"numbers, such as {texts[order[bad[0]]][:60]!r}: its weights are damaged, or the "
+                f"numbers, such as {texts[bad[0]][:60]!r}: its weights are damaged, or the "
                 "precision does not suffice"
             )
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return vectors_ND[back]
+        return vectors_ND
 
     def finish(self, sentence_BD: Tensor) -> Tensor:
         """Truncate and normalize embeddings according to the settings.

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from candelabra.files import writing
-from candelabra.tables import short_names
+from candelabra.tables import format_number, short_names
 
 SHOWN = 48
 """Maximum number of characters of a text or model name in a table or image."""
@@ -38,7 +38,7 @@ def table(cosines_NN: np.ndarray, texts: Sequence[str], *, title: str) -> Table:
     for column in range(len(texts) - 1):
         found.add_column(str(column), justify="right")
     for row, text in enumerate(texts):
-        numbers = [f"{cosine:.4f}" for cosine in cosines_NN[row, :row]]
+        numbers = [format_number(cosine) for cosine in cosines_NN[row, :row]]
         found.add_row(str(row), Text(_short(text)), *numbers)
     return found
 

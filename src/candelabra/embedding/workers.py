@@ -136,24 +136,21 @@ def vectors(embedder: Embedder, texts: Sequence[str], cfg: DictConfig) -> Iterat
     Yields:
         The vectors of consecutive texts, of shape (chunk, D).
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from candelabra import hardware
+    from candelabra.tables import Progress
 
     device = hardware.device_type(cfg.accelerator)
     settings = {
         "batch_size": cfg.batch_size,
         "precision": hardware.precision(cfg.precision, device),
     }
-    console, done = Console(stderr=True), 0
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("embedding", total=len(texts))
+    done = 0
+    with Progress("embedding", total=len(texts)) as progress:
         if cfg.processes > 1:
             parts = embed_in_processes(embedder, texts, processes=cfg.processes, **settings)
         else:
-            parts = embedder.chunks(texts, on_batch=partial(progress.advance, bar), **settings)
+            parts = embedder.chunks(texts, on_batch=progress.advance, **settings)
         for part in parts:
             done += len(part)
-            progress.update(bar, completed=done)  # repeated texts are embedded once, but count too
+            progress.update(done, len(texts))  # repeated texts are embedded once, but count too
             yield part

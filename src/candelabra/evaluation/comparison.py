@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from candelabra.errors import DataError
 from candelabra.evaluation.bootstrap import Difference, accuracy, mcnemar, paired_bootstrap
 from candelabra.evaluation.row_scores import RowScores, row_scores
-from candelabra.tables import short_names
+from candelabra.tables import format_number, short_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,7 +88,7 @@ class Comparison:
                 _difference(values[0], value, self.differences.get(key, {}).get(model))
                 for model, value in list(zip(self.metrics, values, strict=True))[1:]
             ]
-            table.add_row(task, metric, *map(_number, values), *differences)
+            table.add_row(task, metric, *map(format_number, values), *differences)
         notes = (
             ["in brackets: 95% interval, paired bootstrap over the rows"]
             if self.differences
@@ -215,7 +215,3 @@ def _difference(
                 f" p {differences.p_value:.3f}" if differences.p_value >= 0.001 else " p < .001"
             )
     return words
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

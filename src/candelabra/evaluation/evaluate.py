@@ -23,6 +23,7 @@ from candelabra.evaluation.mteb_tasks import checked_tasks, mteb_scores
 from candelabra.evaluation.probe import few_shot_accuracy_of_texts
 from candelabra.evaluation.subject import EvaluationTarget, evaluation_target
 from candelabra.records import Examples
+from candelabra.tables import Progress
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
@@ -53,7 +54,8 @@ def score_heads(
         num_workers=cfg.num_workers,
     )
     module = MultiTaskModule(bundle.model, objectives(headed, bundle.labels))
-    callbacks: list[pl.Callback] = [pl.callbacks.RichProgressBar()]
+    progress = Progress("evaluating")
+    callbacks: list[pl.Callback] = [_TestProgress(progress)]
     if output is not None:
         callbacks.append(PredictionWriter(output / "predictions", datamodule.split("test")))
     trainer = pl.Trainer(
@@ -63,10 +65,27 @@ def score_heads(
         callbacks=callbacks,
         logger=False,
         enable_model_summary=False,
+        enable_progress_bar=False,
     )
-    trainer.test(module, datamodule=datamodule, verbose=False)
+    with progress:
+        trainer.test(module, datamodule=datamodule, verbose=False)
     found = {key.partition("/")[2]: value for key, value in scores_of(trainer, "test").items()}
     return {key: value for key, value in found.items() if key != "score"}
+
+
+class _TestProgress(pl.Callback):
+    """Callback that reports the evaluated batches."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Report the number of batches."""
+        self.progress.update(0, int(sum(trainer.num_test_batches)))
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        """Report a batch."""
+        self.progress.advance()
 
 
 def check_probes(subject: EvaluationTarget, cfg: DictConfig) -> None:

@@ -25,7 +25,6 @@ from candelabra.errors import ConfigError, DataError, nearest
 if TYPE_CHECKING:
     from datasets import DatasetDict
     from mteb import AbsTask
-    from rich.progress import TaskID
 
 LOCAL = {
     "STSBenchmark": ("stsb", ("test",), ("sentence1", "sentence2", "score")),
@@ -107,21 +106,15 @@ def mteb_scores(
     tasks = checked_tasks(names, data_dir)
 
     from mteb.models.model_meta import ModelMeta
-    from rich.console import Console
-    from rich.progress import Progress
+
+    from candelabra.tables import Progress
 
     about = ModelMeta.create_empty({"name": "candelabra/embedder", "revision": "unknown"})
-    console = Console(stderr=True)
     scores = {}
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for task in tasks:
-            bar = progress.add_task(task.metadata.name, total=None)
-
-            def on_batch(done: int, total: int, bar: TaskID = bar) -> None:
-                progress.update(bar, completed=done, total=total)
-
+    for task in tasks:
+        with Progress(task.metadata.name) as progress:
             _load(task, data_dir)
-            encoder = MtebEncoder(embedder, about, batch_size, precision, on_batch)
+            encoder = MtebEncoder(embedder, about, batch_size, precision, progress.update)
             scores[f"mteb/{task.metadata.name}/{task.metadata.main_score}"] = _score(encoder, task)
             task.unload_data()
     return scores

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from candelabra.bundle.bundle import Bundle
 from candelabra.errors import printable
 from candelabra.exporting.formats import ExportResult
+from candelabra.tables import format_number
 from candelabra.version import __version__
 
 UNKNOWN = (
@@ -110,7 +111,9 @@ def _scores(bundle: Bundle) -> str:
     if not splits:
         return "None are stored in the bundle."
     pairs = dict.fromkeys((task, metric) for _, task, metric in found)
-    rows = [[*pair, *(_number(found.get((split, *pair))) for split in splits)] for pair in pairs]
+    rows = [
+        [*pair, *(format_number(found.get((split, *pair))) for split in splits)] for pair in pairs
+    ]
     names = ["validation" if split == "val" else split for split in splits]
     text = table(["task", "metric", *names], rows)
     parts = [
@@ -189,7 +192,3 @@ def _headlines(metrics: Mapping[str, float]) -> dict[tuple[str, str, str], float
         for key, parts in keys.items()
         if len(parts) == 3
     }
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

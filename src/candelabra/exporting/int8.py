@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from candelabra.data.collate import TokenizedSplit
+from candelabra.data.collate import TokenizedSplit, longest_first
 from candelabra.data.tokens import TextTokenizer
 from candelabra.exporting.onnx import FILE, INT8, session
 from candelabra.model.heads.base import Head
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch, Examples
+from candelabra.tables import Progress
 
 BATCH = 32
 SEED = 0
@@ -87,8 +87,7 @@ def measure(
     found: dict[str, dict[str, float]] = {}
     pace: dict[str, float] = {}
     total = 2 * sum(len(each) for each in splits.values())
-    with Progress() as progress:
-        bar = progress.add_task("measuring", total=total)
+    with Progress("measuring", total=total) as progress:
         for file in (FILE, INT8):
             opened, begin = session(folder / file), time.perf_counter()
             scores: dict[str, float] = {}
@@ -97,7 +96,7 @@ def measure(
                     logits = _logits(opened, task, batch, model.head(task))
                     predictions = model.head(task).decode(logits, batch.first_BW)
                     metrics[task].update(predictions, batch.labels)
-                    progress.advance(bar, batch.num_examples)
+                    progress.advance(batch.num_examples)
                 scores |= {
                     f"{split}/{task}/{key}": float(value)
                     for key, value in metrics[task].compute().items()
@@ -110,8 +109,7 @@ def measure(
 
 
 def _batches(split: TokenizedSplit) -> list[Batch]:
-    order = np.argsort(-split.lengths, kind="stable")
-    return [split.batch(order[begin : begin + BATCH]) for begin in range(0, len(order), BATCH)]
+    return [split.batch(rows) for rows in longest_first(split.lengths, BATCH)]
 
 
 def _logits(opened: Any, task: str, batch: Batch, head: Head) -> Tensor:

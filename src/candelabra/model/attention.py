@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from candelabra.model.dropout import apply_keep_bits_, draw_keep_bits
+from candelabra.model.internals import supports_other_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,7 +61,7 @@ def supports_blocks(backbone: PreTrainedModel) -> bool:
     """
     config = backbone.config
     return bool(
-        backbone._supports_attention_backend
+        supports_other_attention(backbone)
         and config.model_type in MODEL_TYPES
         and not getattr(config, "is_decoder", False)
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from candelabra.model import attention as blocks
 from candelabra.model.adapters import MARK, SHARED
 from candelabra.model.dropout import use_bit_dropout
+from candelabra.model.internals import attention_name, supports_sdpa
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
@@ -147,15 +148,15 @@ class Encoder(nn.Module):
         """
         if self.attention == blocks.NAME:
             return self.attention
-        if self.attention != "auto" or not self.backbone._supports_sdpa:
-            return str(self.backbone.config._attn_implementation)  # as it was loaded
+        if self.attention != "auto" or not supports_sdpa(self.backbone):
+            return attention_name(self.backbone)  # as it was loaded
         if not training or device != "cpu":
             return "sdpa"
         return blocks.NAME if blocks.supports_blocks(self.backbone) else "eager"
 
     def _choose_attention(self, device: str) -> None:
         wanted = self.attention_of(device, training=self.training)
-        if self.backbone.config._attn_implementation != wanted:
+        if attention_name(self.backbone) != wanted:
             blocks.register()
             self.backbone.set_attn_implementation(wanted)
 

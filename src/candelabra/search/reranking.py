@@ -15,7 +15,7 @@ from torch import Tensor
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.cross_encoders import scoring_task
-from candelabra.data.collate import pad_tokens
+from candelabra.data.collate import longest_first, pad_tokens
 from candelabra.hardware import half
 
 
@@ -45,9 +45,8 @@ class CrossEncoder:
         tokenized = tokenizer.pairs([query] * len(texts), texts)
         assert tokenized.second is not None
         device = next(model.parameters()).device
-        order, scores_N = np.argsort(-tokenized.lengths, kind="stable"), np.empty(len(texts))
-        for begin in range(0, len(order), self.batch_size):
-            rows = order[begin : begin + self.batch_size]
+        scores_N = np.empty(len(texts))
+        for rows in longest_first(tokenized.lengths, self.batch_size):
             pieces = [tokenized.text(row) for row in rows]
             tokens = pad_tokens(pieces, tokenizer.pad_id, tokenized.second[rows])
             with half(self.precision, device.type):
