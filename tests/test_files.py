@@ -12,6 +12,7 @@ from candelabra.errors import ConfigError, DataError
 from candelabra.files import (
     check_output,
     checksum,
+    clear_folder_drafts,
     drafted,
     remove_drafts,
     write_json,
@@ -246,3 +247,22 @@ def test_what_a_killed_command_left_is_cleared_by_the_next(tmp_path: Path) -> No
     with writing(tmp_path / "v[1].npy") as stream:
         stream.write(b"whole")
     assert {file.name for file in tmp_path.iterdir()} == {"v[1].npy", f".v1.npy.{dead}.tmp"}
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_a_killed_command_left_of_a_folder_is_cleared(tmp_path: Path, replaced: bool) -> None:
+    """The old folder is put back where the process died before the new one was in place."""
+    dead, lives = ended_process(), os.getppid()
+    kept = {f".idx.{lives}.tmp", f".idx.{lives}.old", f".idy.{dead}.tmp", f".idx.1.{dead}.tmp"}
+    for name in kept | {f".idx.{dead}.tmp", f".idx.{dead}.old"}:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    if replaced:
+        (tmp_path / "idx").mkdir()
+        (tmp_path / "idx" / "a").write_text("new")
+    (tmp_path / f".idx.{dead + 1}.txt").write_text("a person's")
+    clear_folder_drafts(tmp_path / "idx")
+    clear_folder_drafts(tmp_path / "none" / "idx")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == kept | {"idx", f".idx.{dead + 1}.txt"}
+    assert (tmp_path / "idx" / "a").read_text() == ("new" if replaced else f".idx.{dead}.old")

@@ -18,7 +18,12 @@ from candelabra.errors import ConfigError, DataError
 
 DRAFT = ".{name}.{process}.tmp"
 """Name of the temporary file from which a process replaces the file `name`."""
-_DRAFT_NAME = re.compile(r"\.(?P<name>.+)\.(?P<process>[1-9][0-9]*)\.tmp", re.DOTALL)
+OLD = ".{name}.{process}.old"
+"""Name of the folder that a process has moved away from `name` to replace it."""
+_DRAFT_NAME, _OLD_NAME = (
+    re.compile(rf"\.(?P<name>.+)\.(?P<process>[1-9][0-9]*)\.{ending}", re.DOTALL)
+    for ending in ("tmp", "old")
+)
 
 
 @contextmanager
@@ -62,7 +67,8 @@ def drafted(path: Path) -> Iterator[Path]:
         OSError: If it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = draft_of(path), draft_of(path.with_name(f"{path.name}.old"))
+    draft = draft_of(path)
+    old = path.with_name(OLD.format(name=path.name, process=os.getpid()))
     try:
         yield draft
         if draft.is_dir() and not draft.is_symlink() and path.exists():
@@ -127,6 +133,34 @@ def remove_drafts(folder: Path, names: Iterable[str]) -> None:
     for draft, process in drafts(folder, names):
         if not _lives(process) and (draft.is_symlink() or draft.is_file()):
             draft.unlink(missing_ok=True)
+
+
+def clear_folder_drafts(folder: Path) -> None:
+    """Remove what killed processes left of writing a folder with `drafted`.
+
+    If a process was killed while it replaced the folder, the old folder is put back. Drafts of
+    other names and of living processes are kept.
+
+    Args:
+        folder: Folder that will be written.
+    """
+    for old, process in _of_processes(folder, _OLD_NAME):
+        if not _lives(process) and old.is_dir() and not old.is_symlink():
+            if folder.exists():
+                _remove(old)
+            else:
+                old.replace(folder)
+    for draft, process in _of_processes(folder, _DRAFT_NAME):
+        if not _lives(process) and draft.is_dir() and not draft.is_symlink():
+            _remove(draft)
+
+
+def _of_processes(path: Path, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
+    """Return the siblings of a path that a pattern names after it, each with its process."""
+    if not path.parent.is_dir():
+        return []
+    matches = [(each, pattern.fullmatch(each.name)) for each in sorted(path.parent.iterdir())]
+    return [(each, int(m["process"])) for each, m in matches if m and m["name"] == path.name]
 
 
 def _lives(process: int) -> bool:

@@ -7,6 +7,8 @@ import sys
 import warnings
 from typing import Any
 
+from candelabra.errors import printable
+
 IRRELEVANT = (
     r".*treespec, LeafSpec.*",  # raised by Lightning's own use of PyTorch
     r".*smaller than the logging interval.*",  # short runs still log at the end of epochs
@@ -19,12 +21,22 @@ IRRELEVANT = (
 )
 
 
+class PrintableFormatter(logging.Formatter):
+    """Formatter of log records whose texts cannot control a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a text, control characters as escapes."""
+        return printable(super().format(record))
+
+
 def quiet() -> None:
     """Hide the progress bars of transformers, and warnings that need no action."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(PrintableFormatter())
     if not logging.getLogger().handlers:
         # Without a run.log, Lightning prints its device summary and tips to the terminal.
         for name in ("pytorch_lightning", "lightning_fabric"):

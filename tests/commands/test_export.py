@@ -14,6 +14,7 @@ from candelabra.bundle.folder import read_json
 from candelabra.exporting.formats import MARK
 from candelabra.model.heads.embedding import EmbeddingHead
 from helpers.command_line import Done, Run, called
+from helpers.ended import ended_process
 from helpers.exports import WIDTH, bundle_of
 
 QUICK = "format=sentence_transformers"
@@ -278,3 +279,15 @@ def test_no_network_is_one_error(run: Run, tmp_path: Path, monkeypatch: pytest.M
     last = done.err.splitlines()[-1]
     assert last.startswith("candelabra: error: push=me/films: failed, out is whole and stays (")
     assert (tmp_path / "out" / MARK).is_file()
+
+
+def test_what_a_killed_export_left_is_cleared(run: Run, tmp_path: Path) -> None:
+    """It died when the earlier export was moved away, and the new one not yet in its place."""
+    assert exported(run, QUICK).status == 0
+    dead = ended_process()
+    (tmp_path / "out").rename(tmp_path / f".out.{dead}.old")
+    (tmp_path / f".out.{dead}.tmp").mkdir()
+    (tmp_path / f".out.{dead}.tmp" / "model.safetensors").write_bytes(b"half")
+    assert "overwrite=true replaces an earlier export" in exported(run, QUICK).message
+    assert exported(run, QUICK, "overwrite=true").status == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

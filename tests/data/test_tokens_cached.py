@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts, tokenize_cached
 from candelabra.model.backbones import package_folder
 from candelabra.records import Examples
+from helpers.ended import ended_process
 from helpers.toys import BUNDLED, sentences, tagged
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
@@ -135,3 +136,13 @@ def _other_arrays(file: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"ids": np.zeros(1)}, file)
+
+
+def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    dead, key = ended_process(), "0a" * 16
+    drafts = {f".{key}-0.safetensors.{dead}.tmp", f".{key}-cross.safetensors.{dead}.tmp"}
+    others = {f".{key}-0.safetensors.{os.getppid()}.tmp", f".own.safetensors.{dead}.tmp"}
+    for name in drafts | others:
+        (tmp_path / name).write_bytes(b"half")
+    tokenize_cached(sentences(["a film"], [0]), WIDE, fingerprint="x", cache_dir=tmp_path)
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == others

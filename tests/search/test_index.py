@@ -20,6 +20,7 @@ from candelabra.search.index import check_new, load_index, read_about, save_inde
 from candelabra.search.origin import check_origin, origin_of
 from helpers.bundles import adapt, edit, made
 from helpers.corpora import numbered, unit
+from helpers.ended import ended_process
 from helpers.full_disks import full_disk
 
 ORIGIN = {"name": "ours"}
@@ -252,3 +253,11 @@ def test_a_task_counts_where_it_has_an_adapter_or_a_pooling_of_its_own() -> None
     adapt(bundle.model.encoder, per_task=True)
     own = [origin_of(bundle.embedder(task), "x")["task"] for task in ("mood", "who")]
     assert own == ["mood", "who"]
+
+
+def test_what_a_killed_command_left_is_cleared(tmp_path: Path) -> None:
+    left = tmp_path / f".new.{ended_process()}.tmp"
+    left.mkdir()
+    (left / "vectors.safetensors").write_bytes(b"half")
+    save_index(tmp_path / "new", numbered(3), origin=ORIGIN, source="it.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

@@ -18,7 +18,7 @@ from candelabra.commands.evaluate import check_values, checked_output
 from candelabra.commands.models import encoders
 from candelabra.config.schema import plain
 from candelabra.config.validation import validate_task
-from candelabra.errors import ConfigError, nearest
+from candelabra.errors import ConfigError, nearest, printable
 
 if TYPE_CHECKING:
     from candelabra.evaluation.comparison import Comparison
@@ -108,7 +108,7 @@ def compare(
     folders = {model.name: output / str(place) for place, model in enumerate(models, 1)}
     results: dict[str, Evaluated] = {}
     for place, model in enumerate(models, 1):
-        print(f"{place} of {len(models)}: {model.name}", file=sys.stderr)
+        print(printable(f"{place} of {len(models)}: {model.name}"), file=sys.stderr)
         results[model.name] = model.scored(tasks, folders[model.name])
         check_same_texts({name: result.asked for name, result in results.items()})
     metrics = {name: result.metrics for name, result in results.items()}
@@ -196,5 +196,8 @@ def common_tasks(models: Sequence[Model], wanted: Sequence[str]) -> list[str]:
     for name in every:
         if name not in common:
             lacking = next(model.name for model in models if name not in model.tasks)
-            print(f"skipped: task {name!r}, because {lacking} does not have it", file=sys.stderr)
+            print(
+                printable(f"skipped: task {name!r}, because {lacking} does not have it"),
+                file=sys.stderr,
+            )
     return common

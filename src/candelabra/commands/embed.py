@@ -9,7 +9,7 @@ from candelabra.commands import models
 from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
 from candelabra.embedding.vectors import WRITERS, print_vectors, write_vectors
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output
 
 HELP = """candelabra embed text="..." | input=FILE [output=FILE]
@@ -51,5 +51,5 @@ def main(overrides: list[str]) -> int:
         print_vectors(sys.stdout, texts, parts)
     else:
         write_vectors(target, texts, parts)
-        print(f"{len(texts)} vectors of {embedder.width}: {target}")
+        print(printable(f"{len(texts)} vectors of {embedder.width}: {target}"))
     return 0

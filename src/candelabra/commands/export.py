@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from candelabra.bundle.folder import checked_folder, stored_config
 from candelabra.checks import at_least, one_of
 from candelabra.commands.arguments import compose_command
-from candelabra.errors import ConfigError, DataError
+from candelabra.errors import ConfigError, DataError, printable
 from candelabra.exporting.folder import check_output, replacing_folder
 from candelabra.exporting.formats import (
     FORMATS,
@@ -66,7 +66,7 @@ def main(overrides: list[str]) -> int:
             lines += _quantize(cfg.split, bundle, draft, written, judges=judges)
         written.limits.extend(_other_truncation(bundle, stored))
         _describe(cfg, given, draft, bundle=bundle, written=written, task=settings["task"])
-    print("\n".join([*lines, f"exported: {output}"]))
+    print(printable("\n".join([*lines, f"exported: {output}"])))
     if "push" in given:
         _push(cfg, output, given["push"])
     return 0
@@ -159,7 +159,7 @@ def _describe(
     write_text(draft / "README.md", text)
     write_json(draft / MARK, {"format": cfg.format, "tasks": list(bundle.labels), "task": task})
     for limit in written.limits:
-        print(f"note: {limit}", file=sys.stderr)
+        print(printable(f"note: {limit}"), file=sys.stderr)
 
 
 def _writer(form: str) -> Callable[..., ExportResult]:
@@ -268,6 +268,6 @@ def _push(cfg: DictConfig, output: Path, repo: str) -> None:
     message = f"candelabra export: format={cfg.format}"
     if cfg.dry_run:
         print("dry run, nothing was sent; a push would send")
-        print("\n".join(plan(output, repo, private=cfg.private, message=message)))
+        print(printable("\n".join(plan(output, repo, private=cfg.private, message=message))))
         return
     print(f"pushed: {push(output, repo, private=cfg.private, message=message)}")

@@ -13,7 +13,7 @@ from candelabra.commands import models
 from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
 from candelabra.config.keys import unknown
-from candelabra.errors import ConfigError, DataError
+from candelabra.errors import ConfigError, DataError, printable
 from candelabra.files import check_output
 from candelabra.mining import pair_files as pair_files
 from candelabra.mining.recipes import Recipe, recipe_of
@@ -72,7 +72,7 @@ def main(overrides: list[str]) -> int:
         f"pairs read: {len(read)}; dropped: {pairs.repeated} repeated, {pairs.same} of equal "
         f"texts; anchors without a negative: {without}"
     )
-    print(f"{len(triplets)} triplets: {target}")
+    print(printable(f"{len(triplets)} triplets: {target}"))
     return 0
 
 
@@ -110,7 +110,7 @@ def _pairs(cfg: DictConfig, file: str, target: Path) -> int:
         f"documents: {len(documents)}; dropped: {unique.repeated} repeated pairs, {unique.same} of "
         "equal texts"
     )
-    print(f"{len(anchors)} pairs: {target}")
+    print(printable(f"{len(anchors)} pairs: {target}"))
     return 0
 
 

@@ -55,7 +55,7 @@ def main(overrides: list[str]) -> int:
         return 0
     answers = _answers(bundle, texts, batch_size=cfg.batch_size, precision=precision)
     _write(Path(given["output"]), answers)
-    print(f"{len(texts)} answers: {given['output']}")
+    print(printable(f"{len(texts)} answers: {given['output']}"))
     return 0
 
 

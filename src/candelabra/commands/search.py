@@ -81,7 +81,7 @@ def main(overrides: list[str]) -> int:
     results = exact.search(embed, queries, corpus, rerank=rerank, **top)
     if "output" in given:
         _write(Path(given["output"]), queries, _tracked(results, len(queries)))
-        print(f"{len(queries)} queries: {given['output']}")
+        print(printable(f"{len(queries)} queries: {given['output']}"))
     elif queries:
         (hits,) = results
         _show(queries[0], hits, cfg.format)
@@ -167,7 +167,7 @@ def _embedded(
     corpus = Corpus(texts, vectors_ND, graph)
     if "save_index" in given:
         save_index(Path(given["save_index"]), corpus, origin=origin, source=given["corpus"])
-        print(f"{len(texts)} texts saved: {given['save_index']}")
+        print(printable(f"{len(texts)} texts saved: {given['save_index']}"))
     return corpus
 
 

@@ -12,7 +12,7 @@ from candelabra.commands import models as embedders
 from candelabra.commands.arguments import compose, compose_command, either
 from candelabra.commands.inputs import read_texts
 from candelabra.commands.models import encoders
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def main(overrides: list[str]) -> int:
         show(*(heat_map.table(cosines, texts, title=title) for title, cosines in named))
     if target is not None:
         heat_map.write(target, by_name, texts)
-        print(f"written: {target}")
+        print(printable(f"written: {target}"))
     return 0
 
 

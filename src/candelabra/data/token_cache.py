@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from candelabra.files import drafted
+from candelabra.files import drafted, remove_drafts
 
+CACHED = "[0-9a-f]" * 32 + "-*.safetensors"
+"""Pattern of the names of the files."""
 SUM = "sha256"
 """Key of the checksum in the file's metadata."""
 
@@ -45,6 +47,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     from safetensors.numpy import save_file
 
+    remove_drafts(path.parent, [CACHED])
     with drafted(path) as draft:
         save_file(dict(arrays), draft, metadata={SUM: _checksum(arrays)})
 

@@ -16,7 +16,7 @@ from candelabra.config.keys import unknown
 from candelabra.config.schema import plain
 from candelabra.config.validation import DATA_KEYS
 from candelabra.data.loading import TaskData
-from candelabra.errors import DataError, MissingSplitError
+from candelabra.errors import DataError, MissingSplitError, printable
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def data_of(tasks: Mapping[str, Any], split: str) -> dict[str, TaskData]:
         try:
             data |= tasks_data({name: task}, only=split)
         except MissingSplitError as error:
-            print(f"skipped: {error}", file=sys.stderr)
+            print(printable(f"skipped: {error}"), file=sys.stderr)
     if not data:
         raise DataError(f"no task has a {split} split")
     return data

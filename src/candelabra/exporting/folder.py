@@ -8,7 +8,7 @@ from pathlib import Path
 
 from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.formats import MARK
-from candelabra.files import check_place, drafted
+from candelabra.files import check_place, clear_folder_drafts, drafted
 
 
 def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
@@ -29,6 +29,7 @@ def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise ConfigError(f"output={output}: must be a folder, or not be there yet")
     check_place(output)
+    clear_folder_drafts(output.absolute())
     if not output.is_dir() or not any(output.iterdir()):
         return
     if not overwrite:
@@ -48,6 +49,7 @@ def replacing_folder(output: Path) -> Iterator[Path]:
     """
     output = output.absolute()
     try:
+        clear_folder_drafts(output)
         with drafted(output) as draft:
             draft.mkdir()
             yield draft

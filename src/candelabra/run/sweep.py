@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from candelabra.config.schema import new_run_id
+from candelabra.errors import printable
 from candelabra.files import read_json, write_json, write_text
 from candelabra.tables import SCORES, format_number
 
@@ -121,7 +122,7 @@ def with_table(start: Callable[[], None]) -> int:
         if sweep.folder is None or isinstance(error, HydraException):
             raise
         # joblib and submitit raise if one of their processes dies or a folder cannot be created.
-        reason = shorten(f"{type(error).__name__}: {error}", 240)
+        reason = printable(shorten(f"{type(error).__name__}: {error}", 240))
         print(
             f"candelabra: error: the launcher gave up: {reason}\n  trials outside the table did "
             f"not begin; the same command with hydra.sweep.dir={sweep.folder} skips what is "

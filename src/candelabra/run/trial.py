@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from candelabra.config.messages import explained, quoted
-from candelabra.errors import UserError
+from candelabra.errors import UserError, printable
 from candelabra.files import read_json, write_json
 from candelabra.run.place import holder_of
 from candelabra.run.resume import StoredRun
@@ -48,7 +48,10 @@ def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
         if holder is None:
             _run(cfg, folder, given)
         else:  # as where its sweep alone was killed: its record is not ours to write
-            print(f"candelabra: error: {folder}: still trained, as {holder}", file=sys.stderr)
+            print(
+                printable(f"candelabra: error: {folder}: still trained, as {holder}"),
+                file=sys.stderr,
+            )
     score: float | None = outcome(folder, overrides)["metrics"].get("val/score")
     return score
 

@@ -14,7 +14,14 @@ from candelabra.bundle.folder import read_json
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.parquet import read_parquet
 from candelabra.errors import DataError
-from candelabra.files import check_place, checksum, drafted, replacing, write_json
+from candelabra.files import (
+    check_place,
+    checksum,
+    clear_folder_drafts,
+    drafted,
+    replacing,
+    write_json,
+)
 from candelabra.search.approximate import read_graph, write_graph
 from candelabra.version import __version__
 
@@ -56,6 +63,7 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
         raise ValueError("this corpus was read from its graph alone, and cannot be kept")
     folder = folder.absolute()
     try:
+        clear_folder_drafts(folder)
         with drafted(folder) as draft:
             draft.mkdir()
             _write_vectors(draft / VECTORS, corpus.vectors_ND)

@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from candelabra.errors import Ended
+from candelabra.errors import Ended, printable
 from candelabra.processes import rank
 from candelabra.training.callbacks.checkpoints import can_go_on_from_here, resume_checkpoint
 
@@ -116,5 +116,5 @@ class StopOnSignal(Checkpoint):
             else:
                 message += f"step {checkpoint.saved_step} is saved in {checkpoint.path}"
                 message += f"\n  go on with: {self.resume_command}"
-            print(message, file=sys.stderr)
+            print(printable(message), file=sys.stderr)
         raise Ended(128 + received)
