@@ -265,3 +265,18 @@ def test_tokenizer_is_kept(saved: Path, bundle: Bundle) -> None:
     assert isinstance(bundle.tokenizer, TextTokenizer)
     assert (bundle.tokenizer.max_length, bundle.tokenizer.truncation) == (32, "head")
     assert bundle.tokenizer.fingerprint() == made().tokenizer.fingerprint()
+
+
+@pytest.mark.parametrize("truncation", ["head", "tail", "head_tail"])
+def test_words_that_cannot_be_read_cost_nothing(
+    truncation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be part of no answer."""
+    text = "a film with Michael Douglas " * 100
+    bundle = made(truncation=truncation)
+    whole = bundle.predict(text)
+    monkeypatch.setattr("candelabra.data.tokens.FEW_CHARACTERS", 8)
+    monkeypatch.setattr("candelabra.data.tokens.MANY_CHARACTERS", 32)
+    parts = bundle.tokenizer.readable(text)
+    assert sum(end - begin for begin, end in parts) < len(text)
+    assert bundle.predict(text) == whole

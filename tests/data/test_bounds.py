@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from transformers import AutoTokenizer
 from candelabra.data.files import parquet
 from candelabra.data.files.readers import read_table
 from candelabra.data.rows.examples import to_examples
-from candelabra.data.tokens import CHARACTERS_PER_TOKEN, TextTokenizer
+from candelabra.data.tokens import FEW_CHARACTERS, MANY_CHARACTERS, TextTokenizer
 from candelabra.errors import DataError
 from candelabra.model.backbones import package_folder
 from helpers.toys import BUNDLED
@@ -83,7 +84,7 @@ def test_a_long_text_has_the_tokens_of_the_whole(text: str, truncation: str) -> 
     plain = AutoTokenizer.from_pretrained(package_folder(BUNDLED.removeprefix("package:")))
     ours = TextTokenizer(plain, max_length=16, truncation=truncation)
     found = ours([text], [[(0, 1), (len(text) - 4, len(text))]])
-    ours._beginning = lambda text: text  # type: ignore[method-assign]
+    ours._cut = lambda text, _: [(0, text)]  # type: ignore[method-assign]
     expected = ours([text], [[(0, 1), (len(text) - 4, len(text))]])
     assert np.array_equal(found.ids, expected.ids)
     assert found.first is not None
@@ -91,12 +92,35 @@ def test_a_long_text_has_the_tokens_of_the_whole(text: str, truncation: str) -> 
     assert np.array_equal(found.first, expected.first)
 
 
-def test_of_a_long_text_the_beginning_alone_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def tokenized(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], list[int]]:
+    """Return a function that gives the lengths of the texts that reach the tokenizer."""
     plain = AutoTokenizer.from_pretrained(package_folder(BUNDLED.removeprefix("package:")))
-    ours, seen = TextTokenizer(plain, max_length=16), []
-    encoded = ours._encoded
-    monkeypatch.setattr(
-        ours, "_encoded", lambda texts, **how: seen.extend(texts) or encoded(texts, **how)
-    )
-    ours(["a fine film " * 10_000])
-    assert [len(text) <= 16 * CHARACTERS_PER_TOKEN for text in seen] == [True]
+
+    def lengths(text: str, truncation: str) -> list[int]:
+        ours, seen = TextTokenizer(plain, max_length=16, truncation=truncation), []
+        encoded = ours._encoded
+        monkeypatch.setattr(
+            ours, "_encoded", lambda texts, **how: seen.extend(texts) or encoded(texts, **how)
+        )
+        ours([text])
+        return [len(part) for part in seen]
+
+    return lengths
+
+
+@pytest.mark.parametrize(("truncation", "num"), [("head", 1), ("tail", 1), ("head_tail", 2)])
+def test_of_a_long_text_the_needed_part_alone_is_tokenised(
+    tokenized: Callable[[str, str], list[int]], truncation: str, num: int
+) -> None:
+    found = tokenized("a fine film " * 10_000, truncation)
+    assert len(found) == num
+    assert max(found) <= 16 * FEW_CHARACTERS
+
+
+@pytest.mark.parametrize("text", ["x" * 500_000, " " * 500_000, "\u200b" * 500_000])
+@pytest.mark.parametrize("truncation", ["head", "tail", "head_tail"])
+def test_a_text_of_few_tokens_is_cut_too(
+    tokenized: Callable[[str, str], list[int]], text: str, truncation: str
+) -> None:
+    assert max(tokenized(text, truncation)) <= 16 * MANY_CHARACTERS

@@ -53,7 +53,7 @@ def answers(
     if not texts:
         return predictions
     # A text without words gets an empty word without tokens, which is never part of a span.
-    words = [[match.span() for match in WORD.finditer(text)] or [(0, 0)] for text in texts]
+    words = [_words(text, tokenizer) or [(0, 0)] for text in texts]
     examples = Examples((texts,), [[] for _ in texts], words, list(range(len(texts))))
     split = TokenizedSplit(examples, (tokenizer(texts, words),), tokenizer.pad_id)
     for rows_B in longest_first(split.lengths, batch_size):
@@ -62,6 +62,11 @@ def answers(
             for row, answer in zip(rows, described, strict=True):
                 predictions[row][task] = answer
     return predictions
+
+
+def _words(text: str, tokenizer: TextTokenizer) -> list[tuple[int, int]]:
+    parts = tokenizer.readable(text)
+    return [match.span() for part in parts for match in WORD.finditer(text, *part)]
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,10 @@ log = logging.getLogger(__name__)
 CACHE_FORMAT = 2
 """Part of every cache key. It grows when the stored arrays change their meaning."""
 CHUNK = 1000
-CHARACTERS_PER_TOKEN = 64
-"""Number of characters per token of `max_length` that are tokenized at most."""
+FEW_CHARACTERS = 64
+"""Number of characters per token of `max_length` that are tokenized first."""
+MANY_CHARACTERS = 4096
+"""The same for a text whose few characters do not give enough tokens; what is beyond is ignored."""
 WordSpans = Sequence[tuple[int, int]]
 
 
@@ -158,21 +161,40 @@ class TextTokenizer:
         """Yield token ids without special tokens and, if requested, their character offsets."""
         for begin in range(0, len(texts), CHUNK):
             whole = texts[begin : begin + CHUNK]
-            short = [self._beginning(text) for text in whole]
-            found = self._encoded(short, offsets=offsets)
-            for text, part, pieces in zip(whole, short, found, strict=True):
-                # If the beginning holds white space or dropped characters, more of it is needed.
-                enough = len(part) == len(text) or len(pieces[0]) >= self.max_length
-                yield pieces if enough else next(self._encoded([text], offsets=offsets))
+            cuts = [self._cut(text, FEW_CHARACTERS) for text in whole]
+            found = self._encoded([part for cut in cuts for _, part in cut], offsets=offsets)
+            for text, cut in zip(whole, cuts, strict=True):
+                pieces = list(islice(found, len(cut)))
+                # If a part holds white space or dropped characters, more of the text is needed.
+                if cut[0][1] is not text and any(len(ids) < self.max_length for ids, _ in pieces):
+                    cut = self._cut(text, MANY_CHARACTERS)
+                    pieces = list(self._encoded([part for _, part in cut], offsets=offsets))
+                yield _joined([start for start, _ in cut], pieces)
 
-    def _beginning(self, text: str) -> str:
-        """Return the beginning of a long text, up to a space, if the rest cannot be kept."""
-        most = CHARACTERS_PER_TOKEN * self.max_length
-        if self.truncation != "head" or len(text) <= most:
-            return text
-        end = text.rfind(" ", 0, most)
-        # Without a space, the tokens at the cut may change, but they are beyond `max_length`.
-        return text[: end if end > 0 else most]
+    def readable(self, text: str) -> list[tuple[int, int]]:
+        """Return the ranges of characters outside of which a text is ignored."""
+        return [(at, at + len(part)) for at, part in self._cut(text, MANY_CHARACTERS)]
+
+    def _cut(self, text: str, characters_per_token: int) -> list[tuple[int, str]]:
+        """Return the parts of a long text that hold the tokens to keep, each with its position.
+
+        Each part has `characters_per_token` characters per token of `max_length`, or fewer: it is
+        cut at a space if it has one. Without a space the tokens at the cut may change, but they
+        are beyond `max_length`.
+        """
+        most = characters_per_token * self.max_length
+        sides = {"head": (True, False), "tail": (False, True)}.get(self.truncation, (True, True))
+        if len(text) <= most * sum(sides):
+            return [(0, text)]
+        parts = []
+        if sides[0]:
+            end = text.rfind(" ", 0, most)
+            parts.append((0, text[: end if end > 0 else most]))
+        if sides[1]:
+            begin = text.find(" ", len(text) - most)
+            begin = begin if begin >= 0 else len(text) - most
+            parts.append((begin, text[begin:]))
+        return parts
 
     def _encoded(
         self, texts: list[str], *, offsets: bool
@@ -195,6 +217,18 @@ class TextTokenizer:
         settings = [CACHE_FORMAT, self.max_length, self.truncation]
         state = self.tokenizer.backend_tokenizer.to_str() + json.dumps(settings)
         return hashlib.sha256(state.encode()).hexdigest()
+
+
+def _joined(
+    starts: Sequence[int], parts: Sequence[tuple[np.ndarray, np.ndarray | None]]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the token ids of a text's parts as one, with offsets in the whole text."""
+    if len(parts) == 1 and starts[0] == 0:
+        return parts[0]
+    spans = [
+        ends + start for start, (_, ends) in zip(starts, parts, strict=True) if ends is not None
+    ]
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate(spans) if spans else None
 
 
 def _first_pieces(words: WordSpans, spans: np.ndarray) -> np.ndarray:
