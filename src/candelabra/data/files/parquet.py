@@ -68,7 +68,7 @@ def read_parquet(path: Path, _: Layout) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             rows, names = file.metadata.num_rows, file.schema_arrow.names
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: unreadable or truncated parquet: {error}") from error
     if rows > ROWS_PER_BYTE * size:
         raise DataError(

@@ -74,7 +74,7 @@ def read_jsonl(path: Path, _: Layout) -> Table:
 def _json_object(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         # Drop the position: the parser counts lines within this line, not in the file.
         message = str(error).partition(": line ")[0]
         problem = f"{message}; each line is one object, found {shown(line)}"
