@@ -181,6 +181,15 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
         r"model\.safetensors: lacks \['encoder\.layer\.2\.",
     ),
     "another width": (encoder(hidden_size=32), r"is \[.*16\] in the file, and \[.*32\] by config"),
+    "layers beyond measure": (
+        encoder(num_hidden_layers=10**9),
+        r"config\.json: num_hidden_layers must be at most \d+, which the weights allow, got 1000",
+    ),
+    "a width beyond measure": (encoder(hidden_size=10**9), r"hidden_size must be at most 30522"),
+    "positions beyond measure": (
+        encoder(max_position_embeddings=10**9),
+        r"max_position_embeddings must be at most 100000",
+    ),
     "a text for the width": (encoder(hidden_size="16"), r"encoder|bundle: "),
     "no width": (encoder(hidden_size=0), r"encoder|bundle: "),
     "a negative number of layers": (encoder(num_hidden_layers=-1), r"encoder|bundle: "),
@@ -200,7 +209,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "other shapes in the encoder": (
         changed("encoder/model.safetensors", lambda t: {k: v[:1].clone() for k, v in t.items()}),
-        r"config\.json is not that of the weights: ",
+        r"vocab_size must be at most 32, which the weights allow, got 30522",
     ),
     "whole numbers for weights": (
         changed("heads.safetensors", lambda t: {k: v.int() for k, v in t.items()}),

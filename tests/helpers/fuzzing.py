@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from random import Random
+from typing import Any
 
 from candelabra.errors import UserError
 
@@ -87,3 +89,37 @@ def one_message_or_none(case: object) -> Iterator[list[str]]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 512, 10**9, 10**30, 0.5, -1.0, 1e999, -1e999),
+    *("", " ", "x", "\x1b[2J", "\x00", "${oc.env:HOME}", "../..", "/", "os.system", "x" * 10_000),
+    *([], {}, [1], ["a", "a"], [[]], {"a": 1}, {"_target_": "os.system"}, [{"_target_": 1}]),
+]
+
+
+def changed_json(value: Any, random: Random) -> tuple[Any, str]:
+    """Return a copy of a JSON value with one value, key or item changed, and what was changed."""
+    value = deepcopy(value)
+    places = list(_places(value, ()))
+    holder, key, path = random.choice(places)
+    match random.randrange(6):
+        case 0:
+            del holder[key]
+            return value, f"without {path}"
+        case 1 if isinstance(holder, dict):
+            new = random.choice(["", "x", "../x", "auto_map", "_target_", "\x1b", "${x}"])
+            holder[new] = holder.pop(key)
+            return value, f"{path} named {new!r}"
+        case _:
+            holder[key] = new = deepcopy(random.choice(VALUES))
+            return value, f"{path}: {str(new)[:60]!r}"
+
+
+def _places(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, Any, tuple[Any, ...]]]:
+    """Yield the holder and key of each value; of long lists and vocabularies the first ones."""
+    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    for key, inner in items[:30]:
+        yield value, key, (*path, key)
+        if isinstance(inner, (dict, list)):
+            yield from _places(inner, (*path, key))

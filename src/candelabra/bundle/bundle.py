@@ -27,7 +27,7 @@ from candelabra.bundle.checksums import CHECKSUMS, check_checksums, write_checks
 from candelabra.bundle.config import BundleConfig
 from candelabra.bundle.folder import checked_folder, stored_config, stored_labels, stored_metrics
 from candelabra.bundle.predict import answers, checked_texts
-from candelabra.bundle.weights import check_encoder, load_adapters, load_weights
+from candelabra.bundle.weights import check_encoder, check_sizes, load_adapters, load_weights
 from candelabra.config.targets import check_targets
 from candelabra.data.tokens import TextTokenizer
 from candelabra.embedding.embedder import Embedder
@@ -214,6 +214,7 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
             truncation=config.truncation,
             local=True,
         )
+        check_sizes(root / "encoder")
         with _silent_transformers():
             tokenizer, encoder = backbone.tokenizer(), backbone.load()
         check_encoder(encoder, root / "encoder" / "model.safetensors")

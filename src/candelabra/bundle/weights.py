@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -10,10 +12,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from candelabra.bundle.folder import read_json
 from candelabra.errors import BundleError
 from candelabra.model.adapters import adapter_state
 from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel
+
+SIZES = {
+    "layers": re.compile(r"n_layers|num(_hidden)?_layers|num_hidden_groups|inner_group_num"),
+    "size": re.compile(r"(vocab|hidden|intermediate|embedding|type_vocab)_size|(hidden_)?dim"),
+    "positions": re.compile(r"(max_)?position_(embeddings|buckets)|max_relative_positions"),
+}
+"""Keys of an encoder's configuration by what they count."""
+MOST_POSITIONS = 100_000
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -30,6 +41,33 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raise BundleError(f"{file}: damaged ({error})") from error
     _check_finite(file, tensors)
     return tensors
+
+
+def check_sizes(folder: Path) -> None:
+    """Refuse an encoder whose configuration is larger than its weights, before it is built.
+
+    transformers would build it for hours, or until the memory is full.
+
+    Raises:
+        BundleError: The file is damaged, or has fewer tensors than the configuration has layers, or
+            no tensor as wide as a size of the configuration.
+    """
+    file = folder / "model.safetensors"
+    try:
+        with safe_open(file, "pt") as stored:
+            shapes = [stored.get_slice(name).get_shape() for name in stored.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{file}: cannot be loaded as safetensors ({error})") from error
+    widest = max((size for shape in shapes for size in shape), default=0)
+    # Rotary positions have no tensor.
+    bounds = {"layers": len(shapes), "size": widest, "positions": max(widest, MOST_POSITIONS)}
+    for key, value in read_json(folder / "config.json").items():
+        kind = next((kind for kind, names in SIZES.items() if names.fullmatch(key)), None)
+        if kind is not None and type(value) is int and value > bounds[kind]:
+            raise BundleError(
+                f"{folder / 'config.json'}: {key} must be at most {bounds[kind]}, which the "
+                f"weights allow, got {reprlib.repr(value)}"
+            )
 
 
 def check_encoder(encoder: Encoder, file: Path) -> None:

@@ -213,7 +213,10 @@ def _explained(name: str) -> Iterator[None]:
     """Turns what transformers raises for a missing or unsafe model into one clear error."""
     try:
         yield
-    except UNLOADABLE as error:
+    except Exception as error:
+        # The tokenizers library raises plain exceptions.
+        if type(error) is not Exception and not isinstance(error, UNLOADABLE):
+            raise
         reason = " ".join(str(error).split()) or repr(error)
         raise ConfigError(
             f"encoder.name={name}: cannot be loaded as safetensors without remote code ({reason})"
