@@ -20,10 +20,10 @@ from candelabra.bundle.checksums import write_checksums
 from candelabra.config.targets import check_targets, conf_dir, trusted_targets
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import BundleError
+from candelabra.model.assembly import assemble
 from candelabra.model.backbones import Pretrained
 from candelabra.model.heads.classification import MlpHead
 from candelabra.model.heads.tagging import TaggingHead
-from candelabra.model.multitask import assemble
 from helpers.bundles import LABELS, MOOD, WHO, made
 from helpers.command_line import python
 from helpers.foreign_heads import OwnHead

@@ -18,7 +18,9 @@ from candelabra.model.heads.tagging import TaggingHead
 from helpers.bundles import adapt
 from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
 
-POOLINGS = [file.stem for file in sorted((conf_dir() / "pooling").glob("*.yaml"))]
+FILES = sorted((conf_dir() / "pooling").glob("*.yaml"))
+POOLINGS = [file.stem for file in FILES if file.stem != "modules"]
+"""`modules` can be each of them, and is tested in tests/model/test_sentence_folder.py."""
 REFUSED = ["attention"]
 SCRIPT = """
 import json, logging, warnings

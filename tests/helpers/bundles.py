@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_object
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.checksums import CHECKSUMS, write_checksums
@@ -46,9 +47,7 @@ def pooling_node(name: str) -> dict[str, Any]:
 
 
 def pooling_module(name: str, width: int) -> torch.nn.Module:
-    import candelabra.model.pooling as module
-
-    target = getattr(module, pooling_node(name)["_target_"].rpartition(".")[2])
+    target = get_object(pooling_node(name)["_target_"])
     return target(width=width) if isinstance(target, type) else FunctionPooling(partial(target))
 
 

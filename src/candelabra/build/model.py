@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from candelabra.build.trainer import Node
 from candelabra.bundle.transfer import start_from
 from candelabra.errors import ConfigError, naming
+from candelabra.model.assembly import assemble, start_from_pooler
 from candelabra.model.backbones import Backbone
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
-from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
+from candelabra.model.multitask import MultiTaskModel
 
 
 def build_backbone(node: Node) -> Backbone:

@@ -13,9 +13,11 @@ from candelabra.bundle.config import BundleConfig
 from candelabra.data.loading import TaskData
 from candelabra.data.rows.shapes import TEXT_WITH_LABEL, shape_of
 from candelabra.errors import ConfigError, naming
+from candelabra.model.assembly import assemble, start_from_pooler
 from candelabra.model.heads.base import Head
-from candelabra.model.multitask import MultiTaskModel, assemble, start_from_pooler
+from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import ClsPooler
+from candelabra.model.sentence_modules import SentenceModules
 
 
 def untrained(
@@ -72,6 +74,8 @@ def _check_poolings(model: MultiTaskModel) -> None:
     """Raise `ConfigError` if a pooling has untrained weights, which would be random."""
     for pooling in (model.pooling, *model.poolings.values()):
         taken_over = isinstance(pooling, ClsPooler) and model.encoder.pooler is not None
+        if isinstance(pooling, SentenceModules):
+            taken_over = model.encoder.sentence_folder is not None
         if list(pooling.parameters()) and not taken_over:
             raise ConfigError(
                 f"pooling: {type(pooling).__name__} has weights of its own, and an encoder without "

@@ -34,8 +34,9 @@ from candelabra.embedding.embedder import Embedder
 from candelabra.errors import BundleError, nearest
 from candelabra.files import write_json
 from candelabra.model.adapters import adapter_state, base_state, choose, merge
+from candelabra.model.assembly import assemble
 from candelabra.model.backbones import Pretrained
-from candelabra.model.multitask import MultiTaskModel, assemble
+from candelabra.model.multitask import MultiTaskModel
 
 ADAPTERS = "adapters.safetensors"
 """Where each task has its own adapter; the encoder's folder then holds what they share."""
@@ -94,8 +95,13 @@ class Bundle:
         write_json(folder / "labels.json", self.labels)
         write_json(folder / "metrics.json", self.metrics)
         # The tokenizer may have been replaced since the bundle was loaded.
-        length, truncation = self.tokenizer.max_length, self.tokenizer.truncation
-        config = replace(self.config, max_length=length, truncation=truncation)
+        tokenizer = self.tokenizer
+        config = replace(
+            self.config,
+            max_length=tokenizer.max_length,
+            truncation=tokenizer.truncation,
+            prompt=tokenizer.prompt or None,
+        )
         write_json(folder / "config.json", config.to_json())
         write_checksums(folder)
 
@@ -213,6 +219,7 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
             max_length=config.max_length,
             truncation=config.truncation,
             local=True,
+            prompt=config.prompt,
         )
         check_sizes(root / "encoder")
         with _silent_transformers():

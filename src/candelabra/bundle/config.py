@@ -27,6 +27,7 @@ class BundleConfig:
         tasks: Settings of each task, with the node of its head.
         max_length: Number of tokens to which a text is cut.
         truncation: Name of the rule by which a text is cut.
+        prompt: Text in front of every text, or `None`.
         normalize: Whether embeddings have unit length.
         adapter: Node of the adapters if each task has its own, else `None`.
         judged_by_part: Split -> part of its batches that was evaluated; whole splits are missing.
@@ -36,6 +37,7 @@ class BundleConfig:
     tasks: Mapping[str, Any]
     max_length: int
     truncation: str
+    prompt: str | None = None
     normalize: bool = True
     adapter: Mapping[str, Any] | None = None
     judged_by_part: Mapping[str, Any] = field(default_factory=dict)
@@ -43,8 +45,9 @@ class BundleConfig:
     def to_json(self) -> dict[str, Any]:
         """Return the contents of `config.json`."""
         stored = {"format": FORMAT, "candelabra": __version__, **vars(self)}
+        optional = ("adapter", "prompt")
         return {
-            key: value for key, value in stored.items() if key != "adapter" or value is not None
+            key: value for key, value in stored.items() if key not in optional or value is not None
         }
 
     @classmethod
@@ -75,6 +78,7 @@ class BundleConfig:
 _KINDS: dict[str, tuple[type, str]] = {
     "max_length": (int, "a whole number"),
     "truncation": (str, "a text"),
+    "prompt": (str, "a text"),
     "normalize": (bool, "true or false"),
     "judged_by_part": (dict, "an object of parts by split"),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from candelabra.build.encoder_folder import report, take_folder_settings
 from candelabra.config.keys import unknown
 from candelabra.config.messages import quoted
 from candelabra.config.schema import SCHEMAS, register
@@ -104,6 +105,7 @@ def compose(command: str, overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         cfg = hydra_compose(config_name=command, overrides=words)
     OmegaConf.resolve(cfg)
+    report(take_folder_settings(cfg, overrides))
     return cfg
 
 

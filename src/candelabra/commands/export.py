@@ -124,7 +124,7 @@ def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) 
         bundle = bundle.merged(task)
     old = bundle.tokenizer
     bundle.tokenizer = TextTokenizer(
-        old.tokenizer, max_length=old.max_length, truncation=truncation
+        old.tokenizer, max_length=old.max_length, truncation=truncation, prompt=old.prompt
     )
     return bundle
 

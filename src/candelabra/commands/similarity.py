@@ -14,6 +14,7 @@ from candelabra.commands.inputs import read_texts
 from candelabra.commands.models import encoders
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output
+from candelabra.model.sentence_folder import is_sentence_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +113,10 @@ def _name(given: Mapping[str, str], words: Sequence[str]) -> str:
     if "bundle" in given:
         return given["bundle"] + (f", task {given['task']}" if "task" in given else "")
     typed = dict(word.split("=", 1) for word in words if word.startswith(("encoder", "pooling")))
-    option, pooling = typed.pop("encoder", "minilm"), typed.pop("pooling", "mean")
+    # A folder saved by SentenceTransformer has a pooling of its own.
+    own = is_sentence_folder(typed.get("encoder.name", ""))
+    option = typed.pop("encoder", "minilm")
+    pooling = typed.pop("pooling", "its own pooling" if own else "mean")
     return ", ".join([option, pooling, *(f"{key}={value}" for key, value in typed.items())])
 
 

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from candelabra.build.encoder_folder import report, take_folder_settings
 from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
 from candelabra.config.messages import explained, quoted
 from candelabra.config.schema import RUN_ID, plain, readers, register
@@ -167,6 +168,8 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
             return trial(cfg, overrides)
         try:
             with explained():
+                notes = take_folder_settings(cfg, [str(word) for word in overrides])
+                report([] if LAUNCHED in os.environ else notes)
                 return train(cfg, Path(hydra_cfg.runtime.output_dir), overrides)
         except UserError as error:
             # Hydra would print a message of its own about an error that leaves this function.

@@ -81,6 +81,7 @@ class TextTokenizer:
         tokenizer: Fast tokenizer, which gives character offsets.
         max_length: Maximum number of tokens of a text, including special tokens.
         truncation: `head`, `tail` or `head_tail`.
+        prompt: Text that is put before each text. It is cut like the text itself.
 
     Raises:
         ValueError: If the truncation is unknown, the tokenizer is slow or has no padding token, or
@@ -88,7 +89,12 @@ class TextTokenizer:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, truncation: str = "head"
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int,
+        truncation: str = "head",
+        prompt: str = "",
     ) -> None:
         if truncation not in TRUNCATIONS:
             raise ValueError(f"truncation must be one of {list(TRUNCATIONS)}, got {truncation!r}")
@@ -101,6 +107,7 @@ class TextTokenizer:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.truncation = truncation
+        self.prompt = prompt
         self.pad_id: int = tokenizer.pad_token_id
         self._prefix, self._suffix = around_text(tokenizer)
         self._budget = max_length - len(self._prefix) - len(self._suffix)
@@ -111,6 +118,8 @@ class TextTokenizer:
         self, texts: Sequence[str], words: Sequence[WordSpans] | None = None
     ) -> TokenizedTexts:
         """Tokenize texts, and find the first piece of each word if `words` is given."""
+        if self.prompt:
+            texts, words = self._prompted(texts, words)
         ids, lengths, first, counts = [], [], [], []
         for row, (pieces, ends) in enumerate(self._pieces(texts, offsets=words is not None)):
             kept = TRUNCATIONS[self.truncation](len(pieces), self._budget)
@@ -127,6 +136,15 @@ class TextTokenizer:
             first=None if words is None else np.concatenate(first).astype(np.int32),
             word_starts=None if words is None else np.concatenate([[0], np.cumsum(counts)]),
         )
+
+    def _prompted(
+        self, texts: Sequence[str], words: Sequence[WordSpans] | None
+    ) -> tuple[list[str], Sequence[WordSpans] | None]:
+        """Return the texts behind the prompt, and the moved bounds of their words."""
+        by = len(self.prompt)
+        if words is not None:
+            words = [[(start + by, end + by) for start, end in spans] for spans in words]
+        return [self.prompt + text for text in texts], words
 
     def pairs(self, first: Sequence[str], second: Sequence[str]) -> TokenizedTexts:
         """Tokenize pairs, each as one sequence, of which the longer text is truncated first.
@@ -215,6 +233,7 @@ class TextTokenizer:
     def fingerprint(self) -> str:
         """Return a hash that changes whenever the same text could get other ids."""
         settings = [CACHE_FORMAT, self.max_length, self.truncation]
+        settings += [self.prompt] if self.prompt else []
         state = self.tokenizer.backend_tokenizer.to_str() + json.dumps(settings)
         return hashlib.sha256(state.encode()).hexdigest()
 

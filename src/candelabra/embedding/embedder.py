@@ -51,14 +51,14 @@ class Embedder:
     def __post_init__(self) -> None:
         """Validate the settings."""
         self.model.check_reader(self.task)
-        width = self.model.encoder.width
+        width = self.model.embedding_width(self.task)
         if self.truncate_dim is not None and not 1 <= self.truncate_dim <= width:
             raise ValueError(f"truncate_dim must be from 1 to {width}, got {self.truncate_dim}")
 
     @property
     def width(self) -> int:
         """Return D, the width of an embedding."""
-        return self.truncate_dim or self.model.encoder.width
+        return self.truncate_dim or self.model.embedding_width(self.task)
 
     def embed(
         self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "32-true"

@@ -141,7 +141,7 @@ def _settings(bundle: Bundle) -> str:
     config = bundle.config
     rows = [
         ["encoder", bundle.model.encoder.backbone.config.model_type],
-        ["width of an embedding", str(bundle.model.encoder.width)],
+        ["width of an embedding", str(bundle.model.embedding_width())],
         ["max_length", f"{bundle.tokenizer.max_length} tokens"],
         ["truncation", bundle.tokenizer.truncation],
         ["pooling", _name(config.pooling)],

@@ -58,6 +58,20 @@ def refusal(form: str, what: str, carriers: Sequence[str] = ()) -> ConfigError:
     return ConfigError(f"format={form} cannot hold {what}; formats that carry it: {others}")
 
 
+def check_prompt(form: str, prompt: str) -> None:
+    """Raise an error if the bundle puts a prompt before each text.
+
+    Args:
+        form: Name of a format that has no place for a prompt.
+        prompt: The prompt; empty for none.
+
+    Raises:
+        ConfigError: If there is a prompt.
+    """
+    if prompt:
+        raise refusal(form, f"the prompt {prompt!r} of the encoder", (SENTENCE_TRANSFORMERS,))
+
+
 def check_truncation(stored: str, chosen: str | None) -> str:
     """Return the truncation of the exported tokenizer.
 

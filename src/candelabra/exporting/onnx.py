@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.errors import ConfigError
-from candelabra.exporting.formats import ONNX, ExportResult, refusal
+from candelabra.exporting.formats import ONNX, ExportResult, check_prompt, refusal
 from candelabra.exporting.onnx_snippet import USAGE, WITH_TAGS
 from candelabra.exporting.supported_heads import check_head
 from candelabra.exporting.tokenizer import INPUTS, save_tokenizer
@@ -92,6 +92,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
         ConfigError: If a head cannot be exported, a task has a reserved name, or the graph's
             outputs differ from the bundle's by more than `TOLERANCE`.
     """
+    check_prompt(ONNX, bundle.tokenizer.prompt)
     graph = Graph(bundle, task).eval()
     for name in graph.logits:
         if name in (EMBEDDING, *INPUTS):
@@ -205,6 +206,9 @@ def _about(bundle: Bundle, graph: Graph) -> dict[str, Any]:
         "library_name": "onnx",
         "max_length": bundle.tokenizer.max_length,
         "truncation": bundle.tokenizer.truncation,
-        EMBEDDING: {"width": bundle.model.encoder.width, "normalized": graph.normalize},
+        EMBEDDING: {
+            "width": bundle.model.embedding_width(graph.task),
+            "normalized": graph.normalize,
+        },
         "tasks": outputs,
     }

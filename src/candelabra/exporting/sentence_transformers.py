@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.cross_encoders import no_vectors
 from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, ExportResult, refusal
+from candelabra.exporting.sentence_layers import layers_of
 from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.files import write_json
 from candelabra.model import pooling as poolings
@@ -47,7 +48,7 @@ STRIPS = (
 
 
 def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
-    """Write the modules Transformer, Pooling, Dense (for `cls_pooler`) and Normalize.
+    """Write the modules Transformer, Pooling, the layers of the pooling, and Normalize.
 
     Args:
         bundle: The bundle to export, reduced to `task` if one is given.
@@ -65,22 +66,26 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     pooling = model.pooling if task is None else model.pooling_of(task)
     if task is not None and task in model.mixes:
         raise refusal(SENTENCE_TRANSFORMERS, f"the layer_mix of tasks.{task}", (ONNX,))
-    mode = _mode(pooling)
+    layers = layers_of(pooling)
+    modes = layers.modes if layers is not None else (_mode(pooling),)
     dense = pooling.dense if isinstance(pooling, ClsPooler) else None
     _save_encoder(model.encoder, dense, folder)
     save_tokenizer(bundle.tokenizer, folder)
     names = ["Transformer", "Pooling", *(["Dense"] if dense is not None else [])]
+    names += [] if layers is None else [name for name, _, _ in layers.parts]
     if bundle.config.normalize:
         names.append("Normalize")
-    _write_modules(names, folder)
+    _write_modules(names, folder, prompt=bundle.tokenizer.prompt)
     width, length = model.encoder.width, bundle.tokenizer.max_length
     settings = {"max_seq_length": length, "do_lower_case": False}
     write_json(folder / "sentence_bert_config.json", settings)
-    flags = {name: name == mode for name in MODES.values()}
+    flags = {name: name in modes for name in MODES.values()}
     pooled = {"word_embedding_dimension": width, **flags, "include_prompt": True}
     write_json(folder / "1_Pooling" / "config.json", pooled)
     if dense is not None:
         _save_dense(dense, folder / "2_Dense")
+    if layers is not None:
+        layers.save(folder)
     return ExportResult(
         "sentence-transformers",
         "sentence-similarity",
@@ -98,7 +103,7 @@ def _left_out(bundle: Bundle) -> list[str]:
 
 
 def _mode(pooling: nn.Module) -> str:
-    """Return the name of a pooling in sentence-transformers."""
+    """Return the flag of a pooling in sentence-transformers."""
     if isinstance(pooling, ClsPooler):
         return MODES[poolings.cls]
     function = pooling.function if isinstance(pooling, FunctionPooling) else type(pooling)
@@ -137,7 +142,7 @@ def _save_dense(dense: nn.Linear, folder: Path) -> None:
     write_json(folder / "config.json", {**config, **tanh})
 
 
-def _write_modules(names: list[str], folder: Path) -> None:
+def _write_modules(names: list[str], folder: Path, *, prompt: str) -> None:
     rows: list[dict[str, Any]] = []
     for place, name in enumerate(names):
         path = "" if place == 0 else f"{place}_{name}"
@@ -149,8 +154,8 @@ def _write_modules(names: list[str], folder: Path) -> None:
         write_json(folder / rows[-1]["path"] / "config.json", {})
     about: dict[str, Any] = {
         "model_type": "SentenceTransformer",
-        "prompts": {},
-        "default_prompt_name": None,
+        "prompts": {"default": prompt} if prompt else {},
+        "default_prompt_name": "default" if prompt else None,
         "similarity_fn_name": "cosine",
     }
     write_json(folder / "config_sentence_transformers.json", about)

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.data.collate import pad_tokens
-from candelabra.exporting.formats import ONNX, TRANSFORMERS, ExportResult, refusal
+from candelabra.exporting.formats import (
+    ONNX,
+    TRANSFORMERS,
+    ExportResult,
+    check_prompt,
+    refusal,
+)
 from candelabra.exporting.supported_heads import check_head
 from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.model import pooling as poolings
@@ -84,6 +90,7 @@ def write(bundle: Bundle, folder: Path, task: str) -> ExportResult:
             bundle's by more than `TOLERANCE`.
     """
     head = bundle.model.head(task)
+    check_prompt(TRANSFORMERS, bundle.tokenizer.prompt)
     check_head(TRANSFORMERS, task, head)
     if task in bundle.model.mixes:
         raise refusal(TRANSFORMERS, f"the layer_mix of tasks.{task}", (ONNX,))

@@ -19,7 +19,13 @@ from candelabra.files import checksum
 from candelabra.model import attention
 from candelabra.model.dropout import CONFIG_KEYS, set_rates
 from candelabra.model.encoder import Encoder
-from candelabra.model.tokenizer_checks import check_kind, check_tokenizer
+from candelabra.model.sentence_folder import (
+    OFFSET_KINDS,
+    encoder_folder,
+    is_sentence_folder,
+    lower_cases,
+)
+from candelabra.model.tokenizer_checks import add_lower_case, check_kind, check_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,6 +84,7 @@ class Pretrained:
         attention_dropout: The same of attention probabilities.
         bit_dropout: Whether dropout on a CPU is drawn from cheap random bits.
         local: The name is a folder; without it, a name that is no folder is sought on the Hub.
+        prompt: Text that is put before each text; `None` or an empty text for none.
         random_seed: Not None: the same architecture with random weights of this seed.
     """
 
@@ -91,6 +98,7 @@ class Pretrained:
     attention_dropout: float | None = None
     bit_dropout: bool = True
     local: bool = False
+    prompt: str | None = None
     random_seed: int | None = None
 
     def tokenizer(self) -> TextTokenizer:
@@ -111,7 +119,14 @@ class Pretrained:
         check_kind(self.name, config)
         check_tokenizer(self.name, tokenizer, config)
         _check_length(self.max_length, config)
-        return TextTokenizer(tokenizer, max_length=self.max_length, truncation=self.truncation)
+        if is_sentence_folder(self.name) and lower_cases(Path(self.name)):
+            add_lower_case(tokenizer)
+        return TextTokenizer(
+            tokenizer,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            prompt=self.prompt or "",
+        )
 
     def load(self) -> Encoder:
         """The encoder with its weights, in float32.
@@ -154,14 +169,17 @@ class Pretrained:
 
     def _encoder(self, backbone: PreTrainedModel) -> Encoder:
         with naming("encoder"):
-            return Encoder(backbone, attention=self.attention, bit_dropout=self.bit_dropout)
+            encoder = Encoder(backbone, attention=self.attention, bit_dropout=self.bit_dropout)
+        if is_sentence_folder(self.name):
+            encoder.sentence_folder = Path(self.name)
+        return encoder
 
     def _located(self, *, verified: bool) -> tuple[str, str | None]:
         """Where transformers finds it, and the revision to ask for."""
         if self.name.startswith(PACKAGE):
             folder = package_folder(self.name.removeprefix(PACKAGE))
         elif Path(self.name).is_dir():
-            folder = Path(self.name)
+            folder = encoder_folder(Path(self.name))
         elif self.local:
             raise ConfigError(f"encoder.name={self.name}: no such folder")
         elif self.sha256 is not None:
@@ -229,12 +247,7 @@ def _check_length(max_length: int, config: object) -> None:
         return
     # RoBERTa and MPNet count positions from behind the padding id.
     offset = (getattr(config, "pad_token_id", 0) or 0) + 1
-    has_offset = getattr(config, "model_type", "") in {
-        "roberta",
-        "mpnet",
-        "xlm-roberta",
-        "camembert",
-    }
+    has_offset = getattr(config, "model_type", "") in OFFSET_KINDS
     room = positions - offset if has_offset else positions
     if max_length > room:
         raise ConfigError(f"encoder.max_length must be at most {room}, got {max_length}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class Encoder(nn.Module):
     Attributes:
         pooler: State of the checkpoint's linear layer over [CLS], or `None` if it has none. Its
             tensors are not part of this module; they only initialize the pooling `cls_pooler`.
+        sentence_folder: Folder saved by SentenceTransformer that the encoder comes from, or `None`.
+            Only the pooling `modules` reads the weights of its layers.
         adapters: Names of the adapters. If there are any, the encoder's own weights are fixed.
 
     Raises:
@@ -41,6 +44,7 @@ class Encoder(nn.Module):
     """
 
     adapters: tuple[str, ...] = ()
+    sentence_folder: Path | None = None
 
     def __init__(
         self, backbone: PreTrainedModel, *, attention: str = "auto", bit_dropout: bool = True

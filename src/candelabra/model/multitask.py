@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from candelabra.errors import ConfigError, naming, nearest
+from candelabra.errors import ConfigError, nearest
 from candelabra.model.adapters import adapter_of, choose, each
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads.base import Head
 from candelabra.model.layer_mix import LayerMix
-from candelabra.model.pooling import ClsPooler, FunctionPooling
+from candelabra.model.pooling import out_width
 from candelabra.records import Batch, Encoded, Tokens
 
 
@@ -177,6 +175,11 @@ class MultiTaskModel(nn.Module):
         """Return the pooling of a task: its own or the default."""
         return self.poolings[task] if task in self.poolings else self.pooling  # noqa: SIM401
 
+    def embedding_width(self, task: str | None = None) -> int:
+        """Return the width of a sentence embedding, by default with the default pooling."""
+        pooling = self.pooling if task is None else self.pooling_of(task)
+        return out_width(pooling, self.encoder.width)
+
     def apply_head(
         self, task: str, encoded: tuple[Encoded, ...], first_BW: Tensor | None
     ) -> Tensor:
@@ -218,82 +221,3 @@ class MultiTaskModel(nn.Module):
         if self.freezer is not None:
             self.freezer.keep_frozen_in_eval(self)
         return self
-
-
-Node = Mapping[str, Any]
-Maker = Callable[[Node], partial[Any]]
-
-
-def assemble(
-    encoder: Encoder,
-    *,
-    pooling: Node,
-    tasks: Mapping[str, Node],
-    labels: Mapping[str, list[str]],
-    make: Maker,
-    freezer: Freezer | None = None,
-) -> MultiTaskModel:
-    """Build a model from the config nodes of a run or a bundle.
-
-    Args:
-        encoder: The shared encoder.
-        pooling: Config node of the default pooling.
-        tasks: Config node of each task. `head` is required. Optional keys: `pooling` replaces the
-            default pooling, `layer_mix: true` adds a layer mix, `cross: true` encodes the texts of
-            a pair as one sequence, and `train: false` marks a task that is only evaluated.
-        labels: Label names of each task.
-        make: Function from a node to its target with the node's settings bound.
-        freezer: Object that sets `requires_grad`.
-
-    Returns:
-        The model.
-
-    Raises:
-        ConfigError: If a head or pooling rejects its settings, or a task's name is reserved.
-    """
-    model = MultiTaskModel(
-        encoder,
-        {
-            name: _head(make, task, encoder.width, labels[name], key=f"tasks.{name}.head")
-            for name, task in tasks.items()
-        },
-        pooling=_pooling(make, pooling, encoder.width, key="pooling"),
-        poolings={
-            name: _pooling(make, task["pooling"], encoder.width, key=f"tasks.{name}.pooling")
-            for name, task in tasks.items()
-            if task.get("pooling") is not None
-        },
-        mixes={
-            name: LayerMix(len(encoder.layers) + 1)
-            for name, task in tasks.items()
-            if task.get("layer_mix")
-        },
-        freezer=freezer,
-    )
-    model.eval_only = frozenset(name for name, task in tasks.items() if not task.get("train", True))
-    return model
-
-
-def _pooling(make: Maker, node: Node, width: int, *, key: str) -> nn.Module:
-    made = make(node)
-    with naming(key):
-        # Only poolings that are classes have parameters, whose shapes depend on the width.
-        is_class = isinstance(made.func, type)
-        return made(width=width) if is_class else FunctionPooling(made)
-
-
-def _head(make: Maker, task: Node, width: int, labels: Sequence[str], *, key: str) -> Head:
-    made = make(task["head"])
-    with naming(key):
-        head: Head = made(width=width, labels=labels)
-    if task.get("cross"):
-        head.alone = False  # A cross-encoder needs both texts of a pair.
-    return head
-
-
-def start_from_pooler(model: MultiTaskModel) -> None:
-    """Load the checkpoint's pooler weights, if it has any, into every `cls_pooler` of the model."""
-    if model.encoder.pooler is not None:
-        for pooling in (model.pooling, *model.poolings.values()):
-            if isinstance(pooling, ClsPooler):
-                pooling.dense.load_state_dict(model.encoder.pooler)

@@ -226,3 +226,13 @@ class FunctionPooling(nn.Module):
     def forward(self, hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """Return the sentence embeddings, (B, D)."""
         return self.function(hidden_BLD, mask_BL)
+
+
+def out_width(pooling: nn.Module, width: int) -> int:
+    """Return the width of what a pooling or a layer of it gives.
+
+    Args:
+        pooling: The module; its `out_width`, if it has one, differs from the width of its input.
+        width: Width of its input.
+    """
+    return int(getattr(pooling, "out_width", width))

@@ -65,3 +65,17 @@ def check_tokenizer(
             f"encoder.name={name}: token ids must be below {size}, the size of the embedding "
             f"table, got {highest}: the tokenizer belongs to another model"
         )
+
+
+def add_lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a fast tokenizer convert texts to lower case first, unless it does so already."""
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    before = backend.normalizer
+    lower = normalizers.Lowercase()
+    known = "" if before is None else before.__getstate__().decode()
+    if '"lowercase":true' in known or '"type":"Lowercase"' in known:
+        return
+    parts = [lower] if before is None else [lower, before]
+    backend.normalizer = normalizers.Sequence(parts)

@@ -27,6 +27,7 @@ from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from candelabra.build.encoder_folder import take_folder_settings
 from candelabra.config.messages import explained, quoted
 from candelabra.config.schema import plain, register
 from candelabra.config.targets import TARGET, conf_dir
@@ -149,6 +150,7 @@ def _composed(
             OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
     # Those of Hydra itself, such as hydra.run.dir, are not stored: nothing stored may steer Hydra.
     own = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    take_folder_settings(cfg, overrides)
     with flag_override(cfg, ["struct", "readonly"], False):
         cfg[START] = {"overrides": own, "config_dirs": config_dirs}
     return cfg

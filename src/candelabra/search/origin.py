@@ -36,6 +36,7 @@ def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
         "tokenizer": embedder.tokenizer.fingerprint(),
         "max_length": embedder.tokenizer.max_length,
         "truncation": embedder.tokenizer.truncation,
+        "prompt": embedder.tokenizer.prompt or None,
         "pooling": _pooling_name(pooling),
         "task": task if model.encoder.adapts_per_task else None,
         "normalize": embedder.normalize,
