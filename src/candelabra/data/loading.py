@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from candelabra.data.rows.shapes import LEARNT
 from candelabra.data.rows.splits import carve, strata_of
 from candelabra.data.sources import SPLITS, Source
 from candelabra.errors import DataError, MissingSplitError
+from candelabra.processes import rank
 from candelabra.records import Examples
 
 
@@ -101,6 +103,7 @@ def load_task(
             raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
         unnamed = labels is None and bool(set(LABELLED) & set(columns))
         tables = _read(source, only, inferred=unnamed)
+        _report_notes(name, tables)
         names = _names(labels, columns, tables)
         check = partial(
             to_examples,
@@ -143,6 +146,13 @@ def fingerprint(examples: Examples, labels: Sequence[str]) -> str:
         # JSON marks the end of each value, so that ["ab", "c"] and ["a", "bc"] differ.
         digest.update(json.dumps(part).encode())
     return digest.hexdigest()
+
+
+def _report_notes(task: str, tables: Mapping[str, Table]) -> None:
+    """Print how files were read where that is not plain, in the first process alone."""
+    for table in tables.values():
+        if table.note and rank() == 0:
+            print(f"task {task!r}: {table.where}: {table.note}", file=sys.stderr)
 
 
 def _names(

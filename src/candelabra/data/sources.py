@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.readers import check_path, read_table
 from candelabra.data.files.table import Table
+from candelabra.data.schemes import AUTO
 from candelabra.errors import DataError, nearest
 
 SPLITS = ("train", "validation", "test")
@@ -86,6 +87,10 @@ class Files:
         test: Path of the test split, if there is one.
         folder: Folder that the paths are relative to; `None` is the working directory.
         tag_first: Whether the tag precedes the word in a line of a CoNLL/BIO file.
+        word_column: Column of the word in a CoNLL/BIO file, counted from 0; `None` is the first.
+        tag_column: Column of the tag; `None` is the last, which is column -1.
+        comment: Beginning of comment lines, as in `Layout`.
+        scheme: Tagging scheme: `iob2`, `iob1`, `iobes`, `bilou`, `io`, or `auto`.
         quoted: Whether csv or tsv cells may be quoted; `None` means yes for csv and no for tsv.
         subfolders: For a folder, the sub-folders that are read; a mapping also sets the label of
             each.
@@ -96,6 +101,10 @@ class Files:
     test: str | None = None
     folder: str | None = None
     tag_first: bool = False
+    word_column: int | None = None
+    tag_column: int | None = None
+    comment: str | None = None
+    scheme: str = AUTO
     quoted: bool | None = None
     subfolders: Sequence[str] | Mapping[str, str] | None = None
 
@@ -106,15 +115,15 @@ class Files:
             DataError: The file cannot be read.
         """
         path = self.path(split)
-        layout = Layout(self.tag_first, self.quoted, self.subfolders)
-        return None if path is None else read_table(path, layout)
+        return None if path is None else read_table(path, self.layout)
 
     def check(self) -> None:
         """Check that the files exist and have a known extension.
 
         Raises:
-            DataError: A file is missing, or its extension is unknown.
+            DataError: A file is missing, its extension is unknown, or a setting is invalid.
         """
+        self.layout.check()
         for split in SPLITS:
             path = self.path(split)
             if path is None:
@@ -125,6 +134,11 @@ class Files:
                     f"data_dir=FOLDER, and {Path.cwd()} has none"
                 )
             check_path(path)
+
+    @property
+    def layout(self) -> Layout:
+        """Return the settings that the extension does not determine."""
+        return Layout(**{key.name: getattr(self, key.name) for key in fields(Layout)})
 
     def path(self, split: str) -> Path | None:
         """Return the path of a split, or `None` if none is configured."""

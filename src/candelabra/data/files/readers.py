@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from candelabra.data.files.conll import read_conll
 from candelabra.data.files.folders import read_folder
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.parquet import read_parquet
 from candelabra.data.files.table import Table, at_lines
 from candelabra.data.files.text_files import (
     numbered_lines,
-    read_conll,
     read_delimited,
     read_jsonl,
     read_text,

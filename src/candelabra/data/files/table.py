@@ -46,6 +46,7 @@ class Table:
         locate: Says where a row stands, such as `row 7 (counted from 0; line 9)`. Rows count
             from 0, as those of a Hugging Face data set; lines from 1, as in an editor.
         faults: Rows that could not be read; their cells are None.
+        note: What a person should know about how the rows were read; empty for nothing.
         num_rows: How many rows there are, where columns are read on demand.
     """
 
@@ -54,6 +55,7 @@ class Table:
     locate: Callable[[int], str] = lambda row: row_place(row)
     faults: Mapping[int, BadRowError] = field(default_factory=dict)
     num_rows: int | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         if self.num_rows is not None:

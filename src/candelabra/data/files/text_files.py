@@ -1,4 +1,4 @@
-"""Readers of text files into a `Table`: JSON lines, csv, tsv and CoNLL/BIO."""
+"""Readers of text files into a `Table`: JSON lines, csv and tsv."""
 
 from __future__ import annotations
 
@@ -136,52 +136,3 @@ def _records(reader: Any, where: str) -> Iterator[tuple[int, list[Any]]]:
         if cells:
             row += 1
             yield line, cells
-
-
-def read_conll(path: Path, layout: Layout) -> Table:
-    """Read a CoNLL/BIO file into the columns `tokens` and `tags`, one row per sentence.
-
-    Each line contains a word and its tag, and blank lines separate sentences. A sentence with a
-    line of less than two columns becomes a fault of its row.
-
-    Args:
-        path: File.
-        layout: Its `tag_first` says whether the tag precedes the word.
-    """
-    tokens: list[list[str] | None] = []
-    tags: list[list[str] | None] = []
-    lines: list[int] = []
-    faults: dict[int, BadRowError] = {}
-    for start, sentence in _sentences(read_text(path)):
-        try:
-            pairs = [_word_and_tag(line, tag_first=layout.tag_first) for line in sentence]
-        except BadRowError as fault:
-            faults[len(lines)] = fault
-            tokens.append(None)
-            tags.append(None)
-        else:
-            tokens.append([word for word, _ in pairs])
-            tags.append([tag for _, tag in pairs])
-        lines.append(start)
-    return Table({"tokens": tokens, "tags": tags}, str(path), at_lines(lines), faults)
-
-
-def _sentences(text: str) -> Iterator[tuple[int, list[str]]]:
-    start = 1
-    sentence: list[str] = []
-    for number, line in numbered_lines(text):
-        if line.strip() and not line.startswith("-DOCSTART-"):
-            start = start if sentence else number
-            sentence.append(line)
-        elif sentence:
-            yield start, sentence
-            sentence = []
-    if sentence:
-        yield start, sentence
-
-
-def _word_and_tag(line: str, *, tag_first: bool) -> tuple[str, str]:
-    cells = line.split("\t") if "\t" in line else line.split()
-    if len(cells) < 2:
-        raise BadRowError("unequal lengths", f"a word and its tag expected, found {shown(line)}")
-    return (cells[1], cells[0]) if tag_first else (cells[0], cells[-1])

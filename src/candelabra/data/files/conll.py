@@ -1,0 +1,209 @@
+"""Reader of CoNLL files: a word and its tag in each line, and blank lines between sentences."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from candelabra.data.bio import OUTSIDE
+from candelabra.data.files.layout import Layout
+from candelabra.data.files.table import BadRowError, Table, at_lines, shown
+from candelabra.data.files.text_files import numbered_lines, read_text
+from candelabra.data.schemes import AUTO, PREFIXED, all_tags, recognized, to_bio
+from candelabra.errors import DataError
+
+DOCUMENT = "-DOCSTART-"
+SPACE = " \t\r\f\v"
+"""What separates words; no-break and other Unicode spaces are part of a word."""
+SAYS = re.compile(r"#\s*[\w.:-]+(?: [\w.:-]+)*\s*=|#\s*(?:begin|end) document|#\s+id\s")
+"""Beginning of a comment, such as `# sent_id = 1`, `# id 7fa1`, `#begin document (a)`."""
+CHUNKS = frozenset(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
+"""Types of phrases. A column of them beside the tags is usual, and no other level of entities."""
+Lines = tuple[int, list[list[str]]]
+"""Number of the first line of a sentence, and the cells of each of its lines."""
+
+
+@dataclass
+class Seen:
+    """What the lines of a file have in common, for the checks of its columns.
+
+    Attributes:
+        narrowest: Smallest number of cells of a line.
+        beside: Different cells of the last column but one.
+        empty: Whether the last column is empty in every line.
+    """
+
+    narrowest: int = sys.maxsize
+    beside: set[str] = field(default_factory=set)
+    empty: bool = True
+
+    def add(self, lines: Sequence[Sequence[str]]) -> None:
+        """Take the lines of a sentence into account."""
+        self.narrowest = min(self.narrowest, min(map(len, lines)))
+        if self.narrowest > 2:
+            self.beside.update([line[-2] for line in lines])
+        self.empty = self.empty and not any(line[-1] for line in lines)
+
+
+def read_conll(path: Path, layout: Layout) -> Table:
+    """Read a CoNLL file into the columns `tokens` and `tags`, one row per sentence.
+
+    A sentence with a line that has no word or no tag becomes a fault of its row. Tags of other
+    schemes are converted to BIO.
+
+    Args:
+        path: File.
+        layout: Its columns, comments and scheme.
+
+    Raises:
+        DataError: The word column only counts, or the tag column is not certain.
+    """
+    text, seen = read_text(path), Seen()
+    table = _rows(path, _sentences(text, layout.comment), layout, seen)
+    if seen.empty and seen.narrowest > 2:
+        # A tab at each line's end makes one more column, which is empty.
+        cut = ((n, [line[:-1] for line in lines]) for n, lines in _sentences(text, layout.comment))
+        table = _rows(path, cut, layout, seen := Seen())
+    tokens, tags = table.columns["tokens"], table.columns["tags"]
+    faults = dict(table.faults)
+    _check_tags(path, [row for row in tags if row], layout, seen)
+    _check_words(path, [row for row in tokens if row], layout)
+    scheme = layout.scheme
+    if scheme == AUTO:
+        scheme = recognized([row for row in tags if row])
+    _convert(tags, faults, scheme)
+    note = f"its tags are {scheme.upper()}; they are converted to BIO" if scheme != "iob2" else ""
+    return replace(table, faults=faults, note=note)
+
+
+def _rows(path: Path, sentences: Iterable[Lines], layout: Layout, seen: Seen) -> Table:
+    """Return words and tags of the sentences, and fill in `seen`."""
+    word, tag = layout.word_and_tag
+    tokens: list[list[str] | None] = []
+    tags: list[list[str] | None] = []
+    faults: dict[int, BadRowError] = {}
+    starts = []
+    for start, lines in sentences:
+        seen.add(lines)
+        starts.append(start)
+        try:
+            tokens.append([line[word] for line in lines])
+            tags.append([line[tag] for line in lines])
+            whole = min(map(len, lines)) > 1
+        except IndexError:
+            whole = False
+        if not whole:
+            del tokens[len(starts) - 1 :], tags[len(starts) - 1 :]
+            faults[len(tokens)] = _fault(lines, max(word, tag, -word - 1, -tag - 1, 1) + 1)
+            tokens.append(None)
+            tags.append(None)
+    columns: dict[str, list[Any]] = {"tokens": tokens, "tags": tags}
+    return Table(columns, str(path), at_lines(starts), faults)
+
+
+def _fault(lines: Sequence[Sequence[str]], needed: int) -> BadRowError:
+    short = next(line for line in lines if len(line) < needed)
+    found = shown(" ".join(short))
+    return BadRowError("unequal lengths", f"a word and its tag expected, found {found}")
+
+
+def _sentences(text: str, comment: str | None) -> Iterator[Lines]:
+    start = 1
+    sentence: list[list[str]] = []
+    comments: list[tuple[int, str]] = []
+    for number, line in numbered_lines(text):
+        if not line or line.startswith(DOCUMENT) or not line.strip(SPACE):
+            if sentence:
+                yield start, sentence
+                sentence = []
+            comments = []
+        elif comment and line.startswith(comment):
+            continue
+        elif line[0] == "#" and comment is None and not sentence and not _is_word(line):
+            comments.append((number, line))
+        else:
+            if not sentence:
+                start, sentence = _words_among(comments, line) if comments else (0, [])
+                start = start or number
+                comments = []
+            sentence.append(_cells(line))
+    if sentence:
+        yield start, sentence
+
+
+def _is_word(line: str) -> bool:
+    """Return whether a line that starts with `#` certainly is a word and its tag."""
+    cells = _cells(line)
+    return cells[0] == "#" and len(cells) == 2 and all_tags(cells[1:])
+
+
+def _words_among(comments: Sequence[tuple[int, str]], line: str) -> tuple[int, list[list[str]]]:
+    """Return the lines before the first word that are words too, and where they start.
+
+    A line that starts with `#` is a comment if it says so, as in `# sent_id = 1`, or has another
+    number of cells than the line of the first word.
+    """
+    width, kept, start = len(_cells(line)), [], 0
+    for number, each in comments:
+        cells = _cells(each)
+        if SAYS.match(each) or len(cells) != width:
+            kept, start = [], 0
+        else:
+            start = start or number
+            kept.append(cells)
+    return start, kept
+
+
+def _cells(line: str) -> list[str]:
+    if "\t" in line:
+        cells = line.split("\t")
+        return [cell.strip(" ") for cell in cells] if " " in line else cells
+    cells = line.split(" ")
+    return [cell for cell in cells if cell] if "" in cells else cells
+
+
+def _check_tags(path: Path, tags: Sequence[list[str]], layout: Layout, seen: Seen) -> None:
+    """Refuse a file whose last two columns both hold tags, unless one is chosen."""
+    chosen = layout.tag_column is not None or layout.tag_first
+    if chosen or not tags or seen.narrowest < 3 or seen.narrowest - 2 == layout.word_and_tag[0]:
+        return
+    matches = [PREFIXED.fullmatch(cell) for cell in seen.beside - {OUTSIDE}]
+    types = {match[2] for match in matches if match is not None}
+    if None in matches or not types or types <= CHUNKS:
+        return
+    if all_tags(set().union(*tags)):
+        raise DataError(
+            f"{path}: its last two columns both hold tags, such as nested entities: choose one by "
+            "source.tag_column=-1 (the last) or source.tag_column=-2"
+        )
+
+
+def _check_words(path: Path, rows: Sequence[list[str]], layout: Layout) -> None:
+    """Refuse words that only count the words of each sentence."""
+    first = rows[0][0] if rows else ""
+    if layout.word_column is not None or first not in ("0", "1") or max(map(len, rows)) < 2:
+        return
+    begin = int(first)
+    if all(row == [str(begin + place) for place in range(len(row))] for row in rows):
+        other = layout.word_and_tag[0] + 1
+        raise DataError(
+            f"{path}: its word column only counts {first}, {begin + 1}, ... in every sentence: set "
+            f"source.word_column={other} (columns count from 0) to read the column behind it"
+        )
+
+
+def _convert(tags: list[list[str] | None], faults: dict[int, BadRowError], scheme: str) -> None:
+    """Convert the tags of each sentence in place; a sentence that is invalid becomes a fault."""
+    if scheme == "iob2":
+        return
+    for row, before in enumerate(tags):
+        if before is None:
+            continue
+        try:
+            tags[row] = to_bio(before, scheme)
+        except ValueError as error:
+            faults[row] = BadRowError(f"invalid {scheme.upper()}", str(error))

@@ -1,0 +1,118 @@
+"""Tagging schemes by name, and their conversion to BIO.
+
+- `iob2`: `B-X` starts an entity, `I-X` continues it. This is BIO, and nothing is converted.
+- `iob1`: `I-X` may start an entity; `B-X` only separates it from an entity of the same type before.
+- `iobes`: `S-X` is an entity of one word, `E-X` ends a longer one.
+- `bilou`: the same with `U-X` and `L-X`.
+- `io`: `I-X`, or the type `X` alone; neighbouring words of a type are one entity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from candelabra.data.bio import OUTSIDE, is_tag
+
+AUTO = "auto"
+SCHEMES = (AUTO, "iob2", "iob1", "iobes", "bilou", "io")
+SPELLED = {"iobes": {"S": "B", "E": "I"}, "bilou": {"U": "B", "L": "I"}}
+"""Prefixes of a scheme with ends -> those of BIO."""
+PREFIXED = re.compile(r"([BILUSE])-(.+)", re.DOTALL)
+BARE = re.compile(r"[A-Za-z][\w./&]+")
+"""A type without a prefix, in `io`."""
+
+
+def recognized(sentences: Collection[Sequence[str]]) -> str:
+    """Return the scheme of tagged sentences; `iob2` where none is certain.
+
+    Args:
+        sentences: Tags of each sentence.
+
+    Example:
+        >>> recognized([["S-PER", "O"]]), recognized([["I-PER", "O"]]), recognized([["B-PER", "O"]])
+        ('iobes', 'iob1', 'iob2')
+    """
+    distinct = set().union(*sentences)
+    prefixes = {match[1] for tag in distinct if (match := PREFIXED.fullmatch(tag))}
+    for scheme, ends in SPELLED.items():
+        if prefixes & ends.keys() and prefixes <= {"B", "I", *ends}:
+            return scheme
+    bare = {tag for tag in distinct if tag not in (OUTSIDE, "", "_")}
+    if OUTSIDE in distinct and bare and all(map(BARE.fullmatch, bare)):
+        return "io"
+    return "iob1" if prefixes <= {"B", "I"} and _is_iob1(sentences) else "iob2"
+
+
+def _is_iob1(sentences: Iterable[Sequence[str]]) -> bool:
+    """Return whether an `I-X` starts an entity, and a `B-X` never does so needlessly."""
+    starts = False
+    for tags in sentences:
+        before = ""
+        for tag in tags:
+            match = PREFIXED.fullmatch(tag)
+            if match is not None and match[2] != before:
+                if match[1] == "B":
+                    return False
+                starts = True
+            before = match[2] if match is not None else ""
+    return starts
+
+
+def to_bio(tags: Sequence[str], scheme: str) -> list[str]:
+    """Convert the tags of a sentence to BIO; what is no tag of the scheme is kept as it is.
+
+    Args:
+        tags: Tags of the words.
+        scheme: A name of `SCHEMES` but `auto`.
+
+    Returns:
+        Tags `O`, `B-X` and `I-X`.
+
+    Raises:
+        ValueError: The tags are no valid sequence of a scheme whose entities have ends.
+
+    Example:
+        >>> to_bio(["B-LOC", "E-LOC", "S-PER"], "iobes"), to_bio(["LOC", "LOC", "O"], "io")
+        (['B-LOC', 'I-LOC', 'B-PER'], ['B-LOC', 'I-LOC', 'O'])
+    """
+    if scheme == "iob2":
+        return list(tags)
+    if scheme in SPELLED:
+        return _without_ends(tags, scheme)
+    found, before = [], ""
+    for tag in tags:
+        match = PREFIXED.fullmatch(tag)
+        prefix, kind = (match[1], match[2]) if match is not None else ("I", tag)
+        bare = scheme == "io" and BARE.fullmatch(tag) is not None
+        if (match is None and not bare) or prefix not in "BI":
+            found.append(tag)
+            before = ""
+            continue
+        found.append(f"{'I' if prefix == 'I' and kind == before else 'B'}-{kind}")
+        before = kind
+    return found
+
+
+def _without_ends(tags: Sequence[str], scheme: str) -> list[str]:
+    _, end = SPELLED[scheme]
+    found, open_kind = [], ""
+    for place, tag in enumerate([*tags, OUTSIDE]):
+        match = PREFIXED.fullmatch(tag)
+        prefix, kind = (match[1], match[2]) if match is not None else ("", "")
+        goes_on = prefix in ("I", end)
+        if bool(open_kind) != goes_on or (goes_on and kind != open_kind):
+            what = repr(tag) if place < len(tags) else "the end of the sentence"
+            raise ValueError(f"{what} of word {place} follows {_said(tags, place)}")
+        open_kind = kind if prefix in ("B", "I") else ""
+        found.append(f"{SPELLED[scheme].get(prefix, prefix)}-{kind}" if prefix else tag)
+    return found[:-1]
+
+
+def _said(tags: Sequence[str], place: int) -> str:
+    return repr(tags[place - 1]) if place else "nothing"
+
+
+def all_tags(tags: Iterable[str]) -> bool:
+    """Return whether each is a tag of some scheme with prefixes, or `O`."""
+    return all(tag == OUTSIDE or is_tag(tag) or PREFIXED.fullmatch(tag) for tag in tags)

@@ -1,0 +1,105 @@
+"""Schemes of tags; seqeval, which reads each of them by itself, is the reference."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
+
+from candelabra.data.schemes import recognized, to_bio
+
+REFERENCES = {"iob1": IOB1, "iobes": IOBES, "bilou": BILOU}
+Spans = list[tuple[int, int, str]]
+
+
+def written(spans: Spans, length: int, scheme: str) -> list[str]:
+    """The tags of spans in a scheme, by its definition."""
+    tags = ["O"] * length
+    single, end = {"iobes": ("S", "E"), "bilou": ("U", "L")}.get(scheme, ("B", "I"))
+    for number, (start, stop, kind) in enumerate(spans):
+        for place in range(start, stop):
+            tags[place] = f"I-{kind}"
+        touches = number > 0 and spans[number - 1][1:] == (start, kind)
+        if scheme != "iob1" or touches:
+            tags[start] = f"B-{kind}"
+        if scheme in ("iobes", "bilou"):
+            tags[stop - 1] = f"{end}-{kind}"
+            if stop == start + 1:
+                tags[start] = f"{single}-{kind}"
+    return tags
+
+
+def drawn(seed: int) -> tuple[Spans, int]:
+    generator, spans, place = random.Random(seed), [], 0
+    length = generator.randint(1, 12)
+    while place < length:
+        stop = min(length, place + generator.randint(1, 3))
+        if generator.random() < 0.6:
+            spans.append((place, stop, generator.choice(["PER", "LOC"])))
+        place = stop
+    return spans, length
+
+
+def entities(tags: list[str], scheme: type) -> Spans:
+    found = Entities([tags], scheme).entities[0]
+    return [(entity.start, entity.end, entity.tag) for entity in found]
+
+
+@pytest.mark.parametrize("scheme", REFERENCES)
+def test_bio_has_the_entities_that_seqeval_reads_in_the_scheme(scheme: str) -> None:
+    for seed in range(200):
+        spans, length = drawn(seed)
+        tags = written(spans, length, scheme)
+        assert entities(tags, REFERENCES[scheme]) == spans
+        assert entities(to_bio(tags, scheme), IOB2) == spans
+
+
+@pytest.mark.parametrize("scheme", [*REFERENCES, "iob2"])
+def test_scheme_is_recognized(scheme: str) -> None:
+    sentences = []
+    for seed in range(60):
+        spans, length = drawn(seed)
+        sentences.append(written(spans, length, scheme))
+    assert recognized(sentences) == scheme
+
+
+def test_types_alone_are_io() -> None:
+    assert recognized([["PER", "PER", "O"], ["LOC", "O", "LOC"]]) == "io"
+    assert to_bio(["PER", "PER", "O", "LOC", "PER"], "io") == [
+        "B-PER",
+        "I-PER",
+        "O",
+        "B-LOC",
+        "B-PER",
+    ]
+    assert to_bio(["I-PER", "I-PER", "O"], "io") == ["B-PER", "I-PER", "O"]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [["0", "O"]],  # a digit for O
+        [["_", "O"]],
+        [["NN", "VB"]],  # parts of speech
+        [["B-PER", "O", "I-PER"]],  # an error of IOB2, and no IOB1
+        [],
+        [["O"]],
+    ],
+)
+def test_what_is_not_certain_is_left_alone(tags: list[list[str]]) -> None:
+    assert recognized(tags) == "iob2"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "said"),
+    [
+        ("iobes", ["B-PER", "O"], "'O' of word 1 follows 'B-PER'"),
+        ("iobes", ["E-PER"], "'E-PER' of word 0 follows nothing"),
+        ("iobes", ["B-PER", "E-LOC"], "'E-LOC' of word 1 follows 'B-PER'"),
+        ("bilou", ["B-PER"], "the end of the sentence of word 1 follows 'B-PER'"),
+    ],
+)
+def test_broken_entities_are_refused(scheme: str, tags: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        to_bio(tags, scheme)
