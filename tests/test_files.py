@@ -206,10 +206,10 @@ def test_what_is_refused(name: str, suffixes: list[str] | None, message: str) ->
 def test_a_place_that_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     for name in ("file/out", "file/below/out"):
-        with pytest.raises(ConfigError, match=r"out: cannot be written: .*/file is no folder"):
+        with pytest.raises(ConfigError, match=r"out: cannot be written: .*/file is not a folder"):
             check_output(tmp_path / name)
     monkeypatch.setattr("candelabra.files.os.access", lambda *_: False)
-    with pytest.raises(ConfigError, match=f"{tmp_path} may not be written in"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} is not writable"):
         check_output(tmp_path / "new" / "out")
 
 

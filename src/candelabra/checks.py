@@ -10,7 +10,7 @@ from candelabra.errors import ConfigError, nearest
 
 
 def at_least(key: str, value: Any, least: int) -> None:
-    """Raises ConfigError unless `value` is a whole number of at least `least`."""
+    """Raise ConfigError unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{key} must be a whole number of at least {least}, got {value!r}")
 
@@ -23,7 +23,7 @@ def number(
     least: float = -math.inf,
     most: float = math.inf,
 ) -> None:
-    """Raises ConfigError unless `value` is a finite number within these bounds."""
+    """Raise ConfigError unless `value` is a finite number within the bounds."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and math.isfinite(value) and value > above and least <= value <= most:
         return
@@ -33,7 +33,7 @@ def number(
 
 
 def one_of(key: str, value: Any, options: Iterable[str]) -> None:
-    """Raises ConfigError unless `value` is one of `options`."""
+    """Raise ConfigError unless `value` is one of `options`."""
     if value not in options:
         raise ConfigError(
             f"{key} must be one of {', '.join(options)}, got {value!r}{nearest(value, options)}"

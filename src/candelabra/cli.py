@@ -1,4 +1,4 @@
-"""The command line. Imports nothing heavy: help and a wrong override answer at once."""
+"""Command line. It imports nothing slow, so that help and errors in overrides come at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ INTERRUPTED, CLOSED_PIPE, TERMINATED, WRONG_INPUT = 130, 141, 143, 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns its exit status."""
+    """Run one command and return its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         lines = (f"  {name:<12}{text}" for name, text in COMMANDS.items())
@@ -63,8 +63,8 @@ def _run(command: str, overrides: list[str]) -> int:
     # Hydra would otherwise print errors itself and exit; here they become one message.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     signal.signal(signal.SIGTERM, _terminated)
-    # submitit's warning (out of time, preempted) reaches every process of a SLURM job, and would
-    # kill this one; its launcher answers it, by SIGTERM.
+    # submitit announces a timeout or preemption by SIGUSR2 to every process of a SLURM job, which
+    # would kill this one. The launcher handles the signal, and sends SIGTERM.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     from candelabra.config.messages import explained
 
@@ -76,7 +76,8 @@ def _run(command: str, overrides: list[str]) -> int:
                 status = 0
             else:
                 status = module.main(overrides)
-            sys.stdout.flush()  # a closed pipe is met here, and not when the interpreter ends
+            # Raise the error of a closed pipe here, and not at the exit of the interpreter.
+            sys.stdout.flush()
             return status
     except UserError as error:
         return _fail(str(error))
@@ -84,7 +85,7 @@ def _run(command: str, overrides: list[str]) -> int:
         print("candelabra: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has seen enough, as `| head` does; nothing is left to flush.
+        # The reader of the output has ended early, as `| head` does. The rest has no destination.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
 

@@ -1,4 +1,4 @@
-"""Errors that are a person's to mend: shown as one message, without a traceback."""
+"""Errors that the user can correct; they are shown as one message, without a traceback."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from contextlib import contextmanager
 UNPRINTABLE = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""What steers a terminal, or turns the direction of what follows; a line break does neither."""
+"""Characters that control a terminal or change the direction of text, except line breaks."""
 QUOTED = 200
-"""The most characters of a quoted value that a message repeats."""
+"""Maximum number of characters of a quoted value in a message."""
 _LONG = re.compile(rf"""(?<!\w)(['"])((?:(?!\1).){{{QUOTED}}})(?:(?!\1).)+\1(?!\w)""")
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters as escapes that JSON knows too.
+    r"""Return a text with its control characters replaced by JSON escapes such as `\u001b`.
 
-    For whatever reaches a terminal, a log or a model card: texts, labels and names of files may
-    hold what clears a screen or forges a line.
+    Use it for everything that reaches a terminal, a log or a model card: texts, labels and file
+    names may contain characters that clear the screen or forge a line.
     """
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -31,7 +31,7 @@ def message_of(text: str) -> str:
 
 
 class UserError(ValueError):
-    """What was given cannot be used. The message names the thing, the rule and what was found."""
+    """An unusable input. The message names the key or file, the rule, and the value."""
 
 
 class ConfigError(UserError):
@@ -43,40 +43,43 @@ class DataError(UserError):
 
 
 class MissingSplitError(DataError):
-    """A source without the split that is asked for."""
+    """A source without the requested split."""
 
 
 class TrainingError(UserError):
-    """A training, or a test, that cannot go on."""
+    """A training or test that cannot continue."""
 
 
 class Ended(SystemExit):
-    """The end by a signal, after the person was told how to go on."""
+    """An exit by a signal, raised after the user has seen how to resume."""
 
 
 class BundleError(UserError):
-    """A missing, truncated or hostile bundle."""
+    """A missing, damaged or malicious bundle."""
 
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Names the setting under construction in what an object says against it.
+    """Put the key of a setting in front of the errors that an object raises about it.
+
+    Args:
+        key: Configuration key of the object that the block builds.
 
     Raises:
-        ConfigError: A ValueError or TypeError came from inside.
+        ConfigError: If the block raises a ValueError or a TypeError.
     """
     try:
         yield
     except UserError:
         raise
     except (TypeError, ValueError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise ConfigError(said if said.startswith(key) else f"{key}: {said}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(reason if reason.startswith(key) else f"{key}: {reason}") from error
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the most similar option, or nothing."""
-    # A name of millions of characters is like none, and would take minutes to compare.
+    """Return `; did you mean 'x'?` for the most similar option, or an empty string."""
+    # A name of millions of characters matches no option, and would take minutes to compare.
     close = difflib.get_close_matches(
         str(name)[:QUOTED], [str(option)[:QUOTED] for option in options], n=1, cutoff=0.5
     )

@@ -48,7 +48,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename is None:  # A full disk gives no name.
+        if error.filename is None:  # the error of a full disk has no name
             error.filename = str(path)
         raise
 
@@ -108,7 +108,7 @@ def drafts(folder: Path, names: Iterable[str]) -> list[tuple[Path, int]]:
 
     Args:
         folder: Folder to search; it may be missing.
-        names: Names of the complete files; `*` matches any letters.
+        names: Names of the complete files; `*` matches any characters.
     """
     patterns = tuple(names)
     if not folder.is_dir():
@@ -237,9 +237,9 @@ def check_place(path: Path, *, key: str = "output") -> None:
     """
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
-        raise ConfigError(f"{key}={path}: cannot be written: {above} is no folder")
+        raise ConfigError(f"{key}={path}: cannot be written: {above} is not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise ConfigError(f"{key}={path}: cannot be written: {above} may not be written in")
+        raise ConfigError(f"{key}={path}: cannot be written: {above} is not writable")
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import torch
 from candelabra.errors import ConfigError
 
 MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_MMAP_MAX": -4}
-"""Numbers of glibc's malloc.h."""
+"""Parameter numbers from malloc.h of glibc."""
 KEEP = {"M_TRIM_THRESHOLD": 2**31 - 1, "M_MMAP_MAX": 0}
 GIVE_BACK = {"M_TRIM_THRESHOLD": 128 * 1024, "M_MMAP_MAX": 65536}
-"""glibc's own values."""
+"""Default values of glibc."""
 
 
 def device_type(accelerator: str) -> str:
@@ -54,7 +54,7 @@ def precision(asked: str, device: str, *, key: str = "precision") -> Any:
     """Return Lightning's name of the precision, resolving `auto` by the hardware.
 
     Args:
-        asked: `trainer.precision`: `auto` or a name that Lightning knows.
+        asked: Value of `trainer.precision`: `auto` or a name that Lightning knows.
         device: Device type, such as `cpu`.
         key: Key of the setting, for error messages.
 
@@ -72,17 +72,17 @@ def precision(asked: str, device: str, *, key: str = "precision") -> Any:
 
 
 def keep_freed_memory(keep: bool) -> bool:
-    """Make glibc keep the memory of freed tensors for the next ones, or give it back again.
+    """Make glibc keep the memory of freed tensors for later tensors, or return it to the kernel.
 
-    By default glibc gives each large tensor back to the kernel. The next tensor then gets new
-    pages, and a training step on a CPU spends much of its time in page faults.
+    By default glibc returns the memory of each large tensor. The next tensor then gets new pages,
+    and a training step on a CPU spends much of its time in page faults.
 
     Args:
-        keep: Whether to keep freed memory; `False` sets glibc's own values, and gives back what was
-            kept.
+        keep: Whether to keep freed memory. `False` restores the defaults of glibc, and returns
+            what was kept.
 
     Returns:
-        Whether the settings were made. Other C libraries have none of them, and stay as they are.
+        Whether the settings were made. Other C libraries do not have them and are not changed.
     """
     if not _has_glibc():
         return False
@@ -95,7 +95,7 @@ def keep_freed_memory(keep: bool) -> bool:
 
 
 def _has_glibc() -> bool:
-    """Return whether this process runs on glibc; musl and macOS do not know the name."""
+    """Return whether this process uses glibc; musl and macOS do not have this setting."""
     name = "CS_GNU_LIBC_VERSION"
     known: dict[str, int] = getattr(os, "confstr_names", {})
     return name in known and (os.confstr(name) or "").startswith("glibc")

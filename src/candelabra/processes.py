@@ -104,7 +104,7 @@ def _start(
     command: Sequence[str], index: int, processes: int, port: int
 ) -> subprocess.Popen[bytes]:
     numbers = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": processes, "MASTER_PORT": port}
-    # More threads than cores, over all processes, would slow each other down.
+    # If the processes had more threads than cores in total, they would slow each other down.
     threads = max(1, (os.cpu_count() or 1) // processes)
     settings = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": str(threads)}
     env = settings | os.environ | {key: str(value) for key, value in numbers.items()}

@@ -103,7 +103,7 @@ class _Printable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for segment in console.render(self.table, options):
-            # One character for one: the columns were already measured.
+            # Replace one character by one, since the column widths are already measured.
             yield segment._replace(text=UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", segment.text))
 
 

@@ -116,7 +116,7 @@ REFUSED = {
     "split": (["models=[{a},{b}]", "split=tset"], "split must be one of"),
     "precision": (["models=[tiny,minilm_random]", "precision=foo"], "precision must be one of"),
     "data": (["models=[tiny,{a}]", "tasks=stsb", "data_dir=no"], "data_dir=no: no such folder"),
-    "output": (["models=[{a},{b}]", "output={a}/config.json/x"], "config.json is no folder"),
+    "output": (["models=[{a},{b}]", "output={a}/config.json/x"], "config.json is not a folder"),
     "key": (["models=[{a},{b}]", "resample=9"], "no key 'resample'; did you mean 'resamples'?"),
 }
 
