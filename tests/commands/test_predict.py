@@ -157,7 +157,7 @@ REFUSED = {
     ),
     "empty text in a file": (
         ["input=blank.txt", "output=out"],
-        ["blank.txt, row 1 (counted from 0; line 2): empty text", "every row is to be answered"],
+        ["blank.txt, row 1 (counted from 0; line 2): empty text", "every row needs a prediction"],
     ),
     "empty text in a table": (
         ["input=blank.jsonl", "output=out"],

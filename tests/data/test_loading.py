@@ -133,7 +133,7 @@ def test_skipped_rows_are_counted_by_split_and_rule() -> None:
         ({"train": reviews(50)}, {"limit": {"test": 5}}, "limit.test: no such split.*train, val"),
         ({"train": reviews(50)}, {"limit": {"train": 0}}, "limit.train must be a count"),
         ({"train": reviews(50)}, {"limit": {"train": 0.5}}, "limit.train must be a count.*0.5"),
-        ({"train": reviews(50)}, {"labels": ["a", "a"]}, "'a' stands twice"),
+        ({"train": reviews(50)}, {"labels": ["a", "a"]}, "'a' is repeated"),
         ({"train": reviews(50)}, {"columns": {"text": "t", "label": "label"}}, "missing column"),
     ],
 )

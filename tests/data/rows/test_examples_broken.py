@@ -81,7 +81,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 
 
 NO_SET: list[tuple[object, str]] = [
-    (["joy", "joy"], "repeated label: 'joy' stands twice"),
+    (["joy", "joy"], "repeated label: 'joy' is repeated"),
     (["joi"], "unknown label: 'joi' is none of the 3 labels; did you mean 'joy'"),
     (["joy", None], "wrong type: None"),
     ("joy", "wrong type: a list of labels expected, found 'joy'"),

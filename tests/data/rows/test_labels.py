@@ -34,9 +34,9 @@ def test_labels_from_a_list_or_a_file(tmp_path: Path) -> None:
     ("labels", "message"),
     [
         ([], "empty"),
-        (["a", "b", "a"], "'a' stands twice"),
+        (["a", "b", "a"], "'a' is repeated"),
         ([False, True], "position 0 must be a name, found False"),
-        (["1", "1.0"], "'1.0' stands twice, for '1' is the same label"),
+        (["1", "1.0"], "'1.0' is repeated, since '1' is the same label"),
         (["a", 1], "position 1 must be a name, found 1"),
         (["a", " "], "position 1 must be a name"),
         ({"a": 0}, "a list of names expected"),

@@ -1,4 +1,4 @@
-"""Parquet files -> `Table`."""
+"""Read Parquet files into a `Table`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 ROWS_PER_BYTE = 1000
-"""More rows for each byte of the file than this are no data set, but would fill the memory."""
+"""Maximum number of rows for each byte of a file; more would be an attempt to fill the memory."""
 PIECE = 4096
-"""Rows that are decoded at a time."""
+"""Number of rows that are decoded at a time."""
 MOST_DECODED = 2**28
-"""Bytes that any file may decode to; a larger one, up to `GROWTH` times its size."""
+"""Bytes that a column of any file may decode to; for a larger file, `GROWTH` times its size."""
 GROWTH = 1000
 MOST_IN_PIECE = 2**31
-"""Bytes that the rows decoded at a time may take, in the worst case."""
+"""Maximum bytes of the rows that are decoded at a time, in the worst case."""
 
 
 class Columns(Mapping[str, list[Any]]):
-    """The columns of a parquet file, each read when it is asked for, and kept.
+    """Columns of a Parquet file, each read on its first use.
 
-    What no task needs is neither decoded nor can it be wrong.
+    Columns that no task uses are neither decoded nor checked.
     """
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ class Columns(Mapping[str, list[Any]]):
         self._read: dict[str, list[Any]] = {}
 
     def __getitem__(self, name: str) -> list[Any]:
-        """The cells of a column; raises KeyError, or DataError where it cannot be read."""
+        """Return the cells of a column; raise DataError if they cannot be read."""
         if name not in self._names:
             raise KeyError(name)
         if name not in self._read:
@@ -54,10 +54,11 @@ class Columns(Mapping[str, list[Any]]):
 
 
 def read_parquet(path: Path, _: Layout) -> Table:
-    """The rows of a parquet file; a column is read when the table is asked for it.
+    """Read a Parquet file, whose columns are read on their first use.
 
     Raises:
-        DataError: It is empty, unreadable or truncated, or small and yet of very many rows.
+        DataError: If the file is empty, unreadable or truncated, repeats the name of a column, or
+            has implausibly many rows for its size.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -72,10 +73,10 @@ def read_parquet(path: Path, _: Layout) -> Table:
         raise DataError(f"{path}: unreadable or truncated parquet: {error}") from error
     if rows > ROWS_PER_BYTE * size:
         raise DataError(
-            f"{path}: {rows:,} rows in {size:,} bytes, more than {ROWS_PER_BYTE:,} a byte: no data"
+            f"{path}: {rows:,} rows in {size:,} bytes, more than {ROWS_PER_BYTE:,} a byte"
         )
     if len(set(names)) < len(names):
-        raise DataError(f"{path}: a column name stands twice in {shown(names)}")
+        raise DataError(f"{path}: repeated column name in {shown(names)}")
     return Table(Columns(path, names), str(path), num_rows=rows)
 
 
@@ -87,12 +88,12 @@ def _column(path: Path, name: str) -> list[Any]:
     cells: list[Any] = []
     decoded = 0
     try:
-        # Not read_table: that would read `lr=0.1/` in a path as one more column.
+        # `read_table` would turn a folder `lr=0.1/` in the path into another column.
         with pq.ParquetFile(path) as file:
             largest = _largest_chunk(file, name)
             if largest > most:
                 raise DataError(f"{path}: column {name!r} has more than {most:,} bytes")
-            # No value is larger than its chunk, but a dictionary repeats it in every row.
+            # A value is at most as large as its chunk, but a dictionary may repeat it in every row.
             piece = max(1, min(PIECE, MOST_IN_PIECE // max(1, largest)))
             for batch in file.iter_batches(batch_size=piece, columns=[name], use_threads=False):
                 decoded += batch.nbytes
@@ -109,7 +110,7 @@ def _column(path: Path, name: str) -> list[Any]:
 
 
 def _largest_chunk(file: pq.ParquetFile, name: str) -> int:
-    """The most bytes that a row group of a column takes once decompressed."""
+    """Return the size in bytes of the largest decompressed chunk of a column."""
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     return max(

@@ -1,7 +1,7 @@
-"""File or folder -> `Table`. The extension says the format; nothing is guessed from the content.
+"""Read a file or folder into a `Table`. The extension determines the format, not the content.
 
-A row that cannot be read becomes one of the table's `faults`, and a byte that is not UTF-8 stays
-in its text as a lone surrogate: `to_examples` reports both with the other bad rows.
+A row that cannot be read becomes one of the table's `faults`, and a byte that is not UTF-8 becomes
+a lone surrogate in its text. `to_examples` reports both together with the other bad rows.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from candelabra.errors import DataError, nearest
 
 
 def read_table(path: str | Path, layout: Layout | None = None) -> Table:
-    """Reads a file or a folder tree.
+    """Read a file or a folder of text files.
 
     Args:
-        path: A `.parquet`, `.jsonl` or `.json` (an object a line), `.csv`, `.tsv`, `.conll`,
-            `.bio`, `.iob` or `.iob2` file, or a folder whose sub-folders hold `.txt` files.
-        layout: What the extension does not tell.
+        path: File with the extension `.parquet`, `.jsonl` or `.json` (one object per line), `.csv`,
+            `.tsv`, `.conll`, `.bio`, `.iob` or `.iob2`, or folder whose sub-folders contain `.txt`
+            files.
+        layout: Format options that the extension does not determine.
 
     Returns:
-        The rows. CoNLL/BIO text has the columns `tokens` and `tags`, a folder tree `text` and
-        `label`; the other formats name their own.
+        The rows. CoNLL/BIO files have the columns `tokens` and `tags`, and folders `text` and
+        `label`. The other formats name their columns themselves.
 
     Raises:
-        DataError: The path is missing, unsupported, unreadable or without rows.
+        DataError: If the path is missing, unsupported or unreadable, or has no rows.
     """
     path = Path(path)
     check_path(path)
@@ -51,10 +52,10 @@ def read_table(path: str | Path, layout: Layout | None = None) -> Table:
 
 
 def read_lines(path: Path) -> Table:
-    """Reads plain text, a row a line, as the column `text`; blank lines at its end are none.
+    """Read plain text into the column `text`, one row per line, without blank lines at the end.
 
     Raises:
-        DataError: The file is missing, empty or no UTF-8.
+        DataError: If the file is missing, empty, or not UTF-8.
     """
     if not path.is_file():
         raise DataError(f"{path}: missing file")
@@ -62,7 +63,7 @@ def read_lines(path: Path) -> Table:
 
 
 def lines_table(text: str, where: str) -> Table:
-    """The lines of a text as the column `text`, without blank ones at its end."""
+    """Return the lines of a text as the column `text`, without blank lines at the end."""
     rows = [line for _, line in numbered_lines(text)]
     while len(rows) > 1 and not rows[-1].strip():
         del rows[-1]
@@ -70,7 +71,7 @@ def lines_table(text: str, where: str) -> Table:
 
 
 def check_path(path: Path) -> None:
-    """Raises DataError unless `path` is a folder or a file with an extension that we read."""
+    """Raise DataError unless `path` is a folder or a file with a known extension."""
     if path.is_dir():
         return
     if not path.exists():
@@ -79,7 +80,7 @@ def check_path(path: Path) -> None:
         raise DataError(f"{path}: missing file{there}")
     if path.suffix.lower() not in READERS:
         known = ", ".join(READERS)
-        raise DataError(f"{path}: unsupported extension {path.suffix!r}; we read {known}")
+        raise DataError(f"{path}: unsupported extension {path.suffix!r}; must be one of {known}")
 
 
 Reader = Callable[[Path, Layout], Table]

@@ -1,4 +1,4 @@
-"""Rows as they were found, before they are checked."""
+"""Rows as read from a source, before they are checked."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from candelabra.errors import DataError, nearest, printable
 
 SHOWN = 60
-"""Characters of a found value that a message repeats."""
+"""Maximum number of characters of a value in a message."""
 
 
 class BadRowError(ValueError):
-    """One row that breaks a rule.
+    """Error of a row that breaks a rule.
 
     Args:
-        rule: The rule's short name; bad rows are counted by it.
-        found: What stands in the row.
-        name: What was given as a name, if it is none of `options`.
-        options: The names it might have been; the message gives the nearest.
+        rule: Short name of the rule, by which bad rows are counted.
+        found: Description of the value that breaks the rule.
+        name: Unknown name in the row, if the rule is about names.
+        options: Known names; the message suggests the most similar one.
     """
 
     def __init__(
@@ -32,22 +32,23 @@ class BadRowError(ValueError):
         self.options = options
 
     def __str__(self) -> str:
-        # Finding the nearest name is slow: done for the one row that is shown, not for all.
+        # The search for a similar name is slow, so it is done only for the row that is shown.
         return f"{self.rule}: {self.found}{nearest(self.name, self.options)}"
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one split, unchecked.
+    """Rows of one split, not yet checked.
 
     Attributes:
-        columns: Cells by column; all columns have the same length.
-        where: The file, folder or data set, as messages name it.
-        locate: Says where a row stands, such as `row 7 (counted from 0; line 9)`. Rows count
-            from 0, as those of a Hugging Face data set; lines from 1, as in an editor.
-        faults: Rows that could not be read; their cells are None.
-        note: What a person should know about how the rows were read; empty for nothing.
-        num_rows: How many rows there are, where columns are read on demand.
+        columns: Column name -> cells; all columns have the same length.
+        where: Name of the file, folder or data set in messages.
+        locate: Function that describes the position of a row for messages, such as `row 7 (counted
+            from 0; line 9)`. Rows are counted from 0, as in a Hugging Face data set, and lines from
+            1, as in an editor.
+        faults: Errors of the rows that could not be read; the cells of these rows are `None`.
+        note: Message about how the rows were read, for the user; empty without one.
+        num_rows: Number of rows, if the columns are read on demand; otherwise `None`.
     """
 
     columns: Mapping[str, list[Any]]
@@ -63,14 +64,14 @@ class Table:
         return len(next(iter(self.columns.values()), ()))
 
     def column(self, name: str, *, role: str) -> list[Any]:
-        """The cells of a column.
+        """Return the cells of a column.
 
         Args:
-            name: The column.
-            role: What the task wants it for, named in the message.
+            name: Name of the column.
+            role: Role of the column in the task, for the error message.
 
         Raises:
-            DataError: There is no such column.
+            DataError: If there is no such column.
         """
         if name not in self.columns:
             present = ", ".join(repr(column) for column in self.columns)
@@ -82,17 +83,17 @@ class Table:
 
 
 def row_place(row: int, *more: str) -> str:
-    """Where a row stands, for a message; `more` says it in other words, such as a line."""
+    """Return the position of a row for a message; `more` adds others, such as a line number."""
     return f"row {row} ({'; '.join(['counted from 0', *more])})"
 
 
 def at_lines(lines: Sequence[int]) -> Callable[[int], str]:
-    """A `locate` for rows that start on these lines."""
+    """Return the function `Table.locate` for rows that start on the given lines."""
     return lambda row: row_place(row, f"line {lines[row]}")
 
 
 def shown(value: object, *, quoted: bool = True) -> str:
-    """A found value for a message: short, on one line, printable."""
+    """Return a value as a short, printable text on one line, for a message."""
     if isinstance(value, (str, bytes)):
         value = value[: SHOWN + 1]  # a cell may hold millions of characters
     text = repr(value) if quoted else printable(str(value))

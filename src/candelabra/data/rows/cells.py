@@ -1,4 +1,4 @@
-"""Cells of a row -> text, number, words; what breaks a rule is a `BadRowError`."""
+"""Check the cells of a row: texts, numbers and words; a bad cell raises a `BadRowError`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import math
 from candelabra.data.files.table import BadRowError, shown
 
 Spans = list[tuple[int, int]]
-"""The (start, end) characters of words in their text."""
+"""Character offsets (start, end) of words in their text."""
 
 
 def checked_text(value: object, *, empty: str = "empty text") -> str:
-    """The text of a cell.
+    """Return the text of a cell.
 
     Args:
-        value: What stands in the cell.
-        empty: The rule that a text of nothing but white space breaks.
+        value: Cell.
+        empty: Name of the rule against blank texts, for the error message.
 
     Raises:
-        BadRowError: It is no text, is empty, holds a NUL byte, or was not UTF-8.
+        BadRowError: If the cell is not a text, is blank, contains a NUL byte, or is not UTF-8.
     """
     if not isinstance(value, str):
         raise BadRowError("wrong type", f"text expected, found {shown(value)}")
@@ -30,25 +30,25 @@ def checked_text(value: object, *, empty: str = "empty text") -> str:
         value.encode()
     except UnicodeEncodeError as error:
         code = ord(value[error.start])
-        # Readers keep a byte that is not UTF-8 as U+DC00 plus that byte.
+        # Readers represent a byte that is not UTF-8 as U+DC00 plus the byte.
         found = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"U+{code:04X}"
         raise BadRowError("broken UTF-8", f"{found} at character {error.start}") from error
     return value
 
 
 def without_case(text: str) -> str:
-    """What two texts share that differ in nothing but case and spaces."""
+    """Return a text in lower case with single spaces, to compare texts regardless of both."""
     return " ".join(text.split()).casefold()
 
 
 def checked_number(value: object) -> float:
-    """The number of a cell; csv holds nothing but text, so that numerals are read too.
+    """Return the number of a cell; numerals are read too, since csv cells are texts.
 
     Raises:
-        BadRowError: It is no number, or not finite.
+        BadRowError: If the cell is not a finite number.
     """
     if isinstance(value, str) and ("_" in value or not value.isascii()):
-        # Python would read 1_000, and the digits of all scripts.
+        # Python would accept 1_000, and the digits of all scripts.
         raise BadRowError("no number", f"a finite number expected, found {shown(value)}")
     try:
         number = float(value) if isinstance(value, (int, float, str)) else math.nan
@@ -60,10 +60,10 @@ def checked_number(value: object) -> float:
 
 
 def joined_words(words: object) -> tuple[str, Spans]:
-    """Words joined by single spaces, and the (start, end) characters of each.
+    """Return words joined by single spaces, and the character offsets of each.
 
     Raises:
-        BadRowError: It is no list of words, has none, or one of them is blank.
+        BadRowError: If `words` is not a list of texts, is empty, or contains a blank word.
     """
     if not isinstance(words, list):
         raise BadRowError("wrong type", f"a list of words expected, found {shown(words)}")

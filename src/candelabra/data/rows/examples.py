@@ -1,4 +1,4 @@
-"""`Table` -> `Examples`: every row is checked here, and nowhere else."""
+"""Convert a `Table` to `Examples`; this is the only place that checks rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from candelabra.records import Examples
 OnBadRow = Literal["error", "skip"]
 OnMissing = Literal["error", "skip"]
 NO_LABEL = "no label"
-"""The rule by which rows without a label are counted where they may be left out."""
+"""Name under which skipped rows without a label are counted."""
 
 
 def to_examples(
@@ -29,30 +29,30 @@ def to_examples(
     score_range: Sequence[float] = (0.0, 1.0),
     named: bool = False,
 ) -> tuple[Examples, dict[str, int]]:
-    """Checks every row of a split.
+    """Check every row of a split, and convert the rows to examples.
 
     Args:
-        table: The rows as read.
-        columns: Role -> column: `{text, label}` for single texts, `{text, labels}` where several
-            labels may hold, `{text, number}` for a number, `{words, tags}` for pre-split words;
-            for pairs `{sentence1, sentence2}` with `score` or `label`, or `{anchor, positive}`,
-            with a `negative` for triplets. With `{text}` or `{words}` alone the labels are all
-            `IGNORED`.
-        labels: The names of the labels or tags.
-        on_bad_row: `error` refuses the split if a row is bad, `skip` drops and counts such rows.
-        missing_labels: A row whose label cell is empty is bad by `error`; `skip` drops and counts
-            it as `NO_LABEL`, whatever `on_bad_row` says, and makes a single word's missing tag
-            (null, or `_` where that is no tag) `IGNORED`.
-        score_range: The lowest and the highest `score`; they become 0 and 1.
-        named: Whether the labels were inferred from names that a column holds; then none of
-            `label`, `labels` and `tags` is read as a position.
+        table: Rows as read.
+        columns: Role -> column name. The roles are `{text, label}` for single texts, `{text,
+            labels}` for several labels per text, `{text, number}` for a number, and `{words, tags}`
+            for pre-split words. For pairs they are `{sentence1, sentence2}` with `score` or
+            `label`, or `{anchor, positive}`, and for triplets `{anchor, positive, negative}`. With
+            `{text}` or `{words}` alone all labels are `IGNORED`.
+        labels: Names of the labels or tags.
+        on_bad_row: `error` raises an error if a row is bad; `skip` drops and counts such rows.
+        missing_labels: `error` treats a row with an empty label cell as bad. `skip` drops it and
+            counts it as `NO_LABEL`, regardless of `on_bad_row`. It also sets the missing tag of a
+            single word (null, or `_` if that is not a tag) to `IGNORED`.
+        score_range: Lowest and highest `score`, which are mapped to 0 and 1.
+        named: Whether the labels were inferred from names in a column. Then the cells of `label`,
+            `labels` and `tags` are never positions.
 
     Returns:
-        The good rows, and the number of skipped rows for each rule.
+        The valid rows, and the number of skipped rows for each rule.
 
     Raises:
-        DataError: The columns fit no shape, a column is missing, or a row is bad; the message
-            gives file, row and rule of the first bad row, and counts them all.
+        DataError: If the columns have no known shape, a column is missing, or a row is bad. The
+            message names the file, the row and the rule of the first bad row, and counts all.
     """
     if on_bad_row not in ("error", "skip"):
         raise DataError(f"on_bad_row must be error or skip, found {on_bad_row!r}")
@@ -83,14 +83,14 @@ def _checked_range(given: Sequence[float]) -> tuple[float, float]:
 
 def _positions(cells: Sequence[object], role: str, labels: Sequence[str]) -> bool:
     held = single_cells(cells, listed=role != "label")
-    # A word without a tag does not tell how the others are written.
+    # Ignore words without a tag, which are neither names nor positions.
     return are_positions((cell for cell in held if not no_tag(cell, labels)), labels)
 
 
 def _parsed(
     table: Table, parse: Parser, cells: Sequence[list[Any]], *, leave_out: set[int]
 ) -> tuple[dict[int, Row], dict[int, BadRowError]]:
-    """The good rows, and what is wrong with the others, by their place in the table."""
+    """Return the valid rows and the errors of the other rows, by their index in the table."""
     good, faults = {}, {}
     for row, values in enumerate(zip(*cells, strict=True)):
         if row in leave_out:
@@ -105,7 +105,7 @@ def _parsed(
 
 
 def _missing(cell: object, labels: Sequence[str]) -> bool:
-    """Whether a cell holds no label: null, NaN, blank, or a list of tags that all miss."""
+    """Return whether a cell has no label: null, NaN, blank, or a list of missing tags."""
     if isinstance(cell, list):
         return bool(cell) and all(no_tag(item, labels) for item in cell)
     blank = isinstance(cell, str) and not cell.strip()
@@ -118,8 +118,8 @@ def _complaint(
     first = min(faults)
     message = f"{table.where}, {table.locate(first)}: {faults[first]}"
     by_rule = ", ".join(f"{rule} {count}" for rule, count in counts.items())
-    # What is only answered has an answer for each row, and no command has that key.
-    way_out = "on_bad_row=skip drops and counts them" if learnt else "every row is to be answered"
+    # Rows without labels are only predicted: each needs a prediction, so none can be skipped.
+    way_out = "on_bad_row=skip drops and counts them" if learnt else "every row needs a prediction"
     return f"{message}. Bad rows: {len(faults)} of {len(table)} ({by_rule}); {way_out}"
 
 

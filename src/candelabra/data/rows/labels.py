@@ -1,4 +1,4 @@
-"""Label names: given, read from a file, or inferred; and a cell of a file -> its label id."""
+"""Read or infer the names of labels, and convert cells to label ids."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from candelabra.errors import DataError
 from candelabra.records import IGNORED
 
 LABELLED = ("label", "labels", "tags")
-"""Roles of columns that hold labels."""
+"""Roles of columns that contain labels."""
 
 NUMERAL = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
-"""A whole number as text. No `01`, `1_000` or digits of other scripts: those are names."""
+"""Whole number as text. `01`, `1_000` and digits of other scripts are names, not numbers."""
 
 MAX_INFERRED = 1000
-"""More different values than this are no labels, but most likely another column."""
+"""Maximum number of inferred labels; a column with more values is probably the wrong one."""
 
 
 def read_labels(labels: Sequence[str] | str | Path) -> list[str]:
-    """The names of a task's labels; the position of a name is its id.
+    """Return the names of a task's labels; the position of a name is its id.
 
     Args:
-        labels: The names, or the path of a JSON file that lists them.
+        labels: Names, or path of a JSON file with a list of them.
 
     Raises:
-        DataError: The file is missing or broken; or the names are not texts, all different.
+        DataError: If the file is missing or broken, or the names are not distinct texts.
     """
     where = "labels"
     names: Any = labels
@@ -50,8 +50,8 @@ def read_labels(labels: Sequence[str] | str | Path) -> list[str]:
                 "in yaml, numbers and words like yes and no are names only in quotes"
             )
         if spelled(name) in map(spelled, checked):
-            alike = "" if name in checked else f", for {spelled(name)!r} is the same label"
-            raise DataError(f"{where}: {name!r} stands twice{alike}")
+            alike = "" if name in checked else f", since {spelled(name)!r} is the same label"
+            raise DataError(f"{where}: {name!r} is repeated{alike}")
         checked.append(name)
     if not checked:
         raise DataError(f"{where}: the list is empty")
@@ -68,19 +68,19 @@ def _json_file(path: Path) -> Any:
 
 
 def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
-    """The names of the labels that a split shows.
+    """Infer the names of the labels from a split.
 
     Args:
-        table: The train split.
-        columns: The task's columns, with a `label`, `labels` or `tags` among them.
+        table: Train split.
+        columns: Columns of the task, including `label`, `labels` or `tags`.
 
     Returns:
-        Names in alphabetical order; for tags O first, then B- and I- of each type, both even if
-        only one was seen, and none of what is no BIO tag; for integers, "0" up to the largest;
-        for booleans "False" and "True".
+        Names in alphabetical order. For tags, `O` comes first, then `B-` and `I-` of each type,
+        even if only one of them occurs; invalid tags are ignored. For integers, the names are "0"
+        up to the largest. For booleans they are "False" and "True".
 
     Raises:
-        DataError: The column is missing, or does not look like labels.
+        DataError: If the column is missing, or its values cannot be labels.
     """
     role = next((role for role in LABELLED if role in columns), None)
     if role is None:
@@ -94,8 +94,8 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
     kinds = {"names": names, "numbers": numbers, "booleans": answers}
     found = [kind for kind, held in kinds.items() if held]
     if len(found) != 1:
-        said = f"{' and '.join(found)} mixed" if found else "neither names nor numbers"
-        raise DataError(f"{where}: found {said}; give labels")
+        mixture = f"{' and '.join(found)} mixed" if found else "neither names nor numbers"
+        raise DataError(f"{where}: found {mixture}; give labels")
     if role == "tags" and not names:
         raise DataError(f"{where}: tags are {found[0]}; give labels, so that B- and I- are known")
     if len(names) > MAX_INFERRED or max(numbers, default=0) >= MAX_INFERRED:
@@ -111,7 +111,7 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
 
 
 def _check_spelling(table: Table, values: Sequence[object], *, listed: bool, where: str) -> None:
-    """Raise DataError where two names look the same, or one holds a NUL byte."""
+    """Raise DataError if two names look the same, or one contains a NUL byte."""
     first: dict[str, tuple[str, int]] = {}
     seen: set[str] = set()
     for row, value in enumerate(values):
@@ -125,19 +125,19 @@ def _check_spelling(table: Table, values: Sequence[object], *, listed: bool, whe
             if other != spelled(name):
                 raise DataError(
                     f"{where}: {shown(name)} of {table.locate(row)} differs from {shown(other)} of "
-                    f"{table.locate(before)} by case, white space or control characters alone; "
-                    "mend it, or give labels"
+                    f"{table.locate(before)} only by case, white space or control characters; "
+                    "correct it, or give labels"
                 )
 
 
 def _looks(name: str) -> str:
-    """What is seen of a name, whatever its case."""
+    """Return the visible characters of a name in lower case."""
     kept = (char for char in without_case(name) if unicodedata.category(char) not in ("Cc", "Cf"))
     return "".join(kept).strip()
 
 
 def single_cells(values: Iterable[object], *, listed: bool = True) -> Iterator[object]:
-    """The labels of a column one by one: those inside of its lists, and the keys of mappings."""
+    """Yield each label of a column, including the items of lists and the keys of mappings."""
     for value in values:
         if listed and isinstance(value, (list, Mapping)):
             yield from value
@@ -146,12 +146,13 @@ def single_cells(values: Iterable[object], *, listed: bool = True) -> Iterator[o
 
 
 def spelled(value: object) -> str:
-    """The name that a label cell spells; a whole number is its integer, however it is written.
+    """Return the label name that a cell contains, with whole numbers written as integers.
 
-    pandas writes the integers of a column with a gap as floats: 1, 1.0 and "1.0" are label "1".
+    pandas writes the integers of a column with missing values as floats. Therefore 1, 1.0 and "1.0"
+    are all the label "1".
 
     Raises:
-        ValueError: The cell is neither text nor a whole number nor a boolean.
+        ValueError: If the cell is neither a text nor a whole number nor a boolean.
     """
     if _is_number(value):
         return str(int(value))  # type: ignore[call-overload]
@@ -169,17 +170,17 @@ def _is_bool(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a cell is a whole number of any type, booleans aside."""
+    """Return whether a cell is a whole number of any type except a boolean."""
     if _is_bool(value):
         return False
     return isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
 
 
 def are_positions(cells: Iterable[object], labels: Sequence[str]) -> bool:
-    """Whether a column's cells are positions in the list of names that a person gave.
+    """Return whether the cells of a column are positions in the given list of names.
 
-    They are if every cell that is not empty is a whole number, and no name is one: a column that
-    spells a single name, or names that are numerals, are read by name throughout.
+    They are if every cell that is not empty is a whole number and no name is one. Otherwise all
+    cells are names.
     """
     if any(NUMERAL.fullmatch(name) for name in labels):
         return False
@@ -195,15 +196,15 @@ def _is_empty(cell: object) -> bool:
 
 
 class LabelIds:
-    """Turns a cell into a label id.
+    """Converter from cells to label ids.
 
-    A cell is read by its name, as `spelled` says, or refused. It is a position in `labels` only
-    where `positions` says so of its whole column: a numeral alone never makes it one.
+    A cell must contain a name, in the notation of `spelled`, unless `positions` is set for the
+    whole column. A number alone is never treated as a position.
 
     Args:
-        labels: The names, in the order of their ids.
+        labels: Names in the order of their ids.
         kind: `label` or `tag`, for messages.
-        positions: Whether the cells are positions, see `are_positions`.
+        positions: Whether the cells are positions in `labels` (see `are_positions`).
     """
 
     def __init__(
@@ -215,7 +216,7 @@ class LabelIds:
         self.spelled = {spelled(name): position for position, name in enumerate(labels)}
 
     def __call__(self, value: object) -> int:
-        """The id of a cell; raises BadRowError for one that is no label."""
+        """Return the id of a cell; raise BadRowError if it is not a label."""
         if isinstance(value, str) and value in self.ids:
             return self.ids[value]
         try:
@@ -223,7 +224,7 @@ class LabelIds:
         except ValueError as error:
             found = f"{shown(value)} where a name or a number of a {self.kind} is expected"
             if value is None and self.kind == "label":
-                found += "; missing_labels=skip leaves rows without one out"
+                found += "; missing_labels=skip omits rows without a label"
             raise BadRowError("wrong type", found) from error
         if self.positions and NUMERAL.fullmatch(name):
             return self._numbered(name)
@@ -232,11 +233,11 @@ class LabelIds:
                 return self.spelled[known]
         found = f"{shown(value)} is none of the {len(self.ids)} {self.kind}s"
         if NUMERAL.fullmatch(name):
-            found += "; numbers are positions only where all of the column are, and labels names"
+            found += "; numbers are positions only if the whole column is numbers and no label is"
         raise BadRowError(f"unknown {self.kind}", found, name=name, options=self.ids)
 
     def _numbered(self, name: str) -> int:
-        # By length first: int() refuses numerals of thousands of digits.
+        # Check the length first, since int() refuses numerals of thousands of digits.
         if len(name) > len(str(len(self.ids))) or not 0 <= int(name) < len(self.ids):
             found = (
                 f"{shown(name, quoted=False)}; the {len(self.ids)} {self.kind}s are numbered "
@@ -247,13 +248,13 @@ class LabelIds:
 
 
 def label_set(value: object, label_id: LabelIds) -> list[int]:
-    """A cell that may hold several labels -> for each label 1, 0, or `IGNORED` where not known.
+    """Return 1, 0 or `IGNORED` (unknown) for each label of a multi-label cell.
 
-    A list names the labels that hold; all others do not. A mapping says of each label whether it
-    holds (true or 1, false or 0); what is null or left out is not known.
+    A list contains the labels that apply; the others do not apply. A mapping contains true or 1,
+    false or 0, or null for each label; null and omitted labels are unknown.
 
     Raises:
-        BadRowError: It is neither, names no label of the task, or names one twice.
+        BadRowError: If the cell is neither, names an unknown label, or repeats a label.
     """
     if isinstance(value, Mapping):
         found = [IGNORED] * len(label_id.ids)
@@ -269,6 +270,6 @@ def label_set(value: object, label_id: LabelIds) -> list[int]:
     for name in value:
         place = label_id(name)
         if found[place]:
-            raise BadRowError("repeated label", f"{shown(name)} stands twice")
+            raise BadRowError("repeated label", f"{shown(name)} is repeated")
         found[place] = 1
     return found

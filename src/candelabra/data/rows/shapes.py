@@ -1,4 +1,4 @@
-"""The shapes that rows come in: which columns, and how the cells of a row are checked."""
+"""Shapes of rows: the columns of each shape, and the checks of its cells."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from candelabra.errors import DataError
 from candelabra.records import IGNORED
 
 NO_TAG = "_"
-"""What stands for a missing tag in text files, where it is no tag itself."""
+"""Mark of a missing tag in text files, unless it is the name of a tag."""
 
 
 class Row(NamedTuple):
-    """One checked row: its texts, what is to be learnt, and where its words stand in the text."""
+    """Validated row: its texts, its label, and the character offsets of its words."""
 
     texts: tuple[str, ...]
     label: int | float | list[int]
@@ -26,18 +26,18 @@ class Row(NamedTuple):
 
 
 Parser = Callable[..., Row]
-"""The cells of one row, in the order of the shape's roles -> the row; raises BadRowError."""
+"""Function from the cells of a row, in the order of the shape, to the row, or a BadRowError."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a row is checked by.
+    """Settings of the checks of a row.
 
     Attributes:
-        labels: The names of the labels or tags.
-        partial: Whether single labels may miss.
-        score_range: The lowest and the highest score; they become 0 and 1.
-        positions: Whether the column holds positions of labels instead of their names.
+        labels: Names of the labels or tags.
+        partial: Whether individual labels may be missing.
+        score_range: Lowest and highest score, which are mapped to 0 and 1.
+        positions: Whether the column contains positions of labels instead of their names.
     """
 
     labels: Sequence[str]
@@ -91,7 +91,7 @@ def _check_steps(
     ids: Sequence[int], stray: Container[tuple[int | None, int]], labels: Sequence[str]
 ) -> None:
     for place, (before, tag) in enumerate(zip([None, *ids], ids, strict=False)):
-        # Behind a word without a tag any tag may stand.
+        # Any tag may follow a word without a tag, so those pairs are never in `stray`.
         if (before, tag) in stray:
             follows = "nothing" if before is None else repr(labels[before])
             found = f"{labels[tag]!r} of word {place} follows {follows}"
@@ -107,7 +107,7 @@ def _unlabelled_words(_: Rules) -> Parser:
 
 
 def no_tag(tag: object, labels: Sequence[str]) -> bool:
-    """Whether a word's tag misses."""
+    """Return whether a word has no tag."""
     return tag is None or (tag == NO_TAG and NO_TAG not in labels)
 
 
@@ -123,7 +123,7 @@ def _tag(tag_id: LabelIds, tag: object, *, place: int, words: Any) -> int:
 
 
 def _stray_steps(labels: Sequence[str]) -> set[tuple[int | None, int]]:
-    """Which tag may not follow which other, or nothing."""
+    """Return the invalid pairs of a tag (`None` at the start) and the tag that follows it."""
     try:
         tags = [parse_tag(label) for label in labels]
     except ValueError as error:
@@ -158,7 +158,7 @@ def _labelled_pair(rules: Rules) -> Parser:
 
 
 def _belonging(_: Rules) -> Parser:
-    # That they belong together is all there is to learn: the label only says that a row counts.
+    # The texts themselves are the training signal. The label only marks the row as counted.
     return lambda *texts: Row(tuple(map(checked_text, texts)), 1.0)
 
 
@@ -180,24 +180,24 @@ SHAPES: dict[tuple[str, ...], Callable[[Rules], Parser]] = {
     ("text",): _unlabelled_text,
     ("words",): _unlabelled_words,
 }
-"""Roles of a shape's columns, in the order its parser takes them; what is learnt comes last."""
+"""Roles of the columns of each shape, in the order of its parser's arguments; labels last."""
 
 LEARNT = ("label", "tags", "labels", "number", "score", "positive", "negative")
-"""Roles of columns that hold what is to be learnt."""
+"""Roles of columns that contain the target of the training."""
 
 
 CROSSED: dict[tuple[str, ...], tuple[str, ...]] = {
     PAIR_WITH_SCORE: ("text", "number"),
     PAIR_WITH_LABEL: TEXT_WITH_LABEL,
 }
-"""What pairs are to a head where both texts stand in one sequence."""
+"""Shape of pairs for a head that reads both texts as one sequence (a cross-encoder)."""
 
 
 def shape_of(columns: Collection[str]) -> tuple[str, ...]:
-    """The roles that `columns` name, in the order of their shape.
+    """Return the roles in `columns`, in the order of their shape.
 
     Raises:
-        DataError: They fit no shape.
+        DataError: If the roles are not those of any shape.
     """
     for roles in SHAPES:
         if set(roles) == set(columns):

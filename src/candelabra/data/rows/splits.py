@@ -1,4 +1,4 @@
-"""Draws from a split: seeded, stratified, without overlap."""
+"""Seeded, stratified draws from a split, without overlap."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from candelabra.records import IGNORED, Examples
 
 
 def carve(strata: Sequence[Hashable], size: int, seed: int) -> tuple[list[int], list[int]]:
-    """Draws `size` rows so that each stratum keeps its proportion.
+    """Draw `size` rows so that each stratum keeps its proportion.
 
-    Each stratum gives its exact share, rounded down, and the largest remainders give one more
-    row; ties are drawn. Any stratum may be as small as one row.
+    From each stratum its exact share is drawn, rounded down. The strata with the largest remainders
+    give one more row each. A stratum may be as small as one row.
 
     Args:
-        strata: The stratum of each row.
-        size: Rows to draw.
-        seed: The same seed and strata give the same draw, on any machine and Python version.
+        strata: Stratum of each row.
+        size: Number of rows to draw.
+        seed: Seed. The same seed and strata give the same rows on any machine and Python version.
 
     Returns:
-        The rows left and the rows drawn: sorted, disjoint, together all rows.
+        The remaining rows and the drawn rows. Both are sorted; together they are all rows.
 
     Raises:
-        ValueError: `size` is negative or more than there are rows.
+        ValueError: If `size` is negative or larger than the number of rows.
     """
     if not 0 <= size <= len(strata):
         raise ValueError(f"size must be 0 to {len(strata)} (the rows there are), found {size}")
     random = Random(seed)
-    # Of Random's methods only random() promises the same numbers in every Python version.
+    # Only random() is guaranteed to give the same numbers in every Python version.
     keys = [random.random() for _ in strata]
     members: dict[Hashable, list[int]] = defaultdict(list)
     for row in sorted(range(len(strata)), key=keys.__getitem__):
@@ -42,7 +42,7 @@ def carve(strata: Sequence[Hashable], size: int, seed: int) -> tuple[list[int], 
 
 
 def _quotas(sizes: Sequence[int], total: int) -> list[int]:
-    """Largest-remainder parts of `total`; ties go to the first."""
+    """Split `total` by the largest-remainder method; ties go to the first."""
     num_rows = max(1, sum(sizes))
     quotas = [size * total // num_rows for size in sizes]
     by_remainder = sorted(range(len(sizes)), key=lambda i: -(sizes[i] * total % num_rows))
@@ -52,12 +52,15 @@ def _quotas(sizes: Sequence[int], total: int) -> list[int]:
 
 
 def strata_of(examples: Examples, labels: Sequence[str]) -> list[str]:
-    """The stratum of each row.
+    """Return the stratum of each row.
 
-    Returns:
-        The label's name; for tags the entity type, and of several labels the one, of the row that
-        fewest rows have, so that rare ones are not left to chance, and `O` for a row without any.
-        Numbers are one stratum.
+    The stratum is the name of the label. Of several labels, or of the entity types of tags, it is
+    the one that the fewest rows have, so that rare ones are represented; `O` means a row with none.
+    Rows whose target is a number are one stratum.
+
+    Args:
+        examples: Examples of the split.
+        labels: Names of the labels or tags.
     """
     rows = examples.labels
     if not rows or not isinstance(rows[0], list):
