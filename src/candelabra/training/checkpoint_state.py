@@ -68,14 +68,16 @@ def check_stored(checkpoint: Mapping[str, Any], ours: Mapping[str, Tensor], *, p
 
 
 def check_files(checkpoint: Mapping[str, Any], callbacks: Iterable[Callback]) -> None:
-    """Raise TrainingError where a callback's state names a file out of that callback's folder.
+    """Check that a checkpoint names no file outside the folders of its callbacks.
 
-    Lightning would remove that file as soon as there is a better one, and its weights would be
-    taken for the best.
+    Lightning would delete such a file after a better epoch, or load it as the best weights.
 
     Args:
-        checkpoint: As it was read.
-        callbacks: Those of the trainer that goes on.
+        checkpoint: Content of the checkpoint file.
+        callbacks: Callbacks of the trainer that resumes.
+
+    Raises:
+        TrainingError: If the state of a callback names a file outside the folder of that callback.
     """
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint):

@@ -24,7 +24,7 @@ from candelabra.weighting.base import Weighting
 
 
 class MultiTaskModule(TaskwiseModule, ScoredModule):
-    """Trains a `MultiTaskModel`.
+    """LightningModule that trains a `MultiTaskModel`.
 
     Args:
         model: Encoder and heads.

@@ -57,7 +57,7 @@ def part_of(name: str, depth: int) -> str:
 
 
 class TaskGradients:
-    """Accumulates the gradient of each task's loss over the micro-batches of one step.
+    """Accumulator for the gradient of each task's loss over the micro-batches of one step.
 
     Every task has separate forward passes through the encoder, so separate backward passes cost no
     extra time. The memory is K * P float32 numbers. A parameter is shared if the losses of two or

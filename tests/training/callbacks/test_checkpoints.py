@@ -54,8 +54,8 @@ def test_a_full_disk_names_the_file_and_leaves_the_last_one(tmp_path: Path, befo
     file, checkpoints = tmp_path / "x.ckpt", AtomicCheckpointIO()
     if before:
         checkpoints.save_checkpoint({**WHOLE, "steps_done": 1}, file)
-    stands = "the previous one stands" if before else "there is none yet"
-    said = rf"could not be written \(\[Errno 27\] File too large.*\); {stands}"
+    kept = "the previous one is kept" if before else "there is no earlier one"
+    said = rf"could not be written \(\[Errno 27\] File too large.*\); {kept}"
     with full_disk(2000), pytest.raises(TrainingError, match=said) as caught:
         checkpoints.save_checkpoint({**WHOLE, "steps_done": 2}, file)
     assert str(file) in str(caught.value)
@@ -131,14 +131,14 @@ def test_many_flipped_bits_are_noticed_or_mean_nothing(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.ckpt")
-    with pytest.raises(TrainingError, match="it is no file"):
+    with pytest.raises(TrainingError, match="it is not a file"):
         read_checkpoint(tmp_path / "x.ckpt")
 
 
 def test_another_file_is_no_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "x.ckpt"
     torch.save([1], file)
-    with pytest.raises(TrainingError, match="it holds no dict"):
+    with pytest.raises(TrainingError, match="it must contain a dict"):
         AtomicCheckpointIO().load_checkpoint(file)
     for missing in (tmp_path / "no.ckpt", "https://127.0.0.1:9/x.ckpt"):
         with pytest.raises(TrainingError, match="No such file"):

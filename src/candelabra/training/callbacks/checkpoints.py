@@ -1,4 +1,4 @@
-"""What a resume needs, in one file that is always whole."""
+"""Callback that keeps the checkpoint from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -37,33 +37,37 @@ DAMAGES = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading one raises, by where the damage is."""
+"""Errors that reading a damaged checkpoint raises, depending on the damaged part."""
 
 
 def read_checkpoint(path: Path, *, map_location: Any = None) -> dict[str, Any]:
-    """Tensors and plain values; nothing in the file is executed.
+    """Return the tensors and plain values of a checkpoint; nothing in the file is executed.
+
+    Args:
+        path: Checkpoint file.
+        map_location: Device of the tensors, as in `torch.load`.
 
     Raises:
-        TrainingError: The file is missing, damaged or holds anything else.
+        TrainingError: If the file is missing, damaged, or contains other objects.
     """
     try:
         _check_content(path)
-        found = torch.load(path, map_location=map_location, weights_only=True)
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except DAMAGES as error:
         reason = str(error).strip().partition("\n")[0]
         raise TrainingError(f"the checkpoint {path} cannot be read: {reason}") from error
-    if not isinstance(found, dict):
-        raise TrainingError(f"the checkpoint {path} cannot be read: it holds no dict")
-    return found
+    if not isinstance(checkpoint, dict):
+        raise TrainingError(f"the checkpoint {path} cannot be read: it must contain a dict")
+    return checkpoint
 
 
 def _check_content(path: Path) -> None:
-    """Raise where a part is not as it was written, which torch does not look at.
+    """Raise an error if a part of a checkpoint was changed, which PyTorch does not check.
 
-    Each part of a checkpoint has a CRC-32, which notices any one or two flipped bits.
+    Each part of a checkpoint has a CRC-32, which detects any one or two flipped bits.
     """
     if path.exists() and not path.is_file():
-        raise OSError("it is no file")  # opening a pipe would wait for ever
+        raise OSError("it is not a file")  # opening a pipe would wait forever
     with zipfile.ZipFile(path) as parts:
         damaged = parts.testzip()
     if damaged is not None:
@@ -72,10 +76,10 @@ def _check_content(path: Path) -> None:
 
 @contextmanager
 def deaths_wait() -> Iterator[None]:
-    """A worker that dies is told afterwards.
+    """Delay the errors of DataLoader workers that die inside the block until its end.
 
-    torch raises in whatever the main thread does at that time; inside `torch.save` that would be
-    taken for a failed write, or end the process.
+    PyTorch raises such an error in the main thread at once. Inside `torch.save` it would look like
+    a failed write, or end the process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -91,15 +95,15 @@ def deaths_wait() -> Iterator[None]:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's files, but written whole or not at all, and read as data alone."""
+    """Lightning's checkpoint files, written whole or not at all, read without executing code."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Replaces `path`.
+        """Write a checkpoint, replacing an earlier one.
 
         Raises:
-            TrainingError: It cannot be written; what stood there before still does.
+            TrainingError: If the file cannot be written; an earlier one is kept.
         """
         with deaths_wait():
             self._write(checkpoint, Path(path))
@@ -109,35 +113,35 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with replacing(path) as stream:
                 torch.save(checkpoint, stream)
         except (OSError, RuntimeError) as error:
-            # torch makes a RuntimeError of a full disk, which speaks of positions.
+            # PyTorch reports a full disk as a RuntimeError about file positions.
             reason = error.__context__ if isinstance(error.__context__, OSError) else error
-            stands = "the previous one stands" if path.exists() else "there is none yet"
+            kept = "the previous one is kept" if path.exists() else "there is no earlier one"
             raise TrainingError(
-                f"the checkpoint {path} could not be written ({reason}); {stands}"
+                f"the checkpoint {path} could not be written ({reason}); {kept}"
             ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """As `read_checkpoint`, whatever is asked."""
+        """Return the checkpoint as `read_checkpoint` does, even if `weights_only` is false."""
         return read_checkpoint(Path(path), map_location=map_location)
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Writes `resume.ckpt` every few steps and before every validation.
+    """Callback that writes `resume.ckpt` every few steps and before every validation.
 
-    At the end of a step whose validation is still to come, Lightning would restart behind that
-    validation. So there the file is written when the validation starts, and a resumed run begins
-    with it. At an epoch's end without a validation Lightning would leave out what belongs to that
-    end; there the next step is waited for.
+    From a checkpoint of a step after which a validation follows, Lightning would resume behind the
+    validation. Therefore such a checkpoint is written when the validation starts, and a resumed run
+    begins with the validation. At the end of an epoch without a validation, Lightning would skip
+    the hooks of that end. Therefore the checkpoint is written after the next step.
 
     Args:
-        dirpath: The folder of the file.
-        every_n_train_steps: Optimizer steps between two writes.
+        dirpath: Folder of the file.
+        every_n_train_steps: Number of optimizer steps between two checkpoints.
 
     Attributes:
-        path: The file.
-        saved_step: The step that it holds, or that this process started from.
+        path: Path of the file.
+        saved_step: Step of the latest checkpoint, or the step that this process started from.
     """
 
     def __init__(self, *, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
@@ -153,7 +157,7 @@ class ResumeCheckpoint(Checkpoint):
         self._before_validation = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A step that a resumed run starts from is not written again, nor are its metrics."""
+        """Note the step that a resumed run starts from, so that nothing of it is written again."""
         self.saved_step = trainer.global_step
         for logger in trainer.loggers:
             if trainer.global_step and isinstance(logger, MetricsFile):
@@ -162,16 +166,16 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Writes where a step is due, as soon as a run can go on from there."""
+        """Save if a checkpoint is due, at the first step from which a run can resume."""
         every = self.every_n_train_steps
         due = trainer.global_step // every > self.saved_step // every
         if due and can_go_on_from_here(trainer, pl_module):
             self.save(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the state from which this validation is run again.
+        """Save the state from which a resumed run repeats this validation.
 
-        Between the micro-batches of a step there is none: gradients are not stored.
+        Nothing is saved between the micro-batches of a step, since gradients are not stored.
         """
         fits = trainer.state.fn == "fit" and not trainer.sanity_checking
         if fits and not internals.accumulates(trainer):
@@ -182,17 +186,17 @@ class ResumeCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Tells Lightning whether a validation has begun, of which nothing is done."""
+        """Store whether a validation has started, so that Lightning resumes at its beginning."""
         loops = checkpoint["loops"]["fit_loop"]
         total = loops["epoch_loop.val_loop.batch_progress"]["total"]
-        # Set, not added: a run that was resumed here before still has its own.
+        # Set the count instead of adding to it: a run that was resumed here has counted it already.
         total["ready"] = total["started"] = total["processed"] + self._before_validation
         checkpoint["accumulate_grad_batches"] = trainer.accumulate_grad_batches
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Lightning counts micro-batches; now there may be more or fewer of them in a step."""
+        """Adjust Lightning's counts of micro-batches if their number per step has changed."""
         before, now = checkpoint["accumulate_grad_batches"], trainer.accumulate_grad_batches
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counts in (progress["total"], progress["current"]):
@@ -200,7 +204,7 @@ class ResumeCheckpoint(Checkpoint):
             counts.update({key: count + added for key, count in counts.items()})
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Writes the file, after the metrics of the steps that it holds."""
+        """Write the checkpoint, after the metrics of the steps that it includes."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 logger.before_checkpoint(trainer)
@@ -211,19 +215,19 @@ class ResumeCheckpoint(Checkpoint):
 
 
 def can_go_on_from_here(trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
-    """Whether a checkpoint at the end of the present batch holds all that came before it.
+    """Return whether a run can resume from a checkpoint at the end of the current micro-batch.
 
-    So it is at the end of an optimizer step, unless a validation or the epoch's end follows.
+    It can at the end of an optimizer step, unless a validation or the end of the epoch follows.
     """
     assert isinstance(pl_module, MultiTaskModule)
-    # The module counts a step after its callbacks were called.
+    # The module counts a step only after the callbacks.
     stepped = trainer.global_step > pl_module.steps_done
     ends = internals.epoch_ends(trainer)
     return stepped and not ends and not internals.validation_follows(trainer)
 
 
 def resume_checkpoint(trainer: pl.Trainer) -> ResumeCheckpoint | None:
-    """The callback that keeps the resume checkpoint; None where the run keeps none."""
+    """Return the callback that writes the resume checkpoint, or `None` if the run has none."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ResumeCheckpoint):
             return callback

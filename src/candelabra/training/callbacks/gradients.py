@@ -28,7 +28,7 @@ Cosines = dict[str, float]
 
 
 class GradientDiagnostics(pl.Callback):
-    """Compares, for every pair of tasks, the gradients of the shared parameters.
+    """Callback that compares the gradients of the shared parameters for every pair of tasks.
 
     For each part of the model (`embeddings`, `layer_1` and so on, `pooling`) and for `all`, logs
     under `gradients/<task>_vs_<task>/<part>/`:

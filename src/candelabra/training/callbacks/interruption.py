@@ -22,7 +22,7 @@ AGAIN_AFTER_SECONDS = 2.0
 
 
 class StopOnSignal(Checkpoint):
-    """Ends the process with status 128 + signal (130 or 143) after the current step.
+    """Callback that ends the process with status 128 + signal (130 or 143) after the current step.
 
     During a validation the process ends at once; a resumed run repeats the validation from the
     checkpoint written before it. The class derives from `Checkpoint` because Lightning calls

@@ -13,7 +13,7 @@ COLUMNS = ("share", "drawn", "repeated", "left_out", "padding")
 
 
 class MixingReport(pl.Callback):
-    """Logs and prints the sampling statistics of every task at the end of each epoch.
+    """Callback that logs and prints the sampling statistics of every task at the end of each epoch.
 
     The logged metrics are `train/<task>/<column>` for each of `COLUMNS`: the task's sampling share,
     the numbers of drawn, repeated and left-out examples, and the share of padding tokens.

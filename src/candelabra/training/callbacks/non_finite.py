@@ -22,7 +22,7 @@ GRADIENT = "the gradient"
 
 
 class NonFiniteGuard(pl.Callback):
-    """Checks that every task's loss and the gradient norm are finite.
+    """Callback that checks that every task's loss and the gradient norm are finite.
 
     To avoid a device synchronisation in every step, the first bad step is kept on the device. It is
     read when metrics are logged and before any checkpoint is written, so that every checkpoint has

@@ -17,7 +17,7 @@ from candelabra.training.module import MultiTaskModule
 
 
 class PredictionWriter(pl.Callback):
-    """Collects predictions during a test and writes them at its end, in source order.
+    """Callback that collects predictions during a test and writes them at its end, in source order.
 
     Args:
         folder: Folder of the files `<task>.jsonl`.

@@ -1,4 +1,4 @@
-"""`metrics.csv`: every logged row, kept through full disks, kills and resumes."""
+"""Logger that writes `metrics.csv`, and keeps it complete after a full disk, kill or resume."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Row = dict[str, str]
 
 
 class MetricsFile(Logger):
-    """Lightning's logger into `folder/metrics.csv`: a row a call, columns sorted by name.
+    """Lightning logger that adds a row to `metrics.csv` for each call; columns are sorted by name.
 
-    A row is in the file once `save` returns, which Lightning calls after each of its rows: it is
-    appended, or the whole file is replaced at once where there are new columns. Where that fails,
-    one warning is given, the rows stay in memory, and every later `save` tries again.
+    A row is in the file when `save` returns, which Lightning calls after each row. The row is
+    appended, or the whole file is replaced if there are new columns. If that fails, the logger
+    warns once and keeps the rows in memory, and every later `save` tries again.
 
     Args:
-        folder: The run folder. A file of an earlier run is replaced by the first row, unless
-            `resume_at` is called before.
+        folder: Run folder. The first row replaces the file of an earlier run, unless `resume_at`
+            was called.
     """
 
     def __init__(self, *, folder: str | Path) -> None:
@@ -41,69 +41,70 @@ class MetricsFile(Logger):
         self._rows: list[Row] = []
         self._num_written = 0
         self._columns: list[str] = []
-        self._outdated = True  # the file holds something else than the first rows
+        self._outdated = True  # the file differs from the first rows
         self._repeatable: list[Row] = []
         self._error: OSError | None = None
 
     @property
     def name(self) -> str:
-        """Empty: the file lies in the run folder itself."""
+        """Return an empty name, since the file is in the run folder itself."""
         return ""
 
     @property
     def version(self) -> str:
-        """Empty, as the name."""
+        """Return an empty version, for the same reason."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The run folder."""
+        """Return the run folder."""
         return str(self.path.parent)
 
     @rank_zero_only
     def resume_at(self, step: int) -> None:
-        """Goes on with the file of the run that a checkpoint resumes.
+        """Continue the file of the run that is resumed.
 
-        Lightning logs under step `s` what the step from `s` to `s + 1` gives, and the validation
-        and the end of an epoch that follow it. So the rows below `step` stay and the others come
-        again. Of the rows of `step - 1` some may come again, too: those take the old ones' place.
+        Lightning logs the metrics of the step from `s` to `s + 1` under `s`, and also those of the
+        validation and the end of an epoch after it. So the rows below `step` are kept, and the
+        others will be logged again. Some rows of `step - 1` may be logged again too; they then
+        replace the old ones.
 
         Args:
-            step: The checkpoint's `global_step`.
+            step: `global_step` of the checkpoint.
 
         Raises:
-            OSError: The file is there, and cannot be read.
+            OSError: If the file exists and cannot be read.
         """
-        found = _read(self.path) if self.path.is_file() else []
-        self._rows = [row for row in found if int(row["step"]) < step]
+        rows = _read(self.path) if self.path.is_file() else []
+        self._rows = [row for row in rows if int(row["step"]) < step]
         self._repeatable = [row for row in self._rows if int(row["step"]) == step - 1]
         self._num_written, self._outdated = len(self._rows), True
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Adds a row; `save` writes it."""
+        """Add a row, which `save` writes."""
         self._add(metrics, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` has them."""
+        """Do nothing, since `config.yaml` has the hyperparameters."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes what the file lacks; never raises OSError."""
+        """Write the rows that the file lacks; this never raises OSError."""
         self._write(durable=False)
 
     @rank_zero_only
     def flush(self) -> None:
-        """As `save`, and waits for the disk."""
+        """Write the rows that the file lacks, and wait for the disk."""
         self._write(durable=True)
 
     @rank_zero_only
     def before_checkpoint(self, trainer: pl.Trainer) -> None:
-        """Brings every row of the steps that a checkpoint holds to the disk; call it first.
+        """Write every row of the steps in a checkpoint to the disk; call this before saving it.
 
-        Lightning logs a step's row only after `on_train_batch_end`, and a run resumed from there
-        never does. So the row is logged here, and Lightning's own takes its place.
+        Lightning logs the row of a step only after `on_train_batch_end`, and a run that resumes
+        from there would never log it. So the row is logged here, and Lightning's row replaces it.
         """
         steps = internals.before_end_of_batch(trainer) and not internals.accumulates(trainer)
         due = steps and internals.writes_metrics(trainer)
@@ -114,7 +115,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Tries once more, and tells how many rows the file lacks."""
+        """Write the remaining rows, or warn how many of them the file lacks."""
         self.flush()
         if lost := len(self._rows) - self._num_written:
             _log.warning("%s lacks the last %d rows: %s", self.path, lost, self._error)
@@ -170,13 +171,13 @@ def _append(path: Path, text: str, *, durable: bool) -> None:
             if durable:
                 os.fsync(stream.fileno())
     except OSError:
-        os.truncate(path, size)  # half a number would read as a number
+        os.truncate(path, size)  # a partly written number would be read as another number
         raise
 
 
 def _read(path: Path) -> list[Row]:
-    """The whole rows, without their empty cells."""
+    """Return the complete rows, without empty cells."""
     text = path.read_text(encoding="utf-8", errors="replace")
     rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
-    found = [{name: cell for name, cell in row.items() if name and cell} for row in rows]
-    return [row for row in found if row.get("step", "").isdigit()]
+    filled = [{name: cell for name, cell in row.items() if name and cell} for row in rows]
+    return [row for row in filled if row.get("step", "").isdigit()]
