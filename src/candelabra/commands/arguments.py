@@ -110,7 +110,7 @@ def compose(command: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def not_the_input(given: Mapping[str, str], *, keys: Iterable[str] = ("input",)) -> None:
-    """Raises ConfigError where `output` is one of the files that are read."""
+    """Raise ConfigError if `output` is one of the input files."""
     output = given.get("output")
     for key in keys:
         if output and key in given and Path(given[key]).resolve() == Path(output).resolve():
@@ -118,16 +118,16 @@ def not_the_input(given: Mapping[str, str], *, keys: Iterable[str] = ("input",))
 
 
 def either(command: str, given: Collection[str], **words: str) -> None:
-    """Raises ConfigError unless exactly one of these keys is given.
+    """Raise ConfigError unless exactly one of several keys is given.
 
     Args:
-        command: What needs it.
-        given: The keys that are given.
-        words: How a message writes each key.
+        command: Name of the command, for the error message.
+        given: Keys on the command line.
+        words: Key -> its notation in the error message.
     """
-    found = [key for key in words if key in given]
-    if len(found) != 1:
-        got = " and ".join(f"{key}=" for key in found) or "neither"
+    present = [key for key in words if key in given]
+    if len(present) != 1:
+        got = " and ".join(f"{key}=" for key in present) or "neither"
         raise ConfigError(f"{command} needs either {' or '.join(words.values())}, got {got}")
 
 

@@ -91,13 +91,13 @@ def main(overrides: list[str]) -> int:
 def compare(
     cfg: DictConfig, models: Sequence[Model], tasks: Sequence[str], output: Path
 ) -> Comparison:
-    """Evaluate the models result after the other and compare their metrics and predictions.
+    """Evaluate the models one after the other, and compare their metrics and predictions.
 
     Args:
         cfg: Configuration of the command.
         models: Two or more models; the first is the baseline.
         tasks: Names of the compared tasks.
-        output: Folder for `comparison.json` and result folder for each model.
+        output: Folder that receives `comparison.json` and a subfolder for each model.
 
     Raises:
         DataError: Two models were not evaluated on the same texts.

@@ -80,7 +80,7 @@ def main(overrides: list[str]) -> int:
     if "resume" in verbatim:
         return resume_run(stored_run_of(verbatim), rest)
     if "cwd" in verbatim:
-        raise ConfigError("cwd= belongs beside resume=; cd names the folder of a first start")
+        raise ConfigError("cwd= needs resume=; a new run starts in the current folder")
     return start_run(rest)
 
 
@@ -113,7 +113,7 @@ def resume_run(stored: StoredRun, arguments: list[str]) -> int:
         ConfigError: An argument asks for a sweep, or changes what a resumed run must keep.
     """
     if {"-m", "--multirun"} & set(arguments):
-        raise ConfigError("resume= goes on with one run; -m with hydra.sweep.dir= with a sweep")
+        raise ConfigError("resume= resumes one run; -m with hydra.sweep.dir= resumes a sweep")
     typed = [f"resume={stored.folder}", f"allow={','.join(stored.allow)}", *arguments]
 
     def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
@@ -155,13 +155,13 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
         The exit status.
     """
     words, flags = split_flags(arguments)
-    # Hydra's parser takes overrides on one side of the flags only.
+    # Hydra's parser accepts overrides only on one side of the flags.
     sys.argv = ["candelabra train", *words, *flags]
     errors: list[UserError] = []
 
     def entry(cfg: DictConfig) -> float | None:
         hydra_cfg = HydraConfig.get()
-        # Unresolved: an override may name an environment variable.
+        # Keep the overrides unresolved, since one may refer to an environment variable.
         overrides = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
         assert isinstance(overrides, list)
         if hydra_cfg.mode is RunMode.MULTIRUN:
@@ -172,7 +172,7 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
                 report([] if LAUNCHED in os.environ else notes)
                 return train(cfg, Path(hydra_cfg.runtime.output_dir), overrides)
         except UserError as error:
-            # Hydra would print a message of its own about an error that leaves this function.
+            # Hydra would print its own message if the error left this function.
             errors.append(error)
             return None
 
@@ -213,7 +213,7 @@ def _trained_elsewhere(cfg: DictConfig, folder: Path, arguments: list[str]) -> b
     status = launch([sys.executable, "-m", "candelabra", "train", *arguments], processes)
     record = read_json(folder / "run.json")
     if status not in (0, 130, 143) and record.get("status") == "interrupted":
-        # The first process was told to end, since another had failed.
+        # The launcher ended the first process because another one had failed.
         write_json(folder / "run.json", {**record, "status": "failed"})
     if status != 0:
         raise SystemExit(status)
@@ -228,7 +228,7 @@ def _check_first_start(folder: Path) -> None:
     if started_from_outside() and RUN_ID.fullmatch(folder.name):
         raise ConfigError(
             "several processes were started from outside (WORLD_SIZE or SLURM_NTASKS is above 1): "
-            "tell all of them the same run folder, hydra.run.dir=FOLDER"
+            "give all of them the same run folder, hydra.run.dir=FOLDER"
         )
 
 
@@ -246,13 +246,13 @@ def _first_command(stored: StoredRun, typed: list[str]) -> list[str]:
             if trusted.get(key) != settings.get(key):
                 raise ConfigError(
                     f"resume={stored.folder}: the yamls that the run was started with set "
-                    f"hydra.{key}; that is not used again, type it beside resume="
+                    f"hydra.{key}; that is not used again, type it together with resume="
                 )
     return command
 
 
 def _hydra_settings(command: list[str]) -> dict[str, Any]:
-    """Return the settings of Hydra for a command, without a call of anything that they name."""
+    """Return the settings of Hydra for a command, without calling the targets in them."""
     words, flags = split_flags(command)
     folders = ", ".join(quoted(f"file://{folder}") for folder in flags if folder not in CONFIG_DIR)
     words.append(f"hydra.searchpath=[{folders}]")
