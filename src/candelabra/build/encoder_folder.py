@@ -114,7 +114,8 @@ def _pooling_node(pooling: SentencePooling) -> DictConfig:
         node = OmegaConf.load(conf_dir() / "pooling" / f"{OPTIONS[pooling.modes[0]]}.yaml")
     else:
         node = OmegaConf.load(conf_dir() / "pooling" / "modules.yaml")
-        node["modes"], node["layers"] = list(pooling.modes), list(pooling.layers)
+        OmegaConf.update(node, "modes", list(pooling.modes))
+        OmegaConf.update(node, "layers", list(pooling.layers))
     assert isinstance(node, DictConfig)
     return node
 

@@ -1,4 +1,4 @@
-"""Options of the encoder group: any Hub id or folder with safetensors, or a small random BERT."""
+"""Load encoders: from the Hub, from a folder with safetensors, or a small random BERT."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ MINILM_SHA256 = {
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
-"""What makes the bundled MiniLM's token ids; its weights' checksum stands in its yaml."""
+"""Files that determine the token ids of the bundled MiniLM; its yaml has that of the weights."""
 OWN_NAMES = ("auto", attention.NAME)
-"""Names of `encoder.attention` that transformers does not know."""
+"""Values of `encoder.attention` that transformers does not know."""
 UNLOADABLE = (
     ArithmeticError,
     AttributeError,
@@ -55,38 +55,42 @@ UNLOADABLE = (
     TypeError,
     ValueError,
 )
-"""What transformers raises, by what is wrong in a model's folder."""
+"""Errors that transformers raises for the possible faults of a model's folder."""
 
 
 class Backbone(Protocol):
-    """What an option of the encoder group gives."""
+    """Interface of the options of the encoder group."""
 
     def tokenizer(self) -> TextTokenizer:
-        """The tokenizer; cheap."""
+        """Return the tokenizer, without loading the weights."""
 
     def load(self) -> Encoder:
-        """The encoder with its weights."""
+        """Return the encoder with its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A pretrained backbone, not loaded yet.
+    """Pretrained backbone, which is not loaded yet.
 
     Attributes:
-        name: A Hub id, a folder, or `package:NAME/FOLDER` inside an installed package.
-        revision: The Hub revision; pin it, or a later upload changes the results.
-        sha256: What `model.safetensors` of a package or folder must hash to; None checks nothing.
-        max_length: Most tokens in a text, special tokens included.
-        truncation: Which part of a longer text is kept: `head`, `tail` or `head_tail`.
-        attention: transformers' name of an attention, or `blocks`, or `auto`: the fastest by the
-            device.
-        dropout: Dropout probability of hidden states; `None` takes the checkpoint's own.
-        attention_dropout: The same of attention probabilities.
-        bit_dropout: Whether dropout on a CPU is drawn from cheap random bits.
-        local: The name is a folder; without it, a name that is no folder is sought on the Hub.
-        prompt: Text that is put before each text; `None` or an empty text for none.
-        random_seed: Not None: the same architecture with random weights of this seed.
-    """
+            name: Hub id, folder, or `package:NAME/FOLDER` inside an installed package.
+        revision: Hub revision. If it is not pinned, a later upload may change the results.
+        sha256: Required checksum of `model.safetensors` in a package or folder; `None` disables
+            the check.
+        max_length: Maximum number of tokens in a text, including special tokens.
+        truncation: Part of a longer text to keep: `head`, `tail` or `head_tail`.
+        attention: Name of an attention in transformers, or `blocks`, or `auto` for the fastest on
+            the device.
+        dropout: Dropout probability of hidden states; `None` keeps that of the checkpoint.
+        attention_dropout: Dropout probability of attention weights; `None` keeps that of the
+            checkpoint.
+        bit_dropout: Whether dropout on a CPU uses cheap random bits.
+        local: Whether `name` must be a folder. Otherwise a name that is not a folder is looked up
+            on the Hub.
+        prompt: Text in front of each text; `None` or an empty text for none.
+        random_seed: Seed of random weights for the same architecture; `None` loads the pretrained
+            weights.
+        """
 
     name: str
     max_length: int
@@ -102,11 +106,11 @@ class Pretrained:
     random_seed: int | None = None
 
     def tokenizer(self) -> TextTokenizer:
-        """The backbone's tokenizer.
+        """Return the tokenizer of the backbone.
 
         Raises:
-            ConfigError: The tokenizer is missing or does not fit the model, the model is an
-                encoder-decoder, or `max_length` exceeds its positions.
+            ConfigError: If the tokenizer is missing or does not fit the model, the model is an
+                encoder-decoder, or `max_length` exceeds its number of positions.
         """
         from transformers import AutoConfig, AutoTokenizer
 
@@ -129,11 +133,11 @@ class Pretrained:
         )
 
     def load(self) -> Encoder:
-        """The encoder with its weights, in float32.
+        """Return the encoder with its weights, in float32.
 
         Raises:
-            ConfigError: The weights' checksum differs or cannot be verified, or there are no
-                safetensors.
+            ConfigError: If the checksum of the weights differs or cannot be verified, or there are
+                no safetensors.
         """
         from transformers import AutoConfig, AutoModel
 
@@ -155,7 +159,7 @@ class Pretrained:
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation=None if self.attention in OWN_NAMES else self.attention,
-                ignore_mismatched_sizes=True,  # they are told below, in a message of our own
+                ignore_mismatched_sizes=True,  # reported below, with the names and shapes
                 output_loading_info=True,
             )
         for key, there, here in sorted(loading["mismatched_keys"]):
@@ -164,7 +168,7 @@ class Pretrained:
                 f"{key} is {list(there)} in the file, and {list(here)} by config.json"
             )
         if any(key.startswith("pooler.") for key in loading["missing_keys"]):
-            backbone.pooler = None  # none of the checkpoint's: transformers has drawn one
+            backbone.pooler = None  # transformers would use random weights for it
         return self._encoder(backbone)
 
     def _encoder(self, backbone: PreTrainedModel) -> Encoder:
@@ -175,7 +179,7 @@ class Pretrained:
         return encoder
 
     def _located(self, *, verified: bool) -> tuple[str, str | None]:
-        """Where transformers finds it, and the revision to ask for."""
+        """Return the folder or Hub id to load from, and the Hub revision."""
         if self.name.startswith(PACKAGE):
             folder = package_folder(self.name.removeprefix(PACKAGE))
         elif Path(self.name).is_dir():
@@ -202,13 +206,16 @@ def _rates(settings: Pretrained | Tiny) -> dict[str, float | None]:
 
 
 def package_folder(path: str) -> Path:
-    """A folder inside an installed package, found without importing the package.
+    """Return a folder inside an installed package, without importing the package.
+
+    Args:
+        path: `NAME/FOLDER`.
 
     Raises:
-        ConfigError: The package is not installed, or has no such folder.
+        ConfigError: If the package is not installed, or has no such folder.
     """
     name, _, inside = path.partition("/")
-    # A dotted name would import its parent.
+    # `find_spec` would import the parent of a dotted name.
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     roots = [] if spec is None else list(spec.submodule_search_locations or [])
     for root in roots:
@@ -218,17 +225,17 @@ def package_folder(path: str) -> Path:
 
 
 def verify(file: Path, sha256: str) -> None:
-    """Raises ConfigError unless `file` has this checksum."""
+    """Raise ConfigError unless `file` has this checksum."""
     if not file.is_file():
         raise ConfigError(f"{file}: missing, its checksum was to be verified")
-    found = checksum(file)
-    if found != sha256:
-        raise ConfigError(f"{file}: sha256 must be {sha256}, found {found}")
+    actual = checksum(file)
+    if actual != sha256:
+        raise ConfigError(f"{file}: sha256 must be {sha256}, found {actual}")
 
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turns what transformers raises for a missing or unsafe model into one clear error."""
+    """Turn the errors of transformers for a missing or unsafe model into one ConfigError."""
     try:
         yield
     except Exception as error:
@@ -245,7 +252,7 @@ def _check_length(max_length: int, config: object) -> None:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return
-    # RoBERTa and MPNet count positions from behind the padding id.
+    # RoBERTa and MPNet number the positions after the padding id.
     offset = (getattr(config, "pad_token_id", 0) or 0) + 1
     has_offset = getattr(config, "model_type", "") in OFFSET_KINDS
     room = positions - offset if has_offset else positions
@@ -255,17 +262,18 @@ def _check_length(max_length: int, config: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny:
-    """A small random BERT over the bundled tokenizer: for tests and for debugging.
+    """Small random BERT with the bundled tokenizer, for tests and debugging.
 
     Attributes:
-        max_length: Most tokens in a text, special tokens included.
-        width: Width of a token embedding.
-        num_layers: Transformer layers.
+        max_length: Maximum number of tokens in a text, including special tokens.
+        width: Width of the token embeddings.
+        num_layers: Number of transformer layers.
         truncation: As in `Pretrained`.
-        dropout: Dropout probability of hidden states; `None` takes BERT's own.
-        attention_dropout: The same of attention probabilities.
+        dropout: Dropout probability of hidden states; `None` keeps that of BERT.
+        attention_dropout: Dropout probability of attention weights; `None` keeps that of BERT.
         bit_dropout: As in `Pretrained`.
         seed: Seed of the random weights.
+        name: Backbone whose tokenizer is used.
     """
 
     max_length: int = 64
@@ -279,12 +287,12 @@ class Tiny:
     name: str = MINILM
 
     def tokenizer(self) -> TextTokenizer:
-        """The bundled MiniLM's tokenizer."""
+        """Return the tokenizer of the bundled MiniLM."""
         bundled = Pretrained(name=self.name, max_length=self.max_length, truncation=self.truncation)
         return bundled.tokenizer()
 
     def load(self) -> Encoder:
-        """An untrained encoder, the same for the same seed."""
+        """Return an untrained encoder, which depends on the seed alone."""
         from transformers import BertConfig, BertModel
 
         config = BertConfig(

@@ -147,7 +147,8 @@ def _words_among(comments: Sequence[tuple[int, str]], line: str) -> tuple[int, l
     A line that starts with `#` is a comment if it says so, as in `# sent_id = 1`, or has another
     number of cells than the line of the first word.
     """
-    width, kept, start = len(_cells(line)), [], 0
+    width, start = len(_cells(line)), 0
+    kept: list[list[str]] = []
     for number, each in comments:
         cells = _cells(each)
         if SAYS.match(each) or len(cells) != width:
