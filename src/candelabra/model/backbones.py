@@ -90,7 +90,7 @@ class Pretrained:
         prompt: Text in front of each text; `None` or an empty text for none.
         random_seed: Seed of random weights for the same architecture; `None` loads the pretrained
             weights.
-        """
+    """
 
     name: str
     max_length: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,15 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig
 
-
-@dataclass
-class RunListConfig:
-    """Settings of `hydra/sweeper=run_list`."""
-
-    _target_: str = "hydra_plugins.candelabra_sweepers.run_list.RunListSweeper"
-    file: str = MISSING
-
-
 # Hydra finds the options of a plugin here; a yaml would be one of candelabra's own groups.
 ConfigStore.instance().store(
-    group="hydra/sweeper", name="run_list", node=RunListConfig, provider="candelabra"
+    group="hydra/sweeper",
+    name="run_list",
+    node={
+        "_target_": "hydra_plugins.candelabra_sweepers.run_list.RunListSweeper",
+        "file": MISSING,
+    },
+    provider="candelabra",
 )
 
 
