@@ -29,7 +29,7 @@ def number(
         return
     bounds = {"above": above, "at least": least, "at most": most}
     rule = " and ".join(f"{word} {end:g}" for word, end in bounds.items() if math.isfinite(end))
-    raise ConfigError(f"{key} must be a number {rule}, got {value!r}")
+    raise ConfigError(f"{key} must be a number{rule and f' {rule}'}, got {value!r}")
 
 
 def one_of(key: str, value: Any, options: Iterable[str]) -> None:

@@ -167,7 +167,7 @@ CASES = {
     ),
     "budget that is no number": (
         ["tasks.movie.max_tokens=many"],
-        ["tasks.movie.max_tokens must be a whole number of at least 256, got 'many'"],
+        ["tasks.movie.max_tokens must be a whole number of at least 1, got 'many'"],
     ),
     "budget below a longer text": (
         ["tasks.movie.max_tokens=300", "encoder.max_length=301"],

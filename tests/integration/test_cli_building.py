@@ -25,33 +25,8 @@ BUILT = {
         ["trainer.val_check_interval must be at most 3, the micro-batches of an epoch", "got 4"],
     ),
     "head": (["head@tasks.sentiment.head=tagging"], ["needs the label 'O'"]),
-    "dropout": (
-        ["tasks.movie.head.dropout=2"],
-        ["tasks.movie.head: dropout", "between 0 and 1"],
-    ),
-    "adapter's dropout": (["adapter=lora", "adapter.dropout=2"], ["adapter: dropout"]),
     "frozen adapters": (["adapter=lora", "freeze=encoder"], ["the freeze option freezes all"]),
-    "layers in letters": (
-        ["freeze=lower_layers", "freeze.num_layers=two"],
-        ["freeze.num_layers must lie between 0 and 2", "found 'two'"],
-    ),
-    "a weighting's length": (
-        ["weighting=nash", "weighting.scheme.max_norm=-1"],
-        ["weighting.scheme.max_norm must be above 0, got -1"],
-    ),
-    "a weighting's bound": (["weighting=famo", "weighting.bound=x"], ["weighting: "]),
-    "smoothing": (
-        ["loss@tasks.movie.loss=label_smoothing", "tasks.movie.loss.label_smoothing=2"],
-        ["tasks.movie.loss: label_smoothing must lie between 0 and 1, found 2"],
-    ),
-    "a loss in letters": (
-        ["loss@tasks.movie.loss=focal", "tasks.movie.loss.gamma=x"],
-        ["tasks.movie.loss: "],
-    ),
-    "argument of a head": (["+tasks.movie.head.foo=1"], ["TaggingHead", "'foo'"]),
     "argument of the trainer": (["+trainer.foo=1"], ["Trainer", "'foo'", "(trainer)"]),
-    "argument of the optimizer": (["+optimizer.foo=1"], ["adamw()", "'foo'"]),
-    "accelerator": (["trainer.accelerator=foo"], ["accelerator='foo'"]),
     "positions": (["encoder.max_length=9999"], ["encoder.max_length must be at most 512"]),
     "float16 on a CPU": (
         ["trainer=cpu", "trainer.precision=16-mixed"],

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from candelabra.build.encoder_folder import report, take_folder_settings
 from candelabra.config.keys import unknown
 from candelabra.config.messages import quoted
+from candelabra.config.option_words import check_option_words
+from candelabra.config.ranges import check_ranges
 from candelabra.config.schema import SCHEMAS, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, nearest
@@ -36,7 +38,8 @@ def compose_command(
         composed from.
 
     Raises:
-        ConfigError: A key is unknown, or is repeated.
+        ConfigError: A key is unknown or repeated, or a value is of the wrong type or outside its
+            range.
     """
     given, rest = split_verbatim(overrides, keys, several=several)
     names = [item.name for item in fields(SCHEMAS[command])]
@@ -47,6 +50,7 @@ def compose_command(
             raise ConfigError(f"no key '{key}'{meant}")
     cfg = compose(command, rest)
     unknown("the configuration", cfg, names)
+    check_ranges(cfg)
     return cfg, given, rest
 
 
@@ -100,6 +104,7 @@ def compose(command: str, overrides: Sequence[str]) -> DictConfig:
 
     register()
     words, folder = split_config_dir(overrides)
+    check_option_words(words, [folder] if folder is not None else [])
     if folder is not None:
         words.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
     with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):

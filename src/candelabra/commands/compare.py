@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from candelabra.bundle.folder import checked_folder, stored_config
-from candelabra.checks import at_least
 from candelabra.commands.arguments import compose, compose_command
-from candelabra.commands.evaluate import check_values, checked_output
+from candelabra.commands.evaluate import checked_output
 from candelabra.commands.models import encoders
 from candelabra.config.schema import plain
 from candelabra.config.validation import validate_task
@@ -69,9 +68,6 @@ class Model:
 def main(overrides: list[str]) -> int:
     """Evaluate each model, print one table and return the exit status."""
     cfg, given, rest = compose_command("compare", overrides, ("models", "output"))
-    check_values(cfg)
-    at_least("resamples", cfg.resamples, 1)
-    at_least("seed", cfg.seed, 0)
     models = [open_model(name, cfg, rest) for name in listed(given.get("models", ""))]
     tasks = common_tasks(models, list(cfg.tasks))
     if "output" in given:

@@ -8,10 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from candelabra.bundle.folder import checked_folder
-from candelabra.checks import at_least, one_of
 from candelabra.commands.arguments import compose_command
 from candelabra.commands.models import refuse_beside_a_bundle
-from candelabra.config.keys import check_device
 from candelabra.config.validation import validate_task
 from candelabra.errors import ConfigError
 from candelabra.files import check_place
@@ -34,13 +32,10 @@ HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a model, tra
   eval_batch_size=64  precision=auto  accelerator=auto  allow=[]
 """
 
-SPLITS = ("train", "validation", "test")
-
 
 def main(overrides: list[str]) -> int:
     """Evaluate a model, print its metrics and return the exit status."""
     cfg, given, rest = compose_command("evaluate", overrides, ("bundle", "output"))
-    check_values(cfg)
     check_model(cfg, given, rest)
     output = checked_output(given.get("output"))
     from candelabra.evaluation.evaluate import evaluate
@@ -76,17 +71,6 @@ def checked_output(name: str | None) -> Path | None:
         if (Path(name) / own).exists():
             raise ConfigError(f"output={name}: is the folder of a run or a bundle; choose another")
     return Path(name)
-
-
-def check_values(cfg: DictConfig) -> None:
-    """Check the values of the configuration.
-
-    Raises:
-        ConfigError: A value is invalid.
-    """
-    one_of("split", cfg.split, SPLITS)
-    check_device(cfg)
-    at_least("eval_batch_size", cfg.eval_batch_size, 1)
 
 
 def check_model(cfg: DictConfig, given: Mapping[str, str], rest: Sequence[str]) -> None:

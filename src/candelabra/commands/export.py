@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from candelabra.bundle.folder import checked_folder, stored_config
-from candelabra.checks import at_least, one_of
+from candelabra.checks import one_of
 from candelabra.commands.arguments import compose_command
 from candelabra.errors import ConfigError, DataError, printable
 from candelabra.exporting.folder import check_output, replacing_folder
@@ -92,9 +92,6 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
         raise ConfigError(f"quantize=true needs format={ONNX}, got format={cfg.format}")
     if cfg.dry_run and "push" not in given:
         raise ConfigError("dry_run=true shows what would be pushed: it needs push=USER/NAME")
-    one_of("split", cfg.split, ("train", "validation", "test"))
-    if cfg.limit is not None:
-        at_least("limit", cfg.limit, 1)
     folder = checked_folder(Path(given["bundle"]))
     check_output(Path(given["output"]), folder, overwrite=cfg.overwrite)
     stored = stored_config(folder)

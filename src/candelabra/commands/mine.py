@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from candelabra.checks import at_least
 from candelabra.commands import models
 from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
@@ -88,8 +87,6 @@ def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
     unknown("columns", cfg.columns, ("anchor", "positive"))
     if set(cfg.columns) != {"anchor", "positive"}:
         raise ConfigError(f"columns must name anchor and positive, got {dict(cfg.columns)}")
-    at_least("min_words", cfg.min_words, 1)
-    at_least("seed", cfg.seed, 0)
     not_the_input(given, keys=("input", "documents"))
     target = Path(given["output"])
     check_output(target, pair_files.WRITERS)

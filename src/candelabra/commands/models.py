@@ -10,9 +10,8 @@ from omegaconf import DictConfig
 
 from candelabra.bundle.cross_encoders import no_vectors
 from candelabra.bundle.folder import checked_folder, stored_config
-from candelabra.checks import at_least, one_of
+from candelabra.checks import one_of
 from candelabra.commands.arguments import split_config_dir
-from candelabra.config.keys import check_device
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, naming
 
@@ -36,11 +35,6 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
         ConfigError: A value is invalid, `task` is given without a bundle, the task has no
             embeddings of single texts, or an override conflicts with the bundle.
     """
-    at_least("batch_size", cfg.batch_size, 1)
-    at_least("processes", cfg.get("processes", 1), 1)
-    check_device(cfg)
-    if cfg.truncate_dim is not None:
-        at_least("truncate_dim", cfg.truncate_dim, 1)
     if "bundle" not in given:
         if "task" in given:
             raise ConfigError("task chooses a task of a bundle: it needs bundle=FOLDER")

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.bundle.folder import checked_folder
-from candelabra.checks import at_least
 from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
-from candelabra.config.keys import check_device
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output, writing
 
@@ -37,8 +35,6 @@ def main(overrides: list[str]) -> int:
     cfg, given, _ = compose_command("predict", overrides, ("bundle", "text", "input", "output"))
     _check(given)
     checked_folder(Path(given["bundle"]))
-    at_least("batch_size", cfg.batch_size, 1)
-    check_device(cfg)
     texts = [given["text"]] if "text" in given else read_texts(given["input"], cfg.column)
 
     from candelabra import hardware

@@ -110,8 +110,6 @@ def _check_words(given: Mapping[str, str], rest: Sequence[str]) -> None:
 
 
 def _check_values(cfg: DictConfig) -> None:
-    at_least("top_k", cfg.top_k, 1)
-    at_least("rerank_top_k", cfg.rerank_top_k, 1)
     one_of("format", cfg.format, ("table", "json"))
     if cfg.approximate:
         approximate.check_installed()

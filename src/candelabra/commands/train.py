@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from candelabra.build.encoder_folder import report, take_folder_settings
 from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
 from candelabra.config.messages import explained, quoted
+from candelabra.config.option_words import check_option_words
 from candelabra.config.schema import RUN_ID, plain, readers, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
@@ -155,6 +156,7 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
         The exit status.
     """
     words, flags = split_flags(arguments)
+    check_option_words(words, [Path(flag.rpartition("=")[2]) for flag in flags])
     # Hydra's parser accepts overrides only on one side of the flags.
     sys.argv = ["candelabra train", *words, *flags]
     errors: list[UserError] = []

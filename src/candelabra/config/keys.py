@@ -7,7 +7,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from candelabra.checks import one_of
 from candelabra.errors import ConfigError, nearest
 
 PRECISIONS = ("32-true", "bf16-mixed", "auto")
@@ -15,12 +14,6 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 NUM_PLACES = 3
 """Places that a message names of all where a key stands."""
-
-
-def check_device(cfg: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless `accelerator` and `precision` are values of a command."""
-    one_of("precision", cfg["precision"], PRECISIONS)
-    one_of("accelerator", cfg["accelerator"], ACCELERATORS)
 
 
 def unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> None:

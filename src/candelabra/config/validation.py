@@ -10,14 +10,13 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from candelabra.checks import at_least, number, one_of
+from candelabra.checks import at_least
 from candelabra.config.keys import unknown
+from candelabra.config.ranges import check_ranges
 from candelabra.config.schema import TrainConfig
 from candelabra.config.targets import NAME
 from candelabra.data.rows.shapes import CROSSED
-from candelabra.errors import ConfigError, DataError, nearest
-
-TRUNCATIONS = ("head", "tail", "head_tail")
+from candelabra.errors import ConfigError, DataError, naming, nearest
 
 ANSWER_KEYS = ("text",)
 """What an answer holds beside the tasks' own: no task can have such a name."""
@@ -68,34 +67,6 @@ TASK_KEYS = (
 PARTS = {"head": "head", "loss": "loss", "pooling": "+pooling"}
 """Of a task, what a group of that name has options for: how one is chosen."""
 
-BOUNDS: dict[str, dict[str, float]] = {
-    "optimizer.lr": {"above": 0},
-    "optimizer.head_lr": {"above": 0},
-    "optimizer.weight_decay": {"least": 0},
-    "optimizer.layer_decay": {"above": 0, "most": 1},
-    "scheduler.warmup_steps": {"least": 0},
-    "scheduler.warmup_ratio": {"least": 0, "most": 1},
-}
-"""Of what torch takes as it comes: a negative rate would train uphill in silence."""
-
-
-MOST = 2**31 - 1
-"""Largest whole number that a setting takes; a larger one would overflow in torch or numpy."""
-
-WHOLE: dict[str, int] = {
-    "batch_size": 1,
-    "eval_batch_size": 1,
-    "num_workers": 0,
-    "seed": 0,
-    "trainer.max_epochs": 1,
-    "trainer.accumulate_grad_batches": 1,
-    "trainer.log_every_n_steps": 1,
-    "trainer.num_nodes": 1,
-    "callbacks.checkpoint.every_n_train_steps": 1,
-    "callbacks.gradients.every_n_steps": 1,
-}
-"""The smallest value of each whole number."""
-
 
 def validate(cfg: DictConfig) -> None:
     """Checks what composition cannot: rules across fields, unknown keys, missing files.
@@ -106,10 +77,7 @@ def validate(cfg: DictConfig) -> None:
     """
     _check_resolves(cfg)
     _check_keys(cfg)
-    _check_ranges(cfg)
-    one_of("on_bad_row", cfg.on_bad_row, ("error", "skip"))
-    one_of("encoder.truncation", cfg.encoder.truncation, TRUNCATIONS)
-    at_least("encoder.max_length", cfg.encoder.max_length, 3)
+    check_ranges(cfg)
     accumulate = cfg.trainer.accumulate_grad_batches
     _check_limits(cfg)
     if not cfg.tasks:
@@ -131,21 +99,26 @@ def validate(cfg: DictConfig) -> None:
     _check_freeze("freeze", cfg.freeze, cfg.tasks)
     _check_adapter(cfg.adapter)
     _check_start(cfg)
+    _check_monitors(cfg)
 
 
-def _check_ranges(cfg: DictConfig) -> None:
-    """Raise ConfigError for the first number that is outside its range."""
-    for key, least in WHOLE.items():
-        value = OmegaConf.select(cfg, key)
-        if value is None and key.startswith("callbacks."):
-            continue  # A callback may be switched off.
-        at_least(key, value, least)
-        if value > MOST:
-            raise ConfigError(f"{key} must be at most {MOST}, got {value}")
-    for key, bounds in BOUNDS.items():
-        value = OmegaConf.select(cfg, key)
-        if value is not None:
-            number(key, value, **bounds)
+def _check_monitors(cfg: DictConfig) -> None:
+    """Raise ConfigError for a callback that monitors what no run logs.
+
+    Which metrics a task has is known after its data are read, so that is checked later.
+    """
+    known = ["val/score", "train/loss", *(f"train/{name}/loss" for name in learning(cfg.tasks))]
+    of_tasks = [f"val/{name}/METRIC" for name in cfg.tasks]
+    for name, callback in cfg.callbacks.items():
+        monitor = None if callback is None else callback.get("monitor")
+        of_task = monitor is not None and any(
+            monitor.startswith(key.removesuffix("METRIC")) for key in of_tasks
+        )
+        if monitor is not None and monitor not in known and not of_task:
+            raise ConfigError(
+                f"callbacks.{name}.monitor must be one of {', '.join([*known, *of_tasks])}, got "
+                f"{monitor!r}{nearest(monitor, known)}"
+            )
 
 
 def learning(tasks: Mapping[str, Any]) -> list[str]:
@@ -173,11 +146,8 @@ def _check_balancing(cfg: DictConfig) -> None:
     """Asks for shares of imagined sizes: a wrong setting is said before the data are read."""
     from hydra.utils import instantiate
 
-    from candelabra.data.mixing.balancing import RULES, TURNS
     from candelabra.records import TrainingProgress
 
-    one_of("balancing.epoch", cfg.balancing.epoch, RULES)
-    one_of("balancing.turns", cfg.balancing.turns, TURNS)
     if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
         raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
     try:
@@ -215,7 +185,6 @@ def _check_adapter(node: DictConfig) -> None:
 
 
 def _check_start(cfg: DictConfig) -> None:
-    number("distill_frozen", cfg.distill_frozen, least=0)
     if cfg.distill_frozen and cfg.adapter.get("per_task"):
         raise ConfigError(
             "distill_frozen needs an encoder that all tasks share; with adapter=lora_per_task no "
@@ -226,8 +195,6 @@ def _check_start(cfg: DictConfig) -> None:
 
 
 def _check_limits(cfg: DictConfig) -> None:
-    if cfg.balancing.steps_per_epoch is not None:
-        at_least("balancing.steps_per_epoch", cfg.balancing.steps_per_epoch, 1)
     for key in ("limit_val_batches", "limit_test_batches"):
         limit = cfg.trainer[key]
         if isinstance(limit, int) and 0 < limit < len(cfg.tasks):
@@ -235,15 +202,6 @@ def _check_limits(cfg: DictConfig) -> None:
                 f"trainer.{key} counts the batches of all tasks: it must be 0 or at least "
                 f"{len(cfg.tasks)}, got {limit}"
             )
-    limit = cfg.trainer.limit_train_batches
-    if isinstance(limit, float):
-        if not 0 < limit <= 1:
-            raise ConfigError(
-                "trainer.limit_train_batches must be a part above 0 and up to 1.0, or a whole "
-                f"number of steps; got {limit}"
-            )
-    elif limit is not None:
-        at_least("trainer.limit_train_batches", limit, 1)
 
 
 def validate_task(name: str, task: Any) -> None:
@@ -271,12 +229,6 @@ def validate_task(name: str, task: Any) -> None:
                 f"{where}.{key} must be settings, got {task[key]!r}; an option is chosen by "
                 f"{word}@{where}.{key}={task[key]}"
             )
-    number(f"{where}.loss_weight", task.get("loss_weight", 1.0), above=0)
-    for key in ("on_bad_row", "missing_labels"):
-        one_of(f"{where}.{key}", task.get(key, "error"), ("error", "skip"))
-    for key in ("layer_mix", "train", "cross"):
-        if not isinstance(task.get(key, False), bool):
-            raise ConfigError(f"{where}.{key} must be true or false, got {task[key]!r}")
     if task.get("cross") and set(task.columns) not in map(set, CROSSED):
         shapes = " or ".join("{" + ", ".join(roles) + "}" for roles in CROSSED)
         raise ConfigError(
@@ -284,7 +236,8 @@ def validate_task(name: str, task: Any) -> None:
             f"{{{', '.join(map(str, task.columns))}}}"
         )
     try:
-        instantiate(task.source).check()
+        with naming(f"{where}.source"):
+            instantiate(task.source).check()
     except DataError as error:
         raise DataError(f"task '{name}': {error}") from error
 

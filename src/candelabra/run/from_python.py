@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from candelabra.build.encoder_folder import take_folder_settings
 from candelabra.config.messages import explained, quoted
+from candelabra.config.option_words import check_option_words
 from candelabra.config.schema import plain, register
 from candelabra.config.targets import TARGET, conf_dir
 from candelabra.errors import ConfigError, Ended
@@ -133,6 +134,7 @@ def _composed(
 ) -> DictConfig:
     """Compose a configuration whose values do not need Hydra any more."""
     register()
+    check_option_words(overrides, [Path(folder) for folder in config_dirs])
     words = [*overrides]
     if config_dirs:
         paths = ", ".join(quoted(f"file://{path}") for path in config_dirs)

@@ -1,0 +1,66 @@
+"""Check of the command-line words that choose an option of a group, before Hydra sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.errors import HydraException
+
+from candelabra.config.targets import conf_dir
+from candelabra.errors import ConfigError, nearest
+
+
+def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> None:
+    """Check that each word `GROUP=OPTION` gives the name of an option, or a list of names.
+
+    Hydra answers other values with a message about another group, or fails.
+
+    Args:
+        words: Hydra overrides.
+        folders: Folders of further yamls, which may add groups.
+
+    Raises:
+        ConfigError: The value is null, a number, true, false, or an interpolation.
+    """
+    parser = OverridesParser.create()
+    for word in words:
+        try:
+            override = parser.parse_override(word)
+        except HydraException:
+            continue  # Hydra refuses it, too, and repeats the word.
+        # `~GROUP` takes no value.
+        if override.value() is None and "=" not in word:
+            continue
+        options = _options(override.key_or_group, folders)
+        if not options:
+            continue
+        for value in _values(override):
+            name = value.text if isinstance(value, QuotedString) else value
+            if not isinstance(name, str) or "${" in name:
+                given = word.partition("=")[2]
+                raise ConfigError(
+                    f"{override.key_or_group} takes the name of an option, got '{given}'"
+                    f"{nearest(given, options)} (options: {', '.join(options)})"
+                )
+
+
+def _options(group: str, folders: Sequence[Path]) -> list[str]:
+    """Return the options of a group; none if there is no such group."""
+    if not all(part.isidentifier() for part in group.split("/")):
+        return []
+    places = [top / group for top in (conf_dir(), *folders)]
+    return sorted({file.stem for place in places for file in place.glob("*.yaml")})
+
+
+def _values(override: Override) -> Iterator[Any]:
+    """Yield each name that an override chooses, or would choose in a sweep."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        value = value.list
+    for item in value if isinstance(value, list) else [value]:
+        # A sweep over lists has lists inside.
+        yield from item if isinstance(item, list) else [item]
