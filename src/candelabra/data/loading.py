@@ -15,6 +15,7 @@ from pathlib import Path
 from candelabra.data.files.table import Table
 from candelabra.data.rows.examples import NO_LABEL, OnBadRow, OnMissing, to_examples
 from candelabra.data.rows.labels import LABELLED, infer_labels, read_labels
+from candelabra.data.rows.lists import with_lists
 from candelabra.data.rows.shapes import LEARNT
 from candelabra.data.rows.splits import carve, strata_of
 from candelabra.data.sources import SPLITS, Source
@@ -102,7 +103,10 @@ def load_task(
         if not set(columns) & set(LEARNT):
             raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
         unnamed = labels is None and bool(set(LABELLED) & set(columns))
-        tables = _read(source, only, inferred=unnamed)
+        tables = {
+            split: with_lists(table, columns)
+            for split, table in _read(source, only, inferred=unnamed).items()
+        }
         _report_notes(name, tables)
         names = _names(labels, columns, tables)
         check = partial(

@@ -8,18 +8,18 @@ runs before any long computation.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from candelabra.data.files.layout import Layout
-from candelabra.data.files.readers import check_path, read_table
+from candelabra.data.file_source import SPLITS, Files
 from candelabra.data.files.table import Table
-from candelabra.data.schemes import AUTO
 from candelabra.errors import DataError, nearest
 
-SPLITS = ("train", "validation", "test")
+__all__ = ["SPLITS", "Files", "FilesOrHub", "Hub", "Sample", "Source"]
+
 SAMPLES = ("reviews", "questions", "mentions", "pairs")
 HUB_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
@@ -75,75 +75,6 @@ class Sample:
                 f"sample {self.name!r}: no such sample; there are {options}"
                 f"{nearest(self.name, SAMPLES)}"
             )
-
-
-@dataclass(frozen=True)
-class Files:
-    """Source of local files or folders, one for each split.
-
-    Attributes:
-        train: Path of the train split; the extension determines the format.
-        validation: Path of the validation split, if there is one.
-        test: Path of the test split, if there is one.
-        folder: Folder that the paths are relative to; `None` is the working directory.
-        tag_first: Whether the tag precedes the word in a line of a CoNLL/BIO file.
-        word_column: Column of the word in a CoNLL/BIO file, counted from 0; `None` is the first.
-        tag_column: Column of the tag; `None` is the last, which is column -1.
-        comment: Beginning of comment lines, as in `Layout`.
-        scheme: Tagging scheme: `iob2`, `iob1`, `iobes`, `bilou`, `io`, or `auto`.
-        quoted: Whether csv or tsv cells may be quoted; `None` means yes for csv and no for tsv.
-        subfolders: For a folder, the sub-folders that are read; a mapping also sets the label of
-            each.
-    """
-
-    train: str
-    validation: str | None = None
-    test: str | None = None
-    folder: str | None = None
-    tag_first: bool = False
-    word_column: int | None = None
-    tag_column: int | None = None
-    comment: str | None = None
-    scheme: str = AUTO
-    quoted: bool | None = None
-    subfolders: Sequence[str] | Mapping[str, str] | None = None
-
-    def read(self, split: str) -> Table | None:
-        """Return the rows of a split, or `None` if no path is configured for it.
-
-        Raises:
-            DataError: The file cannot be read.
-        """
-        path = self.path(split)
-        return None if path is None else read_table(path, self.layout)
-
-    def check(self) -> None:
-        """Check that the files exist and have a known extension.
-
-        Raises:
-            DataError: A file is missing, its extension is unknown, or a setting is invalid.
-        """
-        self.layout.check()
-        for split in SPLITS:
-            path = self.path(split)
-            if path is None:
-                continue
-            if self.folder is None and not path.is_absolute() and not path.exists():
-                raise DataError(
-                    f"{path}: missing file ({split}): no folder was given, for instance by "
-                    f"data_dir=FOLDER, and {Path.cwd()} has none"
-                )
-            check_path(path)
-
-    @property
-    def layout(self) -> Layout:
-        """Return the settings that the extension does not determine."""
-        return Layout(**{key.name: getattr(self, key.name) for key in fields(Layout)})
-
-    def path(self, split: str) -> Path | None:
-        """Return the path of a split, or `None` if none is configured."""
-        name = {"train": self.train, "validation": self.validation, "test": self.test}.get(split)
-        return None if name is None else Path(self.folder or "", name).expanduser()
 
 
 @dataclass(frozen=True)
@@ -262,8 +193,11 @@ class FilesOrHub:
         if not folder.is_dir():
             raise DataError(f"data_dir={self.data_dir}: no such folder")
         for split, file in self.files.items():
-            # `Files` reports a missing absolute path, which is not relative to data_dir.
-            if not (folder / file).exists() and not Path(file).is_absolute():
+            # `Files` reports a missing absolute path, which is not relative to data_dir, and
+            # checks patterns and lists.
+            if not isinstance(file, str) or has_magic(file) or Path(file).is_absolute():
+                continue
+            if not (folder / file).exists():
                 raise DataError(f"data_dir={self.data_dir}: missing file {file!r} ({split})")
         return self.source.check()
 

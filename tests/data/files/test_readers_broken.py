@@ -127,7 +127,7 @@ def test_rows_that_cannot_be_read_are_faults(case: str, tmp_path: Path) -> None:
 
 
 def test_file_of_broken_json_only(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("[\n]\n")
+    (tmp_path / "x.json").write_text("{\n}\n")
     with pytest.raises(DataError, match=r"x\.json, row 0 \(counted from 0; line 1\): broken JSON"):
         read_table(tmp_path / "x.json")
 

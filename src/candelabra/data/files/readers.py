@@ -6,13 +6,15 @@ a lone surrogate in its text. `to_examples` reports both together with the other
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from candelabra.data.files.conll import read_conll
 from candelabra.data.files.folders import read_folder
 from candelabra.data.files.layout import Layout
+from candelabra.data.files.packed import PACKINGS, plain_name
 from candelabra.data.files.parquet import read_parquet
+from candelabra.data.files.several import holds_shards, joined, matching, read_shards
 from candelabra.data.files.table import Table, at_lines
 from candelabra.data.files.text_files import (
     numbered_lines,
@@ -27,9 +29,10 @@ def read_table(path: str | Path, layout: Layout | None = None) -> Table:
     """Read a file or a folder of text files.
 
     Args:
-        path: File with the extension `.parquet`, `.jsonl` or `.json` (one object per line), `.csv`,
-            `.tsv`, `.conll`, `.bio`, `.iob` or `.iob2`, or folder whose sub-folders contain `.txt`
-            files.
+        path: A `.parquet`, `.jsonl`, `.json` (one object per line, or an array), `.csv`,
+            `.tsv`, `.conll`, `.bio`, `.iob` or `.iob2` file, all but parquet also as `.gz` or
+            `.zst`; a folder of parquet files, or of `datasets.save_to_disk`; or a folder whose
+            sub-folders hold `.txt` files.
         layout: Format options that the extension does not determine.
 
     Returns:
@@ -41,7 +44,9 @@ def read_table(path: str | Path, layout: Layout | None = None) -> Table:
     """
     path = Path(path)
     check_path(path)
-    read = read_folder if path.is_dir() else READERS[path.suffix.lower()]
+    read = READERS.get(plain_name(path).suffix.lower(), read_folder)
+    if path.is_dir():
+        read = read_shards if holds_shards(path) else read_folder
     try:
         table = read(path, layout or Layout())
     except OSError as error:
@@ -49,6 +54,20 @@ def read_table(path: str | Path, layout: Layout | None = None) -> Table:
     if len(table) == 0:
         raise DataError(f"{path}: empty: it has no rows")
     return table
+
+
+def read_tables(paths: Sequence[Path], layout: Layout, where: str) -> Table:
+    """Read several files as one table; a path may be a pattern.
+
+    Args:
+        paths: Files or patterns, in the order of their rows.
+        layout: Format options that the extensions do not determine.
+        where: Name of the whole in messages.
+
+    Raises:
+        DataError: A file cannot be read, or its columns are not those of the first.
+    """
+    return joined([read_table(file, layout) for path in paths for file in matching(path)], where)
 
 
 def read_lines(path: Path) -> Table:
@@ -78,9 +97,14 @@ def check_path(path: Path) -> None:
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         there = nearest(path.name, siblings) if siblings else f" (nor a folder {path.parent})"
         raise DataError(f"{path}: missing file{there}")
-    if path.suffix.lower() not in READERS:
+    inner = plain_name(path)
+    if inner.suffix.lower() not in READERS or (inner != path and inner.suffix == ".parquet"):
         known = ", ".join(READERS)
-        raise DataError(f"{path}: unsupported extension {path.suffix!r}; must be one of {known}")
+        found = path.name[len(inner.stem) :] if inner != path else path.suffix
+        raise DataError(
+            f"{path}: unsupported extension {found!r}; must be one of {known}, and all but .parquet as "
+            f"{' or '.join(PACKINGS)}"
+        )
 
 
 Reader = Callable[[Path, Layout], Table]

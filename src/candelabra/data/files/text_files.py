@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from candelabra.data.files.layout import Layout
+from candelabra.data.files.packed import plain_name, read_bytes
 from candelabra.data.files.table import BadRowError, Table, at_lines, row_place, shown
 from candelabra.errors import DataError
 
@@ -24,7 +25,7 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: The file is empty, contains only whitespace, or is UTF-16.
     """
-    data = path.read_bytes()
+    data = read_bytes(path)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path}: not UTF-8: it is UTF-16; convert it")
     if not data.strip():
@@ -47,15 +48,19 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
 def read_jsonl(path: Path, _: Layout) -> Table:
     """Read a JSON Lines file, which contains one object per line; skip blank lines.
 
-    A line that is not a JSON object becomes a fault of its row.
+    A line that is not a JSON object becomes a fault of its row. A `.json` file may hold an array
+    of objects instead.
 
     Raises:
-        DataError: No object of the file has a key.
+        DataError: No object of the file has a key, or an array is broken.
     """
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     faults: dict[int, BadRowError] = {}
-    for number, line in numbered_lines(read_text(path)):
+    text = read_text(path)
+    if plain_name(path).suffix.lower() == ".json" and text.lstrip().startswith("["):
+        return _array(path, text)
+    for number, line in numbered_lines(text):
         if not line.strip():
             continue
         try:
@@ -69,6 +74,24 @@ def read_jsonl(path: Path, _: Layout) -> Table:
     if rows and not columns:
         raise DataError(f"{path}, {at_lines(lines)(0)}: {faults.get(0, 'an object without keys')}")
     return Table(columns, str(path), at_lines(lines), faults)
+
+
+def _array(path: Path, text: str) -> Table:
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: broken JSON: {error}") from error
+    faults = {
+        row: BadRowError("broken JSON", f"an object expected, found {shown(value)}")
+        for row, value in enumerate(rows)
+        if not isinstance(value, dict)
+    }
+    objects = [row if isinstance(row, dict) else {} for row in rows]
+    names = dict.fromkeys(name for row in objects for name in row)
+    if rows and not names:
+        raise DataError(f"{path}: an array of objects with keys expected")
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in objects] for name in names}
+    return Table(columns, str(path), faults=faults)
 
 
 def _json_object(line: str) -> dict[str, Any]:
@@ -96,7 +119,7 @@ def read_delimited(path: Path, layout: Layout) -> Table:
     Raises:
         DataError: A column name is repeated, or a quote is not closed.
     """
-    is_csv = path.suffix.lower() == ".csv"
+    is_csv = plain_name(path).suffix.lower() == ".csv"
     quoted = is_csv if layout.quoted is None else layout.quoted
     csv.field_size_limit(MAX_CELL)
     reader = csv.reader(

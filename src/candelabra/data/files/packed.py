@@ -1,0 +1,72 @@
+"""Bytes of a file, unpacked where its name ends in `.gz` or `.zst`."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from candelabra.errors import DataError
+
+PACKINGS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+"""Endings of packed files -> their first bytes."""
+MOST_UNPACKED = 2**31
+"""Bytes that any packed file may unpack to; a larger one, up to `GROWTH` times its size."""
+GROWTH = 100
+PIECE = 2**22
+
+
+def plain_name(path: Path) -> Path:
+    """Return the path without the ending of a packing.
+
+    Example:
+        >>> plain_name(Path("rows.csv.gz")).name, plain_name(Path("rows.csv")).name
+        ('rows.csv', 'rows.csv')
+    """
+    return path.with_suffix("") if path.suffix.lower() in PACKINGS else path
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; a packed one is unpacked.
+
+    Raises:
+        DataError: The file is packed although its name does not say so, is damaged, or unpacks to
+            more than any data set of its size.
+    """
+    packing = path.suffix.lower()
+    if packing in PACKINGS:
+        return _unpacked(path, OPENERS[packing])
+    data = path.read_bytes()
+    for ending, begin in PACKINGS.items():
+        if data.startswith(begin):
+            name = f"{path.name}{ending}"
+            raise DataError(f"{path}: is packed as {ending[1:]}; rename it to {name}")
+    return data
+
+
+def _unpacked(path: Path, opener: Callable[[Path], Any]) -> bytes:
+    most = max(MOST_UNPACKED, GROWTH * path.stat().st_size)
+    parts, size = [], 0
+    try:
+        with opener(path) as stream:
+            while part := stream.read(PIECE):
+                size += len(part)
+                if size > most:
+                    raise DataError(f"{path}: unpacks to more than {most:,} bytes")
+                parts.append(part)
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None and not path.is_file():
+            raise
+        raise DataError(f"{path}: damaged or truncated {path.suffix[1:]}: {error}") from error
+    return b"".join(parts)
+
+
+def _zstd(path: Path) -> Any:
+    import pyarrow as pa
+
+    return pa.input_stream(str(path), compression="zstd")
+
+
+OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".zst": _zstd}
