@@ -241,13 +241,13 @@ def _judges(cfg: DictConfig, bundle: Bundle) -> Judges | str:
     from candelabra.exporting.onnx import Graph
 
     outputs = Graph(bundle, None).logits
-    tasks = tasks_of(cfg, bundle.config.tasks, bundle.labels)
-    tasks = {name: node for name, node in tasks.items() if name in outputs}
-    if not tasks:
+    stored = {name: node for name, node in bundle.config.tasks.items() if name in outputs}
+    if not stored:
         return f"none of the tasks ({', '.join(bundle.labels)}) has an output of the graph"
     try:
+        tasks = tasks_of(cfg, stored, bundle.labels)
         data = data_of(tasks, cfg.split)
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         if cfg.data_dir is not None or cfg.tasks:
             raise
         return str(error)

@@ -9,12 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from candelabra.config.environment import is_variable
 from candelabra.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 """A task's name: it becomes part of keys, module names and file names."""
 
 TARGET = "_target_"
+
+SOURCES = ("Files", "FilesOrHub", "Hub", "Sample")
+"""Sources of `candelabra.data.sources`, which people's yamls name even where none of ours does."""
 
 
 def conf_dir() -> Path:
@@ -32,7 +36,7 @@ def targets_by_place() -> dict[str, frozenset[str]]:
 
     A place is a group, such as `pooling`, or the key of a node inside a yaml, such as `source`.
     """
-    found: dict[str, set[str]] = {}
+    found = {"source": {f"candelabra.data.sources.{name}" for name in SOURCES}}
     top = conf_dir()
     for file in top.rglob("*.yaml"):
         group = file.relative_to(top).parts[0]
@@ -86,7 +90,7 @@ def check_targets(node: Any, *, allow: Collection[str] = (), keys: tuple[str, ..
     elif isinstance(node, list):
         for value in node:
             check_targets(value, allow=allow, keys=keys)
-    elif isinstance(node, str) and "${" in node:
+    elif isinstance(node, str) and "${" in node and not is_variable(node, keys):
         raise ConfigError(f"a stored configuration holds plain values, found {node!r}")
 
 

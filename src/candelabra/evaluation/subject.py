@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from candelabra.build.rows import tasks_data
 from candelabra.build.untrained import untrained
 from candelabra.bundle.bundle import Bundle, load
+from candelabra.config.environment import resolved
 from candelabra.config.keys import unknown
 from candelabra.config.schema import plain
 from candelabra.config.validation import DATA_KEYS
@@ -99,7 +100,8 @@ def tasks_of(
         labels: Label names of each task of the bundle.
 
     Raises:
-        ConfigError: The command names a task that the bundle does not have.
+        ConfigError: The command names a task that the bundle does not have, or a path of a task is
+            a variable of the environment that is not set.
     """
     other = plain(cfg)["tasks"]
     unknown("tasks", other, stored)
@@ -110,6 +112,7 @@ def tasks_of(
         for key in ("data_dir", "folder"):
             if cfg.data_dir is not None and key in source:
                 source[key] = cfg.data_dir
+        source = resolved(source, where=f"tasks.{name}.source")
         # A task that predicts numbers has no labels: its setting is then `None`.
         settings = {
             "labels": labels[name] or None,

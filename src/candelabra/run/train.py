@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from candelabra import hardware, tables
 from candelabra.build.model import (
@@ -22,6 +22,7 @@ from candelabra.build.objectives import build_weighting, check_objectives, objec
 from candelabra.build.schedule import build_schedule, tokenize_tasks
 from candelabra.build.trainer import build_loggers, build_module, build_trainer
 from candelabra.bundle import transfer
+from candelabra.config.environment import with_variables
 from candelabra.config.messages import building
 from candelabra.config.schema import plain
 from candelabra.config.validation import learning
@@ -110,7 +111,10 @@ def train(
         log_summary(trainer, metrics)
         if trainer.is_global_zero:
             record.metrics(metrics)
-            bundle = finish.bundle(plain(cfg), model, tokenizer, labels, metrics)
+            stored, raw = plain(cfg), OmegaConf.to_container(cfg, resolve=False)
+            assert isinstance(raw, dict)
+            stored["tasks"] = with_variables(stored["tasks"], raw)
+            bundle = finish.bundle(stored, model, tokenizer, labels, metrics)
             bundle.save(record.path / "bundle")
     tables.show(*tables.result_tables(metrics), f"run folder: {record.path}")
     return metrics

@@ -102,8 +102,8 @@ def check_path(path: Path) -> None:
         known = ", ".join(READERS)
         found = path.name[len(inner.stem) :] if inner != path else path.suffix
         raise DataError(
-            f"{path}: unsupported extension {found!r}; must be one of {known}, and all but .parquet as "
-            f"{' or '.join(PACKINGS)}"
+            f"{path}: unsupported extension {found!r}; must be one of {known}, and all but "
+            f".parquet as {' or '.join(PACKINGS)}"
         )
 
 
