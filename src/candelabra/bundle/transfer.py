@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candelabra.bundle import checkpoint
+from candelabra.bundle.checkpoint import check_checkpoint, is_checkpoint, start_from_checkpoint
 from candelabra.bundle.checksums import check_checksums
 from candelabra.bundle.folder import checked_folder, stored_config, stored_labels
 from candelabra.errors import ConfigError, nearest
@@ -25,17 +27,21 @@ WEIGHTS = ("encoder/model.safetensors", "heads.safetensors")
 
 
 def check_start(folder: str, heads: Iterable[str] | None, tasks: Collection[str]) -> None:
-    """Looks at names and files, before anything heavy is imported.
+    """Look at names and files, before anything heavy is imported.
 
     Args:
-        folder: The bundle, or a run folder that holds one.
-        heads: Heads that have to come from the bundle; None takes those that fit.
+        folder: The bundle, a run folder that holds one, or a fine-tuned checkpoint of transformers.
+        heads: Heads that have to come from the bundle; None takes those that fit. A checkpoint's
+            head is taken only by name.
         tasks: The run's tasks.
 
     Raises:
         BundleError: It is no bundle.
         ConfigError: A head is no task of the run, or none of the bundle's.
     """
+    if is_checkpoint(Path(folder)):
+        check_checkpoint(Path(folder), list(heads or []), tasks)
+        return
     theirs = stored_labels(checked_folder(Path(folder), key="init_from"))
     for head in heads or []:
         for names, whose in ((tasks, "a task of the run"), (theirs, "a head of the bundle")):
@@ -48,6 +54,8 @@ def check_start(folder: str, heads: Iterable[str] | None, tasks: Collection[str]
 
 def fingerprint(folder: str) -> dict[str, str]:
     """SHA-256 of the bundle's weights: a resumed run starts from the same."""
+    if is_checkpoint(Path(folder)):
+        return checkpoint.fingerprint(Path(folder))
     root = checked_folder(Path(folder), key="init_from")
     return {name: checksum(root / name) for name in WEIGHTS}
 
@@ -79,6 +87,10 @@ def start_from(
     """
     from candelabra.bundle.weights import read_tensors
 
+    if is_checkpoint(Path(folder)):
+        return start_from_checkpoint(
+            model, Path(folder), config=config, labels=labels, heads=list(heads or [])
+        )
     root = checked_folder(Path(folder), key="init_from")
     check_checksums(root)
     theirs, their_config = stored_labels(root), stored_config(root)
