@@ -105,10 +105,6 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list": (lambda run: (run / "run.json").write_text("[]"), "is damaged"),
     "words": (record(overrides=[1]), "run.json must hold words"),
     "folders": (record(config_dirs=[["x"]]), "run.json must hold words"),
-    "another place": (
-        record(cwd="/"),
-        "the run was started in /, and cwd= is {run.parent}; type the command there, or cwd=/",
-    ),
     "environment": (
         lambda run: words_of(run, "seed=${oc.env:HOME}"),
         "the run was started with seed=${oc.env:HOME}, and such a stored word is not used again",
@@ -125,9 +121,33 @@ def test_another_folder_is_refused(run: Path, case: str) -> None:
     assert part.format(run=run) in refused(run) if "{run" in part else part in refused(run)
 
 
-def test_a_moved_folder_is_refused(run: Path) -> None:
-    moved = run.rename(run.with_name("moved"))
-    assert f"the run's folder is {run}; move it back there" in refused(moved)
+def test_a_moved_run_goes_on_to_the_same_end(run: Path, tmp_path: Path) -> None:
+    """With its data and yamls elsewhere too, and nothing left where it was started."""
+    assert resumed(run).status == 0
+    right = {file.name: file.read_bytes() for file in (run / "bundle").glob("*.safetensors")}
+    scores = json.loads((run / "metrics.json").read_text())
+    root = run.parent
+    shutil.rmtree(root)
+    shutil.copytree(root.with_name("kept"), tmp_path / "there")
+    there = tmp_path / "there"
+    (there / "data").rename(there / "rows")
+    words = [f"cwd={there}", "data_dir=rows", "--config-dir", str(there / "mine")]
+    done = called("train", f"resume={there / 'run'}", *words)
+    root.mkdir()  # for the fixture, which restores it
+    assert done.status == 0, done.err
+    end = there / "run" / "bundle"
+    assert {file.name: file.read_bytes() for file in end.glob("*.safetensors")} == right
+    assert json.loads((there / "run" / "metrics.json").read_text()) == scores
+    record = json.loads((there / "run" / "run.json").read_text())
+    assert (record["cwd"], record["status"]) == (str(there), "finished")
+
+
+def test_a_moved_run_names_where_its_paths_count(run: Path, tmp_path: Path) -> None:
+    place = run.rename(tmp_path / "moved")
+    done = called("train", f"resume={place}")
+    assert "cwd=FOLDER names the folder from which relative paths count now" in done.message
+    done = called("train", f"resume={place}", f"cwd={tmp_path}")
+    assert "data/banking77/train.parquet: missing file" in done.message
 
 
 def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Path) -> None:
@@ -140,7 +160,7 @@ def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Pat
 
 def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     run = StoredRun(tmp_path, {"cwd": str(tmp_path / "gone")}, {})
-    with pytest.raises(ConfigError, match=r"the run was started in .*/gone: No such file"):
+    with pytest.raises(ConfigError, match=r"cwd=.*/gone: No such file"):
         go_back(run, str(tmp_path / "gone"))
 
 

@@ -141,8 +141,7 @@ def stored_run_of(verbatim: Mapping[str, str]) -> StoredRun:
     allow = verbatim.get("allow", "").strip("[]").split(",")
     stored = stored_run(verbatim["resume"], allow=[name.strip() for name in allow])
     check_free(stored.folder, f"resume={verbatim['resume']}")
-    go_back(stored, verbatim.get("cwd"))
-    return stored
+    return go_back(stored, verbatim.get("cwd"))
 
 
 def _with_hydra(train: Train, arguments: list[str]) -> int:

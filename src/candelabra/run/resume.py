@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,13 @@ FREE = (
     "logger",
     "group",
     "tags",
+    "data_dir",
+    "paths.output_dir",
+    "paths.cache_dir",
 )
-"""What a resumed run may change: how it is run, and not what it computes."""
+"""What a resumed run may change: how and where it is run, and not what it computes."""
+SOURCE = re.compile(r"tasks\.[^.]+\.source(\..+)?")
+"""Where the data of a task are, which may change too: their fingerprints may not."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class StoredRun:
                     f"resume={self.folder}: the run was started with {word}, and such a stored "
                     "word is not used again; type it once more beside resume="
                 )
-        folders = [word for path in self.record["config_dirs"] for word in ("--config-dir", path)]
+        own = [] if _has_config_dir(overrides) else self.record["config_dirs"]
+        folders = [word for path in own for word in ("--config-dir", path)]
         place = f"hydra.run.dir={json.dumps(str(self.folder), ensure_ascii=False)}"
         return [*stored, *overrides, place, *folders]
 
@@ -102,7 +109,8 @@ class StoredRun:
         except ConfigError as error:
             raise ConfigError(f"resume={self.folder}: {error}") from error
         for key, before, now in differences(self.config, config):
-            if not any(key == free or key.startswith(f"{free}.") for free in FREE):
+            free = any(key == each or key.startswith(f"{each}.") for each in FREE)
+            if not free and not SOURCE.fullmatch(key):
                 raise ConfigError(
                     f"resume={self.folder}: {key} was {before!r} and would be {now!r}; a resumed "
                     f"run keeps its configuration (free are {', '.join(FREE)})"
@@ -130,7 +138,7 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
     """Reads a run folder.
 
     Raises:
-        ConfigError: It is none, has no checkpoint, was moved, or its run is finished.
+        ConfigError: It is none, has no checkpoint, or its run is finished.
     """
     path = Path(folder).absolute()
     for name in ("run.json", "config.yaml"):
@@ -151,7 +159,7 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
     if record.get("status") == "finished":
         raise ConfigError(f"resume={folder}: this run is finished")
     if before.resolve() != path.resolve():
-        raise ConfigError(f"resume={folder}: the run's folder is {before}; move it back there")
+        config, before = moved(config, before, path), path
     found = StoredRun(before, record, config, tuple(allow))
     if not found.checkpoint.is_file():
         raise ConfigError(
@@ -179,32 +187,57 @@ def _is_inside(file: Path, folder: Path) -> bool:
         return False
 
 
-def go_back(run: StoredRun, typed: str | None = None) -> None:
-    """Goes to the working folder of the first start, so that relative paths mean what they meant.
+def moved(node: Any, before: Path, now: Path) -> Any:
+    """Return a stored configuration whose paths in the run folder are those of its new place.
+
+    Args:
+        node: Plain values.
+        before: The run folder where it was written.
+        now: The run folder where it is.
+    """
+    if isinstance(node, Mapping):
+        return {key: moved(value, before, now) for key, value in node.items()}
+    if isinstance(node, list):
+        return [moved(value, before, now) for value in node]
+    if isinstance(node, str) and (node == str(before) or node.startswith(f"{before}/")):
+        return str(now) + node.removeprefix(str(before))
+    return node
+
+
+def go_back(run: StoredRun, typed: str | None = None) -> StoredRun:
+    """Go to the working folder of the run, so that relative paths mean what they meant.
 
     Libraries read settings of their own from there, so a stored folder is not gone to unasked.
 
     Args:
         run: The run that goes on.
-        typed: The folder as the person typed it (`cwd=`); None where nothing was typed.
+        typed: The folder as the person typed it (`cwd=`); `None` where nothing was typed. It need
+            not be that of the first start, since a run may be moved.
+
+    Returns:
+        The run, whose record has the working folder from now on.
 
     Raises:
-        ConfigError: It is gone; or the command is typed elsewhere, and `cwd=` does not name it.
+        ConfigError: It is missing; or the command is typed elsewhere than at the first start, and
+            no `cwd=` is given.
     """
-    folder = Path(run.record["cwd"])
-    there = Path.cwd() if typed is None else Path(typed)
-    if there.resolve() != folder.resolve():
-        said = "this is" if typed is None else "cwd= is"
+    folder = Path(run.record["cwd"] if typed is None else typed).absolute()
+    if typed is None and Path.cwd().resolve() != folder.resolve():
         raise ConfigError(
-            f"resume={run.folder}: the run was started in {folder}, and {said} {there}; "
-            f"type the command there, or cwd={shlex.quote(str(folder))} beside resume="
+            f"resume={run.folder}: the run was started in {folder}, and this is {Path.cwd()}; "
+            f"type the command there, or cwd={shlex.quote(str(folder))} beside resume=; of a run "
+            "that was moved, cwd=FOLDER names the folder from which relative paths count now"
         )
     try:
         os.chdir(folder)
     except OSError as error:
-        raise ConfigError(
-            f"resume={run.folder}: the run was started in {folder}: {error.strerror}"
-        ) from error
+        where = f"the run was started in {folder}" if typed is None else f"cwd={typed}"
+        raise ConfigError(f"resume={run.folder}: {where}: {error.strerror}") from error
+    return replace(run, record={**run.record, "cwd": str(folder)})
+
+
+def _has_config_dir(words: Sequence[str]) -> bool:
+    return any(word.partition("=")[0] in ("--config-dir", "-cd") for word in words)
 
 
 def _key(word: str) -> str:

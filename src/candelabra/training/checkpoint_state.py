@@ -89,6 +89,34 @@ def check_files(checkpoint: Mapping[str, Any], callbacks: Iterable[Callback]) ->
                     raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")
 
 
+def move_files(checkpoint: Mapping[str, Any], callbacks: Iterable[Callback]) -> None:
+    """Name the files of the callbacks by their present folders, if the run folder was moved.
+
+    Lightning forgets the best checkpoint if the stored folder is another than the callback's.
+
+    Args:
+        checkpoint: Content of the checkpoint file, which is changed in place.
+        callbacks: Callbacks of the trainer that resumes the run.
+    """
+    for callback in callbacks:
+        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
+            continue
+        state = checkpoint["callbacks"].get(callback.state_key, {})
+        before, now = state.get("dirpath"), str(callback.dirpath)
+        if not isinstance(before, str) or before == now:
+            continue
+        state["dirpath"] = now
+        for key in NAMING_FILES:
+            state[key] = _moved(state.get(key), before, now)
+        best = state.get("best_k_models", {})
+        state["best_k_models"] = {_moved(path, before, now): best[path] for path in best}
+
+
+def _moved(path: Any, before: str, now: str) -> Any:
+    inside = isinstance(path, str) and path.startswith(f"{before}/")
+    return now + path.removeprefix(before) if inside else path
+
+
 def _shape(shape: list[int] | None) -> str:
     """Return the text of a shape for the message; `None` means a missing tensor."""
     return "missing" if shape is None else str(shape)

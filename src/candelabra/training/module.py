@@ -14,7 +14,7 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
 from candelabra.training import internals
 from candelabra.training.axes import examples_axis
-from candelabra.training.checkpoint_state import check_files, check_stored
+from candelabra.training.checkpoint_state import check_files, check_stored, move_files
 from candelabra.training.distillation import LwfTeacher
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory
 from candelabra.training.per_task_backward import TaskwiseModule
@@ -247,6 +247,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
                 path lies outside of the run folder.
         """
         check_stored(checkpoint, self.state_dict(), path=self.trainer.ckpt_path)
+        move_files(checkpoint, self.trainer.checkpoint_callbacks)
         check_files(checkpoint, self.trainer.checkpoint_callbacks)
         self.steps_done = checkpoint["steps_done"]
         self.examples_seen = checkpoint["examples_seen"]
