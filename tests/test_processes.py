@@ -90,6 +90,8 @@ def test_one_that_fails_ends_the_others(
     begun = time.monotonic()
     assert launch(python(in_rank(1, line), WAIT), 2) == status
     assert time.monotonic() - begun < 20
+    said = "process 1 of 2 (counted from 0) died of SIGKILL" in capfd.readouterr().err
+    assert said == (status == 137)
     assert_gone([int((tmp_path / "0.pid").read_text())])
 
 
@@ -106,7 +108,9 @@ def parent(*lines: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*python(PARENT), *python(*lines)], env=environment)
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_reaches_all(tmp_path: Path, sent: signal.Signals, status: int) -> None:
     leave = f"import signal, sys\nsignal.signal({int(sent)}, lambda *_: sys.exit({status}))"
     process = parent(leave, WAIT)
@@ -114,6 +118,12 @@ def test_a_signal_reaches_all(tmp_path: Path, sent: signal.Signals, status: int)
     process.send_signal(sent)
     assert process.wait(20) == status
     assert_gone(found)
+
+
+def test_a_hang_up_that_nohup_ignores_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signal.SIGHUP in processes.ending_signals()
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    assert processes.ending_signals() == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_a_killed_parent_takes_all_along(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 
 from candelabra.errors import UserError, message_of, nearest
+from candelabra.processes import ending_signals
 from candelabra.version import __version__
 
 COMMANDS = {
@@ -37,7 +38,7 @@ commands:
 Overrides are Hydra's: `group=option` picks a file of conf/, `key=value` sets a value.
 """
 
-INTERRUPTED, CLOSED_PIPE, TERMINATED, WRONG_INPUT = 130, 141, 143, 2
+INTERRUPTED, CLOSED_PIPE, WRONG_INPUT = 130, 141, 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,7 +63,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(command: str, overrides: list[str]) -> int:
     # Hydra would otherwise print errors itself and exit; here they become one message.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in ending_signals():
+        if number != signal.SIGINT:  # Python turns it into a KeyboardInterrupt.
+            signal.signal(number, _terminated)
     # submitit announces a timeout or preemption by SIGUSR2 to every process of a SLURM job, which
     # would kill this one. The launcher handles the signal, and sends SIGTERM.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -97,7 +100,7 @@ def _fail(message: str) -> int:
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     print("candelabra: terminated", file=sys.stderr)
-    raise SystemExit(TERMINATED)
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

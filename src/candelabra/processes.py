@@ -62,7 +62,7 @@ def processes_of(trainer: Mapping[str, Any]) -> int:
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Run a command in several processes, and forward SIGTERM and Ctrl-C to them.
+    """Run a command in several processes, and forward Ctrl-C, SIGTERM and SIGHUP to them.
 
     Args:
         command: Program and arguments.
@@ -83,9 +83,9 @@ def launch(command: Sequence[str], processes: int) -> int:
         for process in ranks:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in ending_signals()}
     try:
-        status = _wait(ranks)
+        status = _wait(ranks, received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -114,12 +114,22 @@ def _start(
     return subprocess.Popen(command, env={**env, LAUNCHED: "1"}, stdin=subprocess.PIPE)
 
 
-def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that ask a command to end; `nohup` makes it ignore SIGHUP."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    return (
+        numbers if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*numbers, signal.SIGHUP]
+    )
+
+
+def _wait(ranks: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> int:
     """Wait for all processes; if one fails, end the others, which would wait for it forever."""
     # Poll all each time: the failed process may come after one that waits for it.
     while None in (codes := [process.poll() for process in ranks]):
         failed = [code for code in codes if code]
         if failed:
+            if not received:
+                _report(codes)
             time.sleep(PATIENCE_SECONDS)
             for process in ranks:
                 process.terminate()
@@ -132,6 +142,19 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
             return _status(failed[0])
         time.sleep(0.1)
     return _status(next((process.returncode for process in ranks if process.returncode), 0))
+
+
+def _report(codes: Sequence[int | None]) -> None:
+    """Print which process died; one that ended by itself has printed its own error."""
+    for index, code in enumerate(codes):
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = ", as when memory is short" if -code == signal.SIGKILL else ""
+            print(
+                f"candelabra: error: process {index} of {len(codes)} (counted from 0) died of "
+                f"{name}{hint}; the others are ended",
+                file=sys.stderr,
+            )
 
 
 def _status(returncode: int) -> int:

@@ -40,8 +40,17 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
+def services() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [process for process in children if process.name().startswith("wandb")]
+
+
 def kill_service() -> None:
-    for process in psutil.Process().children(recursive=True):
-        if process.name().startswith("wandb"):
-            process.kill()
-            process.wait()
+    for process in services():
+        process.kill()
+        process.wait()
+
+
+def freeze_service() -> None:
+    for process in services():
+        process.suspend()

@@ -213,7 +213,7 @@ def _trained_elsewhere(cfg: DictConfig, folder: Path, arguments: list[str]) -> b
         raise ConfigError("a step with idle heads on several devices needs trainer=ddp")
     status = launch([sys.executable, "-m", "candelabra", "train", *arguments], processes)
     record = read_json(folder / "run.json")
-    if status not in (0, 130, 143) and record.get("status") == "interrupted":
+    if status not in (0, 129, 130, 143) and record.get("status") == "interrupted":
         # The launcher ended the first process because another one had failed.
         write_json(folder / "run.json", {**record, "status": "failed"})
     if status != 0:

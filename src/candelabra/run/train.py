@@ -108,7 +108,6 @@ def train(
         metrics = finish.take_best(trainer, module)
         if cfg.test:
             metrics |= finish.test(trainer, module, datamodule, record.path)
-        log_summary(trainer, metrics)
         if trainer.is_global_zero:
             record.metrics(metrics)
             stored, raw = plain(cfg), OmegaConf.to_container(cfg, resolve=False)
@@ -116,6 +115,8 @@ def train(
             stored["tasks"] = with_variables(stored["tasks"], raw)
             bundle = finish.bundle(stored, model, tokenizer, labels, metrics)
             bundle.save(record.path / "bundle")
+        # After the results: a W&B that hangs cannot lose them.
+        log_summary(trainer, metrics)
     tables.show(*tables.result_tables(metrics), f"run folder: {record.path}")
     return metrics
 

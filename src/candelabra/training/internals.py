@@ -1,6 +1,6 @@
-"""Private members of Lightning that candelabra reads; no other module reads any.
+"""Private members of Lightning and W&B that candelabra reads; no other module reads any.
 
-Lightning has no public names for these. `tests/training/test_internals.py` notices a version that
+These have no public names for these. `tests/training/test_internals.py` notices a version that
 renames them.
 """
 
@@ -49,6 +49,16 @@ def before_end_of_batch(trainer: pl.Trainer) -> bool:
     """Return whether the current micro-batch is processed, but not counted as completed."""
     progress = trainer.fit_loop.epoch_loop.batch_progress.current
     return progress.processed > progress.completed  # type: ignore[attr-defined]
+
+
+def kill_wandb_service() -> None:
+    """Kill the service process that W&B has started, so that nothing waits for it any longer."""
+    from wandb.sdk import wandb_setup
+
+    connection = wandb_setup.singleton()._connection
+    service = None if connection is None else connection._proc
+    if service is not None:
+        service._process.kill()
 
 
 class StderrProgressBar(RichProgressBar):

@@ -20,7 +20,7 @@ from candelabra.training.module import MultiTaskModule
 from helpers.toys import Splits, difference, fit, tiny, toy_model, toy_module
 
 HALF_STEPS = {"val_check_interval": 3, "accumulate_grad_batches": 2}
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 class Send(pl.Callback):
@@ -78,7 +78,7 @@ def test_a_run_ends_with_its_step_and_goes_on(
     steps: tuple[int, int],
 ) -> None:
     whole = train(toys, tmp_path / "whole", **settings)
-    sent = signal.SIGINT if number % 2 else signal.SIGTERM
+    sent = list(STATUS)[number % 3]
     before = signal.getsignal(sent)
     with pytest.raises(SystemExit) as caught:
         train(toys, tmp_path, Send(hook, number, [sent]), **settings)

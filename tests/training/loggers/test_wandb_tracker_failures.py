@@ -13,7 +13,7 @@ import wandb
 from pytorch_lightning.demos.boring_classes import BoringModel
 
 from candelabra.training.axes import GLOBAL_STEP
-from helpers.wandb_runs import Make, kill_service, summary, warnings_of
+from helpers.wandb_runs import Make, freeze_service, kill_service, summary, warnings_of
 
 QUIET = ["enable_checkpointing", "enable_progress_bar", "enable_model_summary"]
 
@@ -41,6 +41,21 @@ def test_a_dead_service_warns_once_and_the_next_run_works(
     after.finish(0)
     assert summary(tmp_path / "outputs/quickstart/after/wandb")["summary"]["val/x"] == 2.0
     assert len(warnings_of(caplog)) == 1
+
+
+def test_a_frozen_service_does_not_hold_the_end(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = make("frozen", finish_timeout_seconds=0.5)
+    tracker.log_metrics({"val/x": 1.0}, step=0)
+    freeze_service()
+    tracker.log_summary({"val/x": 1.0})
+    tracker.finish(0)
+    assert "W&B did not answer within 0.5 s" in warnings_of(caplog)[0]
+    after = make("after")
+    after.log_metrics({"val/x": 2.0}, step=0)
+    after.finish(0)
+    assert summary(tmp_path / "outputs/quickstart/after/wandb")["summary"]["val/x"] == 2.0
 
 
 @pytest.mark.parametrize("error", [wandb.Error("no"), OSError("disk full")])

@@ -1,4 +1,4 @@
-"""Callback that handles Ctrl-C and SIGTERM: finish the step, save the state, and exit."""
+"""Callback that handles Ctrl-C, SIGTERM and SIGHUP: finish the step, save the state, and exit."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from candelabra.errors import Ended, printable
-from candelabra.processes import rank
+from candelabra.processes import ending_signals, rank
 from candelabra.training.callbacks.checkpoints import can_go_on_from_here, resume_checkpoint
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_AFTER_SECONDS = 2.0
 """Time after which a second signal exits at once; earlier, a launcher may have repeated it."""
 
 
 class StopOnSignal(Checkpoint):
-    """Callback that ends the process with status 128 + signal (130 or 143) after the current step.
+    """Callback that ends the process with status 128 + signal (129, 130 or 143) after the step.
 
     During a validation the process ends at once; a resumed run repeats the validation from the
     checkpoint written before it. The class derives from `Checkpoint` because Lightning calls
@@ -42,7 +41,9 @@ class StopOnSignal(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Install the handlers, replacing those of Lightning, which exit with status 0 or 1."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._before = {
+                number: signal.signal(number, self._note) for number in ending_signals()
+            }
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the handlers, and end if a signal came after the last step."""

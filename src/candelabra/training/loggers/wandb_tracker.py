@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +25,7 @@ from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
 from candelabra.files import drafted
+from candelabra.training import internals
 from candelabra.training.axes import GLOBAL_STEP, axis_of, chart_name, examples_axis
 
 _log = logging.getLogger(__name__)
@@ -36,8 +38,8 @@ _LOST_SERVICE = (
     MailboxClosedError,
     WandbServiceConnectionError,
 )
+_GRACE_SECONDS = 5.0
 _FAILURES = (wandb.Error, ServerResponseError, *_LOST_SERVICE)
-_FINISH_TIMEOUT_SECONDS = 300.0
 
 
 class WandbTracker(WandbLogger):
@@ -62,6 +64,7 @@ class WandbTracker(WandbLogger):
             is logged in or W&B does not answer; it never prompts. Settings files in the working
             folder are ignored: they could send the user's key to another server.
         connect_timeout_seconds: Time that `online` waits for an answer.
+        finish_timeout_seconds: Time that the end of a run waits for W&B to write or send the rest.
 
     Raises:
         ValueError: If `mode` is unknown.
@@ -82,6 +85,7 @@ class WandbTracker(WandbLogger):
         tags: Sequence[str] = (),
         mode: Mode = "offline",
         connect_timeout_seconds: float = 30.0,
+        finish_timeout_seconds: float = 60.0,
     ) -> None:
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}; found {mode!r}")
@@ -97,6 +101,7 @@ class WandbTracker(WandbLogger):
         self._run_dir = Path(run_dir).absolute()
         self._mode: Mode = mode
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._finish_timeout_seconds = finish_timeout_seconds
         self._tasks: set[str] = set()
         self._counted_tasks: set[str] = set()
         self._defined: set[str] = set()
@@ -139,7 +144,7 @@ class WandbTracker(WandbLogger):
     def finish(self, exit_code: int) -> None:
         """End the run as finished (0) or failed (any other code); later calls do nothing."""
         if self._experiment is not None:
-            self._attempt(lambda run: run.finish(exit_code=exit_code))
+            self._within_the_timeout(lambda run: run.finish(exit_code=exit_code))
         self._stopped = True
 
     def _log_row(self, run: wandb.Run, row: dict[str, float]) -> None:
@@ -163,6 +168,23 @@ class WandbTracker(WandbLogger):
             action(self._experiment)
         except _FAILURES as error:
             self._give_up(error)
+
+    def _within_the_timeout(self, action: Callable[[wandb.Run], object]) -> None:
+        """Apply an action, and end the service of W&B if it does not answer in time.
+
+        The timeout of W&B itself does not hold for a service that is frozen.
+        """
+        thread = threading.Thread(target=self._attempt, args=(action,), daemon=True)
+        thread.start()
+        thread.join(self._finish_timeout_seconds + _GRACE_SECONDS)
+        if thread.is_alive():
+            _log.warning(
+                "W&B did not answer within %g s, its service is ended; `wandb sync` uploads what "
+                "was written",
+                self._finish_timeout_seconds,
+            )
+            internals.kill_wandb_service()
+            thread.join(_GRACE_SECONDS)
 
     def _give_up(self, error: Exception) -> None:
         """Warn once, and do nothing from then on."""
@@ -216,7 +238,7 @@ class WandbTracker(WandbLogger):
             disable_code=True,
             disable_git=True,  # run.json has the commit; a patch could hold secrets
             init_timeout=self._connect_timeout_seconds,
-            finish_timeout=_FINISH_TIMEOUT_SECONDS,
+            finish_timeout=self._finish_timeout_seconds,
         )
         resume = "allow" if mode == "online" else None  # offline, W&B has nothing to resume from
         settings_of_lightning = {k: v for k, v in self._wandb_init.items() if k != "anonymous"}
