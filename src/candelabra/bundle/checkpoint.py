@@ -163,7 +163,7 @@ def _take_head(
 
 def _order(theirs: PreTrainedModel, labels: list[str], where: str) -> list[int]:
     """Return the position in the checkpoint of each label, by its name."""
-    names = {str(name): int(position) for position, name in theirs.config.id2label.items()}
+    names = {str(name): int(position) for position, name in (theirs.config.id2label or {}).items()}
     if set(names) != set(labels):
         raise ConfigError(
             f"{where}: its labels are {', '.join(names)}, and those of the task {', '.join(labels)}"

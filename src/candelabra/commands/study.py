@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ from omegaconf import DictConfig
 
 from candelabra.checks import at_least
 from candelabra.commands import train
-from candelabra.commands.arguments import compose, split_config_dir, split_verbatim
-from candelabra.config.messages import quoted
+from candelabra.commands.arguments import compose
+from candelabra.commands.study_words import Words, sort_words
 from candelabra.errors import ConfigError
 from candelabra.files import check_place
 
@@ -48,34 +47,6 @@ tasks=imdb_mit_movie data_dir=FOLDER trainer.max_epochs=1. The same command cont
 that was interrupted. The folder receives report.html, report.md and study.json.
 """
 
-OWN = ("study", "seeds", "plan", "output_dir")
-VERBATIM = ("output", "from", "arms")
-
-
-@dataclass(frozen=True)
-class Words:
-    """The words of the command line, by their receiver.
-
-    Attributes:
-        own: Overrides of the study.
-        common: Overrides of `candelabra train` for every run.
-        launcher: Overrides of Hydra that choose the launcher.
-        flags: Flags of Hydra.
-        verbatim: Values that are used as they are, by key.
-    """
-
-    own: Sequence[str]
-    common: Sequence[str]
-    launcher: Sequence[str] = ()
-    flags: Sequence[str] = ()
-    verbatim: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def study(self) -> str:
-        """Return the name of the study."""
-        named = (word.partition("=")[2] for word in self.own if _key(word) == "study")
-        return next(named, "sweep" if "from" in self.verbatim else "sharing")
-
 
 def main(overrides: list[str]) -> int:
     """Plan a study, train its runs, write its page and return the exit status."""
@@ -88,19 +59,6 @@ def main(overrides: list[str]) -> int:
     if "arms" in words.verbatim:
         raise ConfigError("arms= belongs to from=SWEEP_FOLDER; study.arms.NAME sets an arm")
     return run_study(cfg, words, command)
-
-
-def sort_words(overrides: Sequence[str]) -> Words:
-    """Separate the overrides of the study from those of its runs."""
-    verbatim, rest = split_verbatim(overrides, VERBATIM)
-    words, folder = split_config_dir(rest)
-    own = [word for word in words if _key(word).split(".")[0] in OWN]
-    launcher = [word for word in words if _key(word).startswith("hydra")]
-    common = [word for word in words if word not in own and word not in launcher]
-    flags = [] if folder is None else ["--config-dir", str(folder)]
-    if folder is not None:
-        common.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
-    return Words(own, common, launcher, flags, verbatim)
 
 
 def check(cfg: DictConfig) -> None:
@@ -297,7 +255,3 @@ def write_page(cfg: DictConfig, place: Path, **facts: Any) -> None:
         for arm, found in contrasts.items()
     ]
     tables.show(result.answer.sentence, *lines, f"page: {place / 'report.html'}")
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")

@@ -37,7 +37,7 @@ def is_variable(value: object, keys: Sequence[str]) -> bool:
     return place and isinstance(value, str) and VARIABLE.fullmatch(value) is not None
 
 
-def with_variables(tasks: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+def with_variables(tasks: Mapping[str, Any], raw: Mapping[Any, Any]) -> dict[str, Any]:
     """Put the variables back into the paths of the tasks' sources.
 
     Args:

@@ -64,7 +64,7 @@ def _check(path: tuple[str, ...], value: Any, parent: Mapping[str, Any]) -> None
 
 
 def _walk(
-    node: Mapping[str, Any], path: tuple[str, ...]
+    node: Mapping[Any, Any], path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any, Mapping[str, Any]]]:
     """Yield the path, the value and the parent of each key that can have a rule."""
     target = node.get(TARGET)
