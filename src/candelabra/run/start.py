@@ -108,7 +108,7 @@ def _record_failure(record: RunFolder, error: BaseException) -> None:
     resume_file = record.path / "checkpoints" / "resume.ckpt"
     if interrupted and not isinstance(error, Ended) and resume_file.exists():
         show(f"go on with: candelabra train resume={record.path}")
-    if rank() != 0:
+    if rank() != 0 and not interrupted:
         # The first process only sees that this one is gone; run.rankN.log says why.
         _log.error("process %d has failed", rank(), exc_info=error)
     try:

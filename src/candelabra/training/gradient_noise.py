@@ -34,7 +34,8 @@ def half_cosines(
         fewer than two examples in a process, and gradients of zero, are left out.
     """
     depth = len(module.model.encoder.layers)
-    by_part: dict[str, list[nn.Parameter]] = {part: [] for part in parts}
+    # Sorted: all processes must reduce the parts in one order, and that of a set differs.
+    by_part: dict[str, list[nn.Parameter]] = {part: [] for part in sorted(parts)}
     for name, parameter in module.model.named_parameters():
         part = part_of(name, depth)
         if parameter.requires_grad and part in by_part:

@@ -142,6 +142,27 @@ def test_the_noise_is_the_cosine_of_two_halves(toys: Splits) -> None:
             assert cosines[key] == pytest.approx(cosine, abs=1e-4)
 
 
+def test_every_process_reduces_the_parts_in_one_order(toys: Splits) -> None:
+    """The order of a set differs between processes."""
+    orders: list[list[int]] = []
+
+    class Reduce(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, _: int) -> None:
+            reduce = trainer.strategy.reduce
+            for parts in (["embeddings", "layer_1", "pooling"], ["layer_1", "embeddings"]):
+                sizes: list[int] = []
+                trainer.strategy.reduce = lambda gradient, sizes=sizes, **_: (
+                    sizes.append(len(gradient)) or gradient
+                )
+                half_cosines(pl_module, batch, parts)
+                orders.append([size for size in sizes if size])
+            trainer.strategy.reduce = reduce
+
+    fit(toys, callbacks=[Reduce()], max_steps=1)
+    assert orders[0]
+    assert orders[0] == orders[1]
+
+
 def test_a_single_example_has_no_halves(toys: Splits) -> None:
     diagnostics = GradientDiagnostics(every_n_steps=1)
     watched(toys, diagnostics, data={"batch_size": 2}, max_steps=2)
