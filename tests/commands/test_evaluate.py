@@ -13,6 +13,7 @@ from candelabra.commands.arguments import compose
 from candelabra.evaluation import evaluate
 from candelabra.evaluation.subject import evaluation_target
 from helpers.command_line import Done, Run, called
+from helpers.full_disks import full_disk
 from helpers.stand_ins import ROWS, write_data
 
 
@@ -45,6 +46,14 @@ def test_predictions_equal_the_runs_own(run: Run, tmp_path: Path) -> None:
             rows.append([json.loads(line) for line in lines])
         assert [row["row"] for row in rows[0]] == [row["row"] for row in rows[1]]
         assert [row["label"] for row in rows[0]] == [row["label"] for row in rows[1]]
+
+
+def test_a_full_disk_is_one_message(run: Run, tmp_path: Path) -> None:
+    with full_disk(100):
+        done = evaluated(run)
+    assert done.status == 2
+    assert done.message.startswith("output=out: cannot be written: File too large")
+    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
 
 
 def test_batch_size_has_no_influence(run: Run, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from candelabra.model.heads.embedding import EmbeddingHead
 from helpers.command_line import Done, Run, called
 from helpers.ended import ended_process
 from helpers.exports import WIDTH, bundle_of
+from helpers.full_disks import full_disk
 
 QUICK = "format=sentence_transformers"
 
@@ -291,3 +292,15 @@ def test_what_a_killed_export_left_is_cleared(run: Run, tmp_path: Path) -> None:
     assert "overwrite=true replaces an earlier export" in exported(run, QUICK).message
     assert exported(run, QUICK, "overwrite=true").status == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 1_000_000])
+@pytest.mark.parametrize("form", ["sentence_transformers", "transformers"])
+def test_a_full_disk_is_one_message(run: Run, tmp_path: Path, form: str, size: int) -> None:
+    *_, task = json.loads((run.bundle / "labels.json").read_text())
+    with full_disk(size):
+        done = exported(run, f"format={form}", f"task={task}")
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith("candelabra: error: output=")
+    assert "Traceback" not in done.err
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from candelabra.bundle.folder import checked_folder
 from candelabra.commands.arguments import compose_command
 from candelabra.commands.models import refuse_beside_a_bundle
 from candelabra.config.validation import validate_task
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, DataError
 from candelabra.files import check_place
 
 HELP = """candelabra evaluate bundle=FOLDER [overrides]: metrics of a model, trained or not.
@@ -40,7 +40,15 @@ def main(overrides: list[str]) -> int:
     output = checked_output(given.get("output"))
     from candelabra.evaluation.evaluate import evaluate
 
-    metrics = evaluate(cfg, given.get("bundle"), output).metrics
+    try:
+        metrics = evaluate(cfg, given.get("bundle"), output).metrics
+    except OSError as error:
+        # Only errors of the output are the user's to repair.
+        file = Path(str(error.filename)).absolute()
+        if output is None or not file.is_relative_to(output.absolute()):
+            raise
+        reason = error.strerror or error
+        raise DataError(f"output={output}: cannot be written: {reason}") from error
 
     from candelabra import tables
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 from candelabra.errors import ConfigError, DataError
 from candelabra.exporting.formats import MARK
 from candelabra.files import check_place, clear_folder_drafts, drafted
+
+_FULL_DISK = re.compile(r"os error (27|28|122)|No space left|File too large|quota exceeded")
+"""How libraries report a file that cannot grow."""
 
 
 def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
@@ -55,3 +59,8 @@ def replacing_folder(output: Path) -> Iterator[Path]:
             yield draft
     except OSError as error:
         raise DataError(f"output={output}: cannot be written: {error.strerror or error}") from error
+    except Exception as error:
+        # safetensors, tokenizers and onnx have exceptions of their own for a full disk.
+        if not _FULL_DISK.search(str(error)):
+            raise
+        raise DataError(f"output={output}: cannot be written: {error}") from error
