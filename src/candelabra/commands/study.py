@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from candelabra.checks import at_least
 from candelabra.commands import train
 from candelabra.commands.arguments import compose
 from candelabra.commands.study_words import Words, sort_words
@@ -52,27 +51,12 @@ def main(overrides: list[str]) -> int:
     """Plan a study, train its runs, write its page and return the exit status."""
     words = sort_words(overrides)
     cfg = compose("study", [f"study={words.study}", *words.own, *words.flags])
-    check(cfg)
     command = shlex.join(["candelabra", "study", *overrides])
     if "from" in words.verbatim:
         return study_of_sweep(cfg, words, command)
     if "arms" in words.verbatim:
         raise ConfigError("arms= belongs to from=SWEEP_FOLDER; study.arms.NAME sets an arm")
     return run_study(cfg, words, command)
-
-
-def check(cfg: DictConfig) -> None:
-    """Check the settings of a study.
-
-    Raises:
-        ConfigError: A setting is wrong.
-    """
-    if cfg.study is None:
-        raise ConfigError("study must name a study, such as study=sharing, got null")
-    at_least("seeds", cfg.seeds, 2)
-    at_least("study.tune", cfg.study.tune, 0)
-    if cfg.study.rows is not None:
-        at_least("study.rows", cfg.study.rows, 1)
 
 
 def run_study(cfg: DictConfig, words: Words, command: str) -> int:
