@@ -73,7 +73,7 @@ def test_wrong_option_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert (done.status, done.out) == (2, "")
     assert done.message == (
         "pooling has no option 'meen'; did you mean 'mean'? (options: attention, cls, cls_pooler, "
-        "last_token, max, mean, mean_sqrt_len, weighted_mean)"
+        "last_token, max, mean, mean_sqrt_len, modules, weighted_mean)"
     )
     assert list(tmp_path.iterdir()) == []
 
