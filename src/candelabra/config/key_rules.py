@@ -125,8 +125,9 @@ RULES: dict[str, Rule] = {
     "encoder.width": whole(1, MOST_SIZE),
     "encoder.num_layers": whole(1, MOST_SIZE),
     "pooling": settings,
-    "pooling.modes": WORDS,
-    "pooling.layers": list_of(settings),
+    # The pooling `modules` checks its parts, and names what they may be.
+    "pooling.modes": list_of(text),
+    "pooling.layers": checked_elsewhere,
     # tasks
     "tasks": settings,
     "tasks.*": settings,
@@ -161,6 +162,8 @@ RULES: dict[str, Rule] = {
     "tasks.*.max_tokens": optional(whole(1)),
     "tasks.*.metrics": settings,
     "tasks.*.pooling": settings,
+    "tasks.*.pooling.modes": list_of(text),
+    "tasks.*.pooling.layers": checked_elsewhere,
     "tasks.*.head": settings,
     "tasks.*.head.dropout": PROBABILITY,
     "tasks.*.head.transition_lr": POSITIVE,
