@@ -66,7 +66,10 @@ def test_value_outside_its_range_is_one_message(override: str) -> None:
         (["tasks.movie.head.dropout=2"], "tasks.movie.head.dropout must be a number at least 0"),
         (["+tasks.movie.head.foo=1"], "no key 'tasks.movie.head.foo'"),
         (["adapter=lora", "adapter.dropout=2"], "adapter.dropout must be a number at least 0"),
-        (["freeze=lower_layers", "freeze.num_layers=two"], "freeze.num_layers must be a whole"),
+        (
+            ["freeze=lower_layers", "freeze.num_layers=two"],
+            "freeze.num_layers must be a number of layers",
+        ),
         (["weighting=nash", "weighting.scheme.max_norm=-1"], "weighting.scheme.max_norm must be"),
         (["weighting=famo", "weighting.bound=x"], "weighting.bound must be a number, got 'x'"),
         (

@@ -12,6 +12,7 @@ from candelabra.config.rules import (
     flag,
     list_of,
     mapping_of,
+    node_of_a_task,
     optional,
     real,
     settings,
@@ -38,6 +39,10 @@ WORDS = list_of(text)
 FILES = either("a file, or a list of files", text, list_of(text))
 SCALAR = either("text or a number", text, real(), flag)
 
+NUM_LAYERS = either(
+    "a number of layers, or a part of them below 1.0", whole(), real(above=0, below=1)
+)
+
 DEVICES = either(
     f"auto, -1, a number from 1 to {MOST_PROCESSES}, or a list of device numbers",
     whole(1, MOST_PROCESSES),
@@ -48,7 +53,7 @@ DEVICES = either(
 NODE_OR_NULL = optional(settings)
 """Of a part that can be switched off."""
 NODE_OR_NAME = either("a name, or settings", text, settings)
-NODES = (settings, NODE_OR_NULL, NODE_OR_NAME)
+NODES = (settings, NODE_OR_NULL, NODE_OR_NAME, node_of_a_task)
 """Rules of mappings whose keys have rules of their own."""
 
 HYDRA_RULES: dict[str, Rule] = {
@@ -130,7 +135,7 @@ RULES: dict[str, Rule] = {
     "pooling.layers": checked_elsewhere,
     # tasks
     "tasks": settings,
-    "tasks.*": settings,
+    "tasks.*": node_of_a_task,
     "tasks.*.source": settings,
     "tasks.*.source.name": text,
     "tasks.*.source.view": text,
@@ -161,10 +166,10 @@ RULES: dict[str, Rule] = {
     "tasks.*.main_metric": text,
     "tasks.*.max_tokens": optional(whole(1)),
     "tasks.*.metrics": settings,
-    "tasks.*.pooling": settings,
+    "tasks.*.pooling": node_of_a_task,
     "tasks.*.pooling.modes": list_of(text),
     "tasks.*.pooling.layers": checked_elsewhere,
-    "tasks.*.head": settings,
+    "tasks.*.head": node_of_a_task,
     "tasks.*.head.dropout": PROBABILITY,
     "tasks.*.head.transition_lr": POSITIVE,
     "tasks.*.head.threshold": real(above=0, below=1),
@@ -172,7 +177,7 @@ RULES: dict[str, Rule] = {
     "tasks.*.head.constrained": flag,
     "tasks.*.head.matryoshka_dims": list_of(whole(1)),
     "tasks.*.head.mini_batch_size": optional(whole(1)),
-    "tasks.*.loss": settings,
+    "tasks.*.loss": node_of_a_task,
     "tasks.*.loss.label_smoothing": PROBABILITY,
     "tasks.*.loss.gamma": NOT_NEGATIVE,
     "tasks.*.loss.alpha": optional(
@@ -194,8 +199,8 @@ RULES: dict[str, Rule] = {
     "adapter.num_layers": optional(whole(1)),
     "adapter.per_task": flag,
     "freeze": settings,
-    "freeze.num_layers": whole(),
-    "freeze.parts.*.num_layers": whole(),
+    "freeze.num_layers": NUM_LAYERS,
+    "freeze.parts.*.num_layers": NUM_LAYERS,
     # Schemes check the rest when they are made, before any data are read.
     "freeze.**": checked_elsewhere,
     # balancing, step, weighting
@@ -246,6 +251,7 @@ RULES: dict[str, Rule] = {
     "trainer.strategy.process_group_backend": optional(choice("nccl", "gloo")),
     "trainer.strategy.find_unused_parameters": flag,
     "trainer.strategy.gradient_as_bucket_view": flag,
+    "trainer.strategy.timeout": settings,
     "trainer.strategy.timeout.minutes": POSITIVE,
     "trainer.precision": choice(*LIGHTNING_PRECISIONS),
     "trainer.max_epochs": whole(1),

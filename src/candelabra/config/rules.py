@@ -133,6 +133,13 @@ def checked_elsewhere(key: str, value: Any) -> None:
     """Accept any value: the object that is made from it is made before data are read."""
 
 
+def node_of_a_task(key: str, value: Any) -> None:
+    """Accept any value: `validate_task` refuses it in the words of its group.
+
+    The keys of the node have rules of their own.
+    """
+
+
 def either(words: str, *rules: Rule) -> Rule:
     """Return the rule of a value that one of several rules allows.
 
