@@ -103,7 +103,7 @@ def test_opens_with_the_command_that_runs_it(name: str) -> None:
 def test_part_is_used_by_an_option(name: str) -> None:
     group, _, part = name.partition("/")
     files = (conf_dir() / group).rglob("*.yaml")
-    named = re.compile(rf"- ({part}|{Path(part).name})@")
+    named = re.compile(rf"""[ "]({part}|{Path(part).name})@""")
     assert [file for file in files if named.search(file.read_text())]
 
 

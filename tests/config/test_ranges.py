@@ -14,7 +14,7 @@ from omegaconf import MISSING
 
 from candelabra.config import key_rules
 from candelabra.config.ranges import rule_of
-from candelabra.config.rules import allows, checked_elsewhere, choice, settings
+from candelabra.config.rules import allows, checked_elsewhere, choice, node_of_a_task, settings
 from candelabra.config.schema import SCHEMAS
 from candelabra.config.targets import conf_dir
 from candelabra.config.validation import GROUPS
@@ -179,6 +179,6 @@ def test_choices_are_those_of_the_code(key: str) -> None:
 @pytest.mark.parametrize("value", [object(), b"bytes", {1, 2}])
 def test_no_rule_fails_for_a_value_of_a_strange_type(value: object) -> None:
     for key, rule in key_rules.RULES.items():
-        assert allows(rule, key, value) is (rule is checked_elsewhere)
+        assert allows(rule, key, value) is (rule in (checked_elsewhere, node_of_a_task))
     assert not allows(settings, "key", [])
     assert not allows(choice(1), "key", True)

@@ -29,7 +29,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 TYPED = {
     "a value": (["optimizer.lr=1"], "optimizer.lr was 0.0002 and would be 1"),
     "the precision": (["trainer.precision=16-mixed"], "trainer.precision was 'auto'"),
-    "a sweep": (["-m", "seed=1,2"], "resume= goes on with one run; -m"),
+    "a sweep": (["-m", "seed=1,2"], "resume= resumes one run; -m"),
     "the validations": (
         ["trainer.val_check_interval=1", "trainer.accumulate_grad_batches=2"],
         "val_check_interval",
@@ -155,7 +155,7 @@ def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Pat
     assert (done.status, Path.cwd()) == (2, tmp_path)
     assert f"the run was started in {run.parent}, and this is {tmp_path}" in done.message
     assert f"cwd={run.parent} beside resume=" in done.message
-    assert "cwd= belongs beside resume=" in called("train", f"cwd={run.parent}").message
+    assert "cwd= needs resume=" in called("train", f"cwd={run.parent}").message
 
 
 def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
