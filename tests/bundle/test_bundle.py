@@ -248,10 +248,13 @@ def test_allow_lets_a_users_own_head_through(copy: Path) -> None:
     assert isinstance(load(copy, allow=[name]).model.head("mood"), OwnHead)
 
 
+TRUSTED = ("candelabra.", "pytorch_lightning.", "datetime.timedelta")
+
+
 def test_every_shipped_target_is_trusted() -> None:
     assert {node["_target_"] for node in (MOOD, WHO)} < trusted_targets()
     assert f"candelabra.model.heads.{MlpHead.__name__}" in trusted_targets()
-    assert all(name.startswith(("candelabra.", "pytorch_lightning.")) for name in trusted_targets())
+    assert all(name.startswith(TRUSTED) for name in trusted_targets())
 
 
 @pytest.mark.parametrize("file", sorted(conf_dir().rglob("*.yaml")), ids=lambda file: file.stem)
