@@ -7,6 +7,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
 OUTPUTS ?= outputs
 # Tests run on every core, one thread each: more threads than cores wait for each other.
 PARALLEL ?= --numprocesses auto --dist loadfile
@@ -16,7 +17,7 @@ BENCH ?= benchmarks/compare_speed.py
 export WANDB_ERROR_REPORTING ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict sweep dashboard notebooks bench test test-all check format clean
+.PHONY: help setup train evaluate predict sweep dashboard notebooks bench docs test test-all check format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +56,15 @@ notebooks: $(INSTALLED) ## run every notebook from top to bottom
 bench: $(INSTALLED) ## speed against the Hugging Face Trainer; ARGS="--data FOLDER" (BENCH=benchmarks/FILE.py)
 	$(BIN)/python $(BENCH) $(ARGS)
 
+docs: $(DOCS_INSTALLED) ## build the documentation into site/
+	$(BIN)/mkdocs build --clean --quiet
+	@echo "Open site/index.html in a browser."
+
+# Only this target needs the extra, so `make setup` does not install it.
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install $(PIP_ARGS) --constraint requirements.lock --editable '.[docs]'
+	@touch $@
+
 test test-all: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED) ## the tests, without the slow ones
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
@@ -73,5 +83,5 @@ format: $(INSTALLED) ## put the code into its format
 	$(BIN)/ruff check --fix .
 
 clean: ## remove caches and builds; the next command installs again; outputs/ stays
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist $(INSTALLED)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site $(INSTALLED) $(DOCS_INSTALLED)
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
