@@ -101,15 +101,21 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "cut record": (cut("run.json"), "run.json or config.yaml is damaged"),
     "cut configuration": (cut("config.yaml"), "run.json or config.yaml is damaged"),
-    "cut checkpoint": (cut("checkpoints/resume.ckpt"), "{run}/checkpoints/resume.ckpt is damaged"),
+    "cut checkpoint": (
+        cut("checkpoints/resume.ckpt"),
+        "{run}/checkpoints/resume.ckpt is truncated",
+    ),
     "a list": (lambda run: (run / "run.json").write_text("[]"), "is damaged"),
     "words": (record(overrides=[1]), "run.json must hold words"),
     "folders": (record(config_dirs=[["x"]]), "run.json must hold words"),
     "environment": (
         lambda run: words_of(run, "seed=${oc.env:HOME}"),
-        "the run was started with seed=${oc.env:HOME}, and such a stored word is not used again",
+        "started with seed=${oc.env:HOME}, and a stored override of this kind is not used again",
     ),
-    "a flag": (lambda run: words_of(run, "--multirun"), "was started with --multirun, and such"),
+    "a flag": (
+        lambda run: words_of(run, "--multirun"),
+        "was started with --multirun, and a stored override",
+    ),
     "Hydra": (lambda run: words_of(run, "hydra.mode=RUN"), "was started with hydra.mode=RUN"),
 }
 
@@ -154,7 +160,7 @@ def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Pat
     done = called("train", f"resume={run}")
     assert (done.status, Path.cwd()) == (2, tmp_path)
     assert f"the run was started in {run.parent}, and this is {tmp_path}" in done.message
-    assert f"cwd={run.parent} beside resume=" in done.message
+    assert f"cwd={run.parent}" in done.message
     assert "cwd= needs resume=" in called("train", f"cwd={run.parent}").message
 
 
@@ -165,9 +171,9 @@ def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_only_a_folder_here_is_resumed() -> None:
-    assert "no run folder" in refused(Path("nowhere"))
+    assert "not a run folder" in refused(Path("nowhere"))
     done = called("train", "resume=http://127.0.0.1:9/run")
-    assert (done.status, done.message[:40]) == (2, "resume=http://127.0.0.1:9/run: no run fo")
+    assert (done.status, done.message[:40]) == (2, "resume=http://127.0.0.1:9/run: not a run")
 
 
 def test_what_a_kill_left_of_a_link_is_no_link_out(run: Path, tmp_path: Path) -> None:

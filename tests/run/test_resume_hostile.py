@@ -37,7 +37,7 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     ),
     "a target of Hydra among the words": (
         lambda run, canary: words_of(run, f"+hydra.callbacks.evil={MKDIR % canary}"),
-        "such a stored word is not used again",
+        "a stored override of this kind is not used again",
     ),
     "a target in a yaml": (
         lambda run, canary: hostile_yaml(run, f"callbacks: {{evil: {MKDIR % canary}}}"),
@@ -113,7 +113,7 @@ HOSTILE |= {
     "a file out of the run in the checkpoint": (best_elsewhere, "canary, which is not in"),
     "W&B online": (
         lambda run, canary: words_of(run, "logger=wandb"),
-        "logger.wandb.mode=online sends the run to W&B; type logger=wandb beside resume=",
+        "logger.wandb.mode=online sends the run to W&B; type logger=wandb together with resume=",
     ),
     "W&B online in a yaml": (
         lambda run, canary: hostile_yaml(
@@ -123,7 +123,7 @@ HOSTILE |= {
     ),
     "a key that reads the environment in a yaml": (
         lambda run, canary: hostile_yaml(run, "group: '${ oc.env:HOME}'"),
-        "group reads the environment; a stored setting may not do that, type group=",
+        "group reads the environment; a stored setting must not do that, type group=",
     ),
     "the environment behind a key in a yaml": (
         lambda run, canary: hostile_yaml(run, "group: oc.env\ntags: ['${${group}:HOME}']"),

@@ -52,7 +52,7 @@ ELSEWHERE = {
 def test_a_stored_path_leads_nowhere_else_and_a_typed_one_may(run: Path, case: str) -> None:
     key, value = ELSEWHERE[case]
     value = value.format(run=run)
-    with pytest.raises(ConfigError, match=f"^{key} is .*type {key}= beside resume="):
+    with pytest.raises(ConfigError, match=f"^{key} is .*type {key}= together with resume="):
         check(run, key, value)
     with pytest.raises(ConfigError, match=f"^{key} is "):
         check(run, key, value, f"{key}.below={value}", key.partition(".")[0] + "=mine")

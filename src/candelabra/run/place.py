@@ -1,4 +1,4 @@
-"""A run's folder before anything is written there, and the lock on it. Imports nothing heavy."""
+"""Check a run folder before anything is written to it, and lock it; imports nothing slow."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _log = logging.getLogger(__name__)
 
 LOCK = "run.lock"
 BEFORE_THE_RUN = re.compile(r"\.hydra|run(\.rank[0-9]+)?\.log|" + re.escape(LOCK))
-"""What Hydra and the lock leave where a run was refused before it began."""
+"""Files of Hydra and of the lock, which remain if a run is refused before it starts."""
 OF_A_SWEEP = (".trials", "multirun.yaml")
 
 
 class Refused(SystemExit):
-    """A ConfigError on its way through Hydra, which makes warnings of a callback's errors.
+    """Carrier of a ConfigError through Hydra, which turns other errors of callbacks into warnings.
 
     Args:
-        error: What to raise outside Hydra.
+        error: Error to raise outside Hydra.
     """
 
     def __init__(self, error: ConfigError) -> None:
@@ -43,45 +43,45 @@ class Refused(SystemExit):
 
 
 class RunPlace(Callback):
-    """Looks at the folder of a run, or of a sweep, before Hydra makes it."""
+    """Hydra callback that checks the folder of a run or sweep before Hydra creates it."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Raise Refused where no run may begin; called by Hydra before it writes anything."""
+        """Raise Refused if a run must not use the folder; Hydra calls this before it writes."""
         _look(config, "hydra.run.dir", check_run_folder)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Raise Refused where no sweep may begin; called by Hydra before it writes anything."""
+        """Raise Refused if a sweep must not use the folder; Hydra calls this before it writes."""
         _look(config, "hydra.sweep.dir", check_sweep_folder)
 
 
 def _look(config: DictConfig, key: str, check: Callable[[str], None]) -> None:
-    if rank() != 0:  # the first of several processes may have begun to write
+    if rank() != 0:  # the first process checks; it may already have started to write
         return
     known = HydraConfig.instance()
     before = known.cfg
     try:
-        known.set_config(config)  # for ${hydra:...} in the value
+        known.set_config(config)  # resolves ${hydra:...} in the value
         if OmegaConf.select(config, "paths.output_dir") == "":
             raise ConfigError("paths.output_dir must name a folder; found ''")
         check(str(OmegaConf.select(config, key)))
     except ConfigError as error:
         raise Refused(error) from error
     except OmegaConfBaseException:
-        return  # Hydra meets it next, and says so
+        return  # Hydra resolves the value next, and reports the error
     finally:
         known.cfg = before
 
 
 def check_run_folder(given: str) -> None:
-    """Refuse a folder that holds what is not this run's to write over.
+    """Check that a run may write to a folder without overwriting anything else.
 
-    A folder may be new, empty, or of a run that did not finish and does not go on.
+    The folder may be new, empty, or that of a run that neither finished nor is still running.
 
     Args:
-        given: The value of `hydra.run.dir`.
+        given: Value of `hydra.run.dir`.
 
     Raises:
-        ConfigError: See above; or nothing can be written there.
+        ConfigError: If the folder has other content, or is not writable.
     """
     names = _names(given, "hydra.run.dir")
     record = _record(Path(given))
@@ -99,13 +99,13 @@ def check_run_folder(given: str) -> None:
 
 
 def check_sweep_folder(given: str) -> None:
-    """Refuse a folder that holds something, but no sweep.
+    """Check that a folder is new, empty, or that of a sweep.
 
     Args:
-        given: The value of `hydra.sweep.dir`.
+        given: Value of `hydra.sweep.dir`.
 
     Raises:
-        ConfigError: See above; or nothing can be written there.
+        ConfigError: If the folder has other content, or is not writable.
     """
     names = _names(given, "hydra.sweep.dir")
     if names and not set(OF_A_SWEEP) & set(names):
@@ -116,14 +116,14 @@ def check_sweep_folder(given: str) -> None:
 
 
 def check_free(folder: Path, key: str) -> None:
-    """Raise ConfigError, which begins with the key, where a run goes on in the folder."""
+    """Raise ConfigError, with the key in front, if a run is active in the folder."""
     holder = holder_of(folder)
     if holder is not None:
         raise ConfigError(f"{key}: the run in {folder} still goes on, as {holder}")
 
 
 def holder_of(folder: Path) -> str | None:
-    """Return which process runs in a folder, such as `process 7 on HOST`, or None."""
+    """Return the process that runs in a folder, such as `process 7 on HOST`, or `None`."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -136,20 +136,21 @@ def holder_of(folder: Path) -> str | None:
 
 @contextmanager
 def run_lock(folder: Path, *, writes: bool) -> Iterator[None]:
-    """Hold a run folder, so that no other run writes there; a process that dies lets go of it.
+    """Lock a run folder against other runs; the lock ends with the process.
 
     Args:
-        folder: The run folder, which is made where it is missing.
-        writes: False in all but the first of several processes, which hold nothing.
+        folder: Run folder; it is created if it is missing.
+        writes: Whether this process writes. Only the first of several processes does, and only
+            that one takes the lock.
 
     Raises:
-        ConfigError: Another run goes on there.
+        ConfigError: If another run is active in the folder.
     """
     if not writes:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    # Never through a link: what it points to is not ours to write to.
+    # Do not follow a link: its target may belong to somebody else.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(folder / LOCK, flags, 0o644)
     try:
@@ -164,27 +165,29 @@ def run_lock(folder: Path, *, writes: bool) -> Iterator[None]:
 
 
 def _take(descriptor: int) -> bool:
-    """Return whether nobody else has the lock, which is then ours until the file is closed."""
+    """Take the lock until the file is closed, and return whether it was free."""
     try:
-        # Unlike flock's, a worker that outlives a killed run does not inherit this one.
+        # Unlike a lock of flock, this one is not inherited by a worker that outlives a killed run.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError as error:  # as on a file system without locks
-        _log.warning("two runs in one folder would not be noticed, it cannot be locked: %s", error)
+    except OSError as error:  # such as on a file system without locks
+        _log.warning(
+            "the run folder cannot be locked, so a second run in it would not be noticed: %s", error
+        )
     return True
 
 
 def _holder(descriptor: int) -> str:
-    told = os.pread(descriptor, 300, 0).decode(errors="replace").strip()
-    return told or "another process"
+    holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip()
+    return holder or "another process"
 
 
 def _names(given: str, key: str) -> list[str]:
-    """Return what lies in a folder, sorted; nothing where there is none yet.
+    """Return the sorted names in a folder; an empty list if the folder does not exist.
 
     Raises:
-        ConfigError: It cannot be one, or nothing can be written there.
+        ConfigError: If the path cannot be a folder, or is not writable.
     """
     folder = Path(given)
     try:
@@ -193,7 +196,7 @@ def _names(given: str, key: str) -> list[str]:
     except FileNotFoundError:
         check_place(folder, key=key)
         return []
-    except OSError as error:  # a file, a name that is too long, a folder of others
+    except OSError as error:  # such as a file, a name that is too long, or missing permissions
         raise ConfigError(f"{key}={given}: cannot be used: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{key}={given}: cannot be written in")
@@ -201,12 +204,12 @@ def _names(given: str, key: str) -> list[str]:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """Return what `run.json` holds; nothing where it is none of ours."""
+    """Return the content of `run.json`, or an empty dictionary if it is unreadable."""
     try:
-        found: Any = read_json(folder / "run.json")
+        record: Any = read_json(folder / "run.json")
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _is_id(value: Any) -> bool:

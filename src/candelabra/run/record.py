@@ -1,4 +1,4 @@
-"""A run's folder: its configuration, identity, metrics and predictions."""
+"""Record of a run in its folder: configuration, identity, status and metrics."""
 
 from __future__ import annotations
 
@@ -35,18 +35,20 @@ WRITTEN = {
     "bundle": ("config.json", "labels.json", "metrics.json"),
     "predictions": ("*.jsonl",),
 }
-"""What a run writes by way of drafts, by its folder."""
+"""Files that a run writes through temporary files, by subfolder of the run folder."""
 
 
 @dataclass
 class RunFolder:
-    """Writes what identifies and what came of a run; each file whole or not at all.
+    """Writer of the files that identify a run and record its result.
+
+    Each file is written whole or not at all.
 
     Args:
-        path: The folder.
-        run_id: The run's id, kept by every resume.
-        record: What `run.json` holds.
-        writes: False in all but the first of several processes.
+        path: Run folder.
+        run_id: Id of the run, which a resumed run keeps.
+        record: Content of `run.json`.
+        writes: Whether this process writes; only the first of several processes does.
     """
 
     path: Path
@@ -57,7 +59,7 @@ class RunFolder:
     def start(
         self, config: Mapping[str, Any], overrides: list[str], config_dirs: Sequence[str] = ()
     ) -> None:
-        """Writes `config.yaml` (resolved) and `run.json` with the status `running`."""
+        """Write the resolved `config.yaml`, and `run.json` with the status `running`."""
         if self.writes:
             self._remove_drafts()
             text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
@@ -77,7 +79,7 @@ class RunFolder:
         )
 
     def go_on(self) -> None:
-        """Opens `run.json` again; what the first start wrote stays."""
+        """Reopen `run.json` of a resumed run, and keep the entries of the first start."""
         if self.writes:
             self._remove_drafts()
         for key in ("ended", "error"):
@@ -85,23 +87,23 @@ class RunFolder:
         self.update(status="running", resumed=[*self.record.get("resumed", []), _now()])
 
     def update(self, **facts: Any) -> None:
-        """Adds facts to `run.json`."""
+        """Add entries to `run.json`."""
         self.record.update(facts)
         if self.writes:
             write_json(self.path / "run.json", self.record)
 
     def finish(self, status: str, *, error: str | None = None) -> None:
-        """Closes `run.json` with `finished`, `failed` or `interrupted`."""
+        """Record the final status in `run.json`: `finished`, `failed` or `interrupted`."""
         self.update(status=status, ended=_now(), **({} if error is None else {"error": error}))
 
     def _remove_drafts(self) -> None:
-        """Remove what a killed run left here; nothing that is behind a link."""
+        """Remove the temporary files of a killed run; links to other folders are not followed."""
         for name, written in WRITTEN.items():
             if not (self.path / name).is_symlink() or name == ".":
                 remove_drafts(self.path / name, written)
 
     def metrics(self, values: Mapping[str, float]) -> None:
-        """Writes `metrics.json`, one flat object of numbers."""
+        """Write `metrics.json`, one flat object of numbers."""
         write_json(self.path / "metrics.json", dict(values))
 
 
@@ -117,13 +119,13 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code, where it runs from its own checkout with git at hand."""
+    """Return the git commit of the code, or `None` if it is not run from a git checkout."""
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return completed.stdout.strip() or None

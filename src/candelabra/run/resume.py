@@ -1,6 +1,7 @@
-"""`candelabra train resume=RUN_FOLDER`: the same command again, from its last checkpoint.
+"""Resume a run from its last checkpoint: `candelabra train resume=RUN_FOLDER`.
 
-A run folder is data: what it holds is checked as a bundle is. Imports nothing heavy.
+A run folder may come from somebody else, so its content is checked like that of a bundle. This
+module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -42,20 +43,20 @@ FREE = (
     "paths.output_dir",
     "paths.cache_dir",
 )
-"""What a resumed run may change: how and where it is run, and not what it computes."""
+"""Settings that a resumed run may change: they affect how it runs, not what it computes."""
 SOURCE = re.compile(r"tasks\.[^.]+\.source(\..+)?")
-"""Where the data of a task are, which may change too: their fingerprints may not."""
+"""Keys of the data of a task, which may change too, since their fingerprints may not."""
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What a run folder says of its run.
+    """Run that can be resumed, as its folder records it.
 
     Attributes:
-        folder: The run folder.
-        record: `run.json`.
-        config: `config.yaml`.
-        allow: Targets beside candelabra's own that the person trusts.
+        folder: Run folder.
+        record: Content of `run.json`.
+        config: Content of `config.yaml`.
+        allow: Targets besides candelabra's own that the user trusts.
     """
 
     folder: Path
@@ -65,24 +66,27 @@ class StoredRun:
 
     @property
     def checkpoint(self) -> Path:
-        """Where the run goes on."""
+        """Return the path of the checkpoint from which the run resumes."""
         return self.folder / "checkpoints" / "resume.ckpt"
 
     def command(self, overrides: Sequence[str]) -> list[str]:
-        """The words of the first start, then `overrides`, and the same run folder.
+        """Return the overrides of the first start, followed by new ones and the run folder.
+
+        Args:
+            overrides: New overrides, which replace stored ones of the same key.
 
         Raises:
-            ConfigError: A stored word reads the environment, is a flag, or speaks to Hydra itself,
-                which calls what it is told before anything can be checked.
+            ConfigError: If a stored override reads the environment, is a flag, or configures Hydra
+                itself. Hydra calls the targets in its own settings before they can be checked.
         """
         new = {_key(word) for word in overrides}
         stored = [word for word in self.record["overrides"] if _key(word) not in new]
         for word in stored:
-            # A sweep writes ${...} with its braces escaped.
+            # Look for the dollar alone, since a sweep escapes the braces of ${...}.
             if "$" in word or word.startswith("-") or "hydra" in _key(word):
                 raise ConfigError(
-                    f"resume={self.folder}: the run was started with {word}, and such a stored "
-                    "word is not used again; type it once more beside resume="
+                    f"resume={self.folder}: the run was started with {word}, and a stored override "
+                    "of this kind is not used again; type it together with resume="
                 )
         own = [] if _has_config_dir(overrides) else self.record["config_dirs"]
         folders = [word for path in own for word in ("--config-dir", path)]
@@ -92,16 +96,16 @@ class StoredRun:
     def check(
         self, config: Mapping[str, Any], *, typed: Sequence[str] = (), readers: Sequence[str] = ()
     ) -> None:
-        """Refuses a configuration that is another than the run's, or does what only a person may.
+        """Check that the configuration to resume with is safe and computes the same.
 
         Args:
-            config: The configuration that the run would go on with, resolved and masked.
-            typed: The words that the person typed.
-            readers: The keys whose values read the environment.
+            config: Configuration to resume with, resolved and masked.
+            typed: Overrides that the user typed.
+            readers: Keys whose values read the environment.
 
         Raises:
-            ConfigError: A key was changed, names code that is not trusted, or has a value that
-                counts only if it is typed.
+            ConfigError: If a key was changed, names code that is not trusted, or has a stored value
+                that is accepted only if the user types it.
         """
         check_targets(dict(config), allow=self.allow)
         try:
@@ -122,10 +126,13 @@ class StoredRun:
                 )
 
     def check_data(self, fingerprints: Mapping[str, Mapping[str, str]]) -> None:
-        """Refuses data that are not those of the first start.
+        """Check that the data are those of the first start.
+
+        Args:
+            fingerprints: Fingerprint of each split of each task.
 
         Raises:
-            ConfigError: A split of a task was changed.
+            ConfigError: If a split of a task was changed.
         """
         for key, before, now in differences(self.record.get("fingerprints", {}), fingerprints):
             raise ConfigError(
@@ -135,15 +142,20 @@ class StoredRun:
 
 
 def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
-    """Reads a run folder.
+    """Read a run folder that is to be resumed.
+
+    Args:
+        folder: Run folder.
+        allow: Targets besides candelabra's own that the user trusts.
 
     Raises:
-        ConfigError: It is none, has no checkpoint, or its run is finished.
+        ConfigError: If the folder is not that of a run, is damaged, has no checkpoint, or if its
+            run is finished.
     """
     path = Path(folder).absolute()
     for name in ("run.json", "config.yaml"):
         if not (path / name).is_file():
-            raise ConfigError(f"resume={folder}: no run folder, it has no file {name}")
+            raise ConfigError(f"resume={folder}: not a run folder, it has no file {name}")
     try:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
@@ -160,30 +172,29 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
         raise ConfigError(f"resume={folder}: this run is finished")
     if before.resolve() != path.resolve():
         config, before = moved(config, before, path), path
-    found = StoredRun(before, record, config, tuple(allow))
-    if not found.checkpoint.is_file():
+    run = StoredRun(before, record, config, tuple(allow))
+    if not run.checkpoint.is_file():
         raise ConfigError(
-            f"resume={folder}: no checkpoint {found.checkpoint}; the run ended before it wrote "
-            "one, so start it anew"
+            f"resume={folder}: no checkpoint {run.checkpoint}; the run ended before it wrote one, "
+            "so start a new run"
         )
-    if not zipfile.is_zipfile(found.checkpoint):
-        raise ConfigError(f"resume={folder}: {found.checkpoint} is damaged, it has no end")
-    # W&B's files of all runs lie in one place; the link to them is made anew. A kill may have left
-    # its draft.
+    if not zipfile.is_zipfile(run.checkpoint):
+        raise ConfigError(f"resume={folder}: {run.checkpoint} is truncated")
+    # The link to the W&B files outside the folder is ours, and so is the draft of it that a killed
+    # run may have left. The resumed run replaces both.
     links = {path / "wandb", *(draft for draft, _ in drafts(path, ["wandb"]))}
     for file in path.rglob("*"):
-        ours = file in links
-        if file.is_symlink() and not ours and not _is_inside(file, path):
+        if file.is_symlink() and file not in links and not _is_inside(file, path):
             raise ConfigError(f"resume={folder}: {file} is a link out of the folder")
     if not isinstance(record.get("precision"), str):
         raise ConfigError(f"resume={folder}: run.json is damaged (it has no precision)")
-    return found
+    return run
 
 
 def _is_inside(file: Path, folder: Path) -> bool:
     try:
         return file.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a loop of links; a RuntimeError before Python 3.13
+    except (OSError, RuntimeError):  # a loop of links is a RuntimeError before Python 3.13
         return False
 
 
@@ -205,28 +216,29 @@ def moved(node: Any, before: Path, now: Path) -> Any:
 
 
 def go_back(run: StoredRun, typed: str | None = None) -> StoredRun:
-    """Go to the working folder of the run, so that relative paths mean what they meant.
+    """Change to the working folder of the run, so that relative paths keep their meaning.
 
-    Libraries read settings of their own from there, so a stored folder is not gone to unasked.
+    Libraries read their own settings from the working folder. Therefore the user must already be
+    in the stored folder, or name it by `cwd=`.
 
     Args:
-        run: The run that goes on.
-        typed: The folder as the person typed it (`cwd=`); `None` where nothing was typed. It need
-            not be that of the first start, since a run may be moved.
+        run: Run to resume.
+        typed: Value of `cwd=`; `None` if the user did not give it. It may be another folder than
+            that of the first start, since a run may be moved.
 
     Returns:
         The run, whose record has the working folder from now on.
 
     Raises:
-        ConfigError: It is missing; or the command is typed elsewhere than at the first start, and
-            no `cwd=` is given.
+        ConfigError: If the folder no longer exists, or is not the current one and `cwd=` is not
+            given.
     """
     folder = Path(run.record["cwd"] if typed is None else typed).absolute()
     if typed is None and Path.cwd().resolve() != folder.resolve():
         raise ConfigError(
             f"resume={run.folder}: the run was started in {folder}, and this is {Path.cwd()}; "
-            f"type the command there, or cwd={shlex.quote(str(folder))} beside resume=; of a run "
-            "that was moved, cwd=FOLDER names the folder from which relative paths count now"
+            f"run the command there, or add cwd={shlex.quote(str(folder))}; if the run was moved, "
+            "cwd=FOLDER names the folder from which relative paths count now"
         )
     try:
         os.chdir(folder)

@@ -71,7 +71,7 @@ def run(
         try:
             with building():
                 data = tasks_data(cfg.tasks)
-            # Torch and Lightning take seconds to import, so bad rows are reported before.
+            # Report bad rows first, since Torch and Lightning take seconds to import.
             from candelabra.run.train import train
 
             metrics = train(cfg, data, record, resume=resume)
@@ -109,20 +109,20 @@ def _record_failure(record: RunFolder, error: BaseException) -> None:
     if interrupted and not isinstance(error, Ended) and resume_file.exists():
         show(f"go on with: candelabra train resume={record.path}")
     if rank() != 0 and not interrupted:
-        # The first process only sees that this one is gone; run.rankN.log says why.
+        # The first process only notices the exit of this one; run.rankN.log has the reason.
         _log.error("process %d has failed", rank(), exc_info=error)
     try:
         record.finish("interrupted" if interrupted else "failed", error=repr(error))
     except OSError as unwritable:
-        # Usually the disk that made the run fail is full. `error` says more.
+        # A full disk usually caused both errors, so log this one and raise the first.
         _log.warning("the end of the run cannot be recorded: %s", unwritable)
 
 
 def explanation(error: BaseException) -> BaseException:
-    """Return the error that tells a person most about the failure of a training.
+    """Return the error that best explains the failure of a training to the user.
 
     Args:
-        error: What the training raised.
+        error: Error raised by the training.
 
     Returns:
         A `TrainingError` if a process that prepares batches died, a `KeyboardInterrupt` if
@@ -133,6 +133,6 @@ def explanation(error: BaseException) -> BaseException:
     if isinstance(error, RuntimeError) and DEAD_WORKER.search(str(error)):
         return TrainingError(
             f"a process that prepares batches has died: {error} "
-            "Memory may be short: num_workers=0 does without such processes"
+            "Memory may be short: num_workers=0 avoids such processes"
         )
     return error

@@ -1,7 +1,7 @@
-"""What a stored configuration may not do unless the person who resumes types it again.
+"""Check for stored settings that a resumed run accepts only if the user types them again.
 
-A run folder may be a stranger's: it writes in its own place alone, sends nothing, and reads no
-environment. Imports nothing heavy.
+A run folder may come from somebody else. Its stored settings may write only inside the run folder,
+send nothing, and read no environment variables. This module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ from typing import Any
 from candelabra.errors import ConfigError
 
 WRITERS = ("callbacks", "logger", "trainer")
-"""The groups whose parts write files."""
+"""Configuration groups whose objects write files."""
 OUTPUTS = "paths.output_dir"
-"""Where W&B's files of all runs go."""
+"""Key of the folder that receives the W&B files of all runs."""
 PLACE = re.compile(r"(.*_)?(path|dir|dirpath|folder|file|root)")
-"""Names of settings that say where a file or folder is."""
+"""Names of settings that hold the path of a file or folder."""
 LEADS_OUT = re.compile(r"[~$]|://|::|(^|[/\\])\.\.([/\\]|$)")
-"""In a path: a home, a variable, an address, or the folder above."""
+"""Parts of a path that leave the folder: a home, a variable, a URL or a parent folder."""
 
 
 def check_typed(
     config: Mapping[str, Any], *, typed: Sequence[str], readers: Sequence[str], folder: Path
 ) -> None:
-    """Raises ConfigError for a value that is the stored run's, and may only be a person's.
+    """Check that all values which only the user may set were typed and not stored.
 
     Args:
-        config: Plain values, resolved.
-        typed: The words that the person typed.
-        readers: The keys whose values read the environment.
-        folder: The run folder.
+        config: Resolved configuration as plain values.
+        typed: Overrides that the user typed.
+        readers: Keys whose values read the environment.
+        folder: Run folder.
+
+    Raises:
+        ConfigError: If a stored value reads the environment, sends the run to W&B, or writes
+            outside the run folder.
     """
     words = dict(_parted(word) for word in typed)
     for key in readers:
@@ -42,17 +46,17 @@ def check_typed(
         online = value == "online" and key.endswith(".mode")
         if online and words.get("logger") != "wandb" and words.get(key) != "online":
             raise ConfigError(
-                f"{key}=online sends the run to W&B; type logger=wandb beside resume="
+                f"{key}=online sends the run to W&B; type logger=wandb together with resume="
             )
     _check_writing(config, set(words), folder)
 
 
 def _check_writing(config: Mapping[str, Any], typed: set[str], folder: Path) -> None:
-    """Links are followed for the look, so that none leads out of the folder."""
+    """Check that output paths are inside the run folder, after following links."""
     root = folder.resolve()
     for group in WRITERS:
         for key, value in _strings(config.get(group), group):
-            # Other settings, such as a file's name, are put below one of these.
+            # All other settings, such as file names, are relative to one of these paths.
             whole = PLACE.fullmatch(key.rpartition(".")[2]) or Path(value).is_absolute()
             leaves = whole and not Path(value).resolve().is_relative_to(root)
             if key not in typed and (leaves or LEADS_OUT.search(value)):
@@ -60,7 +64,7 @@ def _check_writing(config: Mapping[str, Any], typed: set[str], folder: Path) -> 
     outputs = (config.get("paths") or {}).get(OUTPUTS.partition(".")[2])
     if isinstance(outputs, str) and OUTPUTS not in typed:
         place = Path(outputs).resolve()
-        # The working folder is the person's own choice.
+        # Accept the working folder too, since the user has chosen it.
         inside = any(place.is_relative_to(base) for base in (root, Path.cwd().resolve()))
         if not (inside or root.is_relative_to(place)):
             raise ConfigError(
@@ -70,7 +74,7 @@ def _check_writing(config: Mapping[str, Any], typed: set[str], folder: Path) -> 
 
 
 def _strings(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Every text below a node, with its dotted key."""
+    """Yield every string below a node, with its dotted key."""
     if isinstance(node, str):
         yield key, node
     elif isinstance(node, Mapping):
@@ -91,4 +95,4 @@ def _within(key: str, word: str) -> bool:
 
 
 def _again(key: str) -> str:
-    return f"; a stored setting may not do that, type {key}= beside resume="
+    return f"; a stored setting must not do that, type {key}= together with resume="
