@@ -87,7 +87,7 @@ def test_one_task_keeps_its_own_scores_whatever_stands_beside_them(tmp_path: Pat
 def test_damaged_adapters_are_told(bundle: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = bundle
     for change, message in (
-        ({"r": 2}, "adapters.safetensors: damaged or of other shapes"),
+        ({"r": 2}, "adapters.safetensors: damaged, or of another model"),
         ({"num_layers": 2}, r"lacks \[.*layer\.0\."),
         ({"num_layers": 9}, "adapter.num_layers must be at most 2, got 9"),
         ({"_target_": "os.system"}, "'os.system' is none of candelabra's own"),

@@ -96,10 +96,13 @@ def spoilt(file: str, value: str) -> Callable[[Path], None]:
 DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "truncated heads": (truncate("heads.safetensors"), r"heads\.safetensors: damaged"),
     "truncated encoder": (truncate("encoder/model.safetensors"), "cannot be loaded as safetensors"),
-    "truncated config": (truncate("config.json"), r"config\.json: no JSON"),
-    "truncated labels": (truncate("labels.json"), r"labels\.json: no JSON"),
-    "truncated metrics": (truncate("metrics.json"), r"metrics\.json: no JSON"),
-    "truncated encoder config": (truncate("encoder/config.json"), r"encoder/config\.json: no JSON"),
+    "truncated config": (truncate("config.json"), r"config\.json: not JSON"),
+    "truncated labels": (truncate("labels.json"), r"labels\.json: not JSON"),
+    "truncated metrics": (truncate("metrics.json"), r"metrics\.json: not JSON"),
+    "truncated encoder config": (
+        truncate("encoder/config.json"),
+        r"encoder/config\.json: not JSON",
+    ),
     "truncated tokenizer": (truncate("encoder/tokenizer.json"), r"encoder"),
     "no config": (without("config.json"), r"it has no file config\.json"),
     "no labels": (without("labels.json"), r"it has no file labels\.json"),
@@ -121,7 +124,10 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "length of another type": (config(max_length="abc"), r"max_length must be a whole number"),
     "length beyond the positions": (config(max_length=9999), r"must be at most 512"),
     "truncation": (config(truncation="middle"), r"truncation must be one of"),
-    "fewer labels": (labels(mood=["POSITIVE"]), r"heads\.safetensors: damaged or of other shapes"),
+    "fewer labels": (
+        labels(mood=["POSITIVE"]),
+        r"heads\.safetensors: damaged, or of another model",
+    ),
     "labels of another type": (labels(mood="ab"), r"labels of mood must be a list of names"),
     "numbers for labels": (labels(mood=[0, 1]), r"labels of mood must be a list of names"),
     "no O": (labels(who=["A", "B-Actor", "I-Actor", "B-Year"]), r"needs the label 'O'"),
@@ -146,19 +152,19 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "nested beyond measure": (
         lambda folder: (folder / "labels.json").write_text("[" * 200_000) and None,
-        r"labels\.json: no JSON",
+        r"labels\.json: not JSON",
     ),
     "nested too deep": (
         lambda folder: (
             (folder / "labels.json").write_text('{"a":' * 300 + "1" + "}" * 300) and None
         ),
-        r"labels\.json: no JSON of ours, it is nested beyond 64 levels",
+        r"labels\.json: nested deeper than 64 levels",
     ),
     "number of 5,000 digits": (
         lambda folder: (
             (folder / "config.json").write_text('{"format": ' + "1" * 5000 + "}") and None
         ),
-        r"config\.json: no JSON",
+        r"config\.json: not JSON",
     ),
     "repeated labels": (labels(mood=["A", "A"]), r"labels of mood must differ, found 'A' twice"),
     "labels of no task": (
@@ -174,7 +180,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a list for truncation": (config(truncation=["head"]), r"truncation must be a text"),
     "fewer layers than weights": (
         encoder(num_hidden_layers=1),
-        r"model\.safetensors: has beyond need \['encoder\.layer\.1\..* and 11 more",
+        r"model\.safetensors: has unknown \['encoder\.layer\.1\..* and 11 more",
     ),
     "more layers than weights": (
         encoder(num_hidden_layers=3),
@@ -197,15 +203,15 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no dict for the config": (encoder(id2label=5), r"bundle: "),
     "surplus in the heads": (
         changed("heads.safetensors", lambda t: {**t, "more": torch.ones(2)}),
-        r"heads\.safetensors: has beyond need \['more'\]",
+        r"heads\.safetensors: has unknown \['more'\]",
     ),
     "encoder's weights in the heads": (
         changed("heads.safetensors", lambda t: {**t, WORDS: torch.zeros(30522, 16)}),
-        r"heads\.safetensors: has beyond need \['encoder\.backbone\.embeddings",
+        r"heads\.safetensors: has unknown \['encoder\.backbone\.embeddings",
     ),
     "surplus in the encoder": (
         changed("encoder/model.safetensors", lambda t: {**t, "more": torch.ones(2)}),
-        r"model\.safetensors: has beyond need \['more'\]",
+        r"model\.safetensors: has unknown \['more'\]",
     ),
     "other shapes in the encoder": (
         changed("encoder/model.safetensors", lambda t: {k: v[:1].clone() for k, v in t.items()}),
@@ -217,19 +223,19 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "NaN in the pooling": (
         spoilt("heads.safetensors", "nan"),
-        r"heads\.safetensors: damaged: pooling\.query holds NaN or infinity",
+        r"heads\.safetensors: damaged: pooling\.query contains NaN or infinity",
     ),
     "NaN in the encoder": (
         spoilt("encoder/model.safetensors", "nan"),
-        r"model\.safetensors: damaged: .* holds NaN or infinity",
+        r"model\.safetensors: damaged: .* contains NaN or infinity",
     ),
     "infinity in the encoder": (
         spoilt("encoder/model.safetensors", "-inf"),
-        r"model\.safetensors: damaged: .* holds NaN or infinity",
+        r"model\.safetensors: damaged: .* contains NaN or infinity",
     ),
     "bytes": (
         lambda folder: (folder / "labels.json").write_bytes(b"\xff\xfe\x00") and None,
-        r"labels\.json: no JSON",
+        r"labels\.json: not JSON",
     ),
 }
 
@@ -286,7 +292,7 @@ def test_many_flipped_bits_are_noticed(copy: Path, small: dict[str, bytes]) -> N
 
 def test_a_bundle_without_checksums_is_not_whole(copy: Path) -> None:
     (copy / CHECKSUMS).unlink()
-    with pytest.raises(BundleError, match=r"no whole bundle, it has no file checksums\.json"):
+    with pytest.raises(BundleError, match=r"incomplete bundle, it has no file checksums\.json"):
         load(copy)
 
 
@@ -297,7 +303,7 @@ def test_a_killed_save_leaves_no_whole_bundle(copy: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("candelabra.bundle.bundle.write_json", stopped)
     with pytest.raises(KeyboardInterrupt):
         made("attention").save(copy)
-    with pytest.raises(BundleError, match=r"no whole bundle"):
+    with pytest.raises(BundleError, match=r"incomplete bundle"):
         load(copy)
 
 
@@ -312,5 +318,5 @@ def test_a_file_that_nobody_wrote(copy: Path) -> None:
     (copy / "README.md").write_text("What I think of it.")
     check_checksums(copy)
     (copy / "encoder" / "chat_template.jinja").write_text("{{ x }}")
-    with pytest.raises(BundleError, match=r"jinja: a file of which checksums\.json does not speak"):
+    with pytest.raises(BundleError, match=r"jinja: not listed in checksums\.json"):
         check_checksums(copy)

@@ -262,7 +262,7 @@ HOSTILE: dict[Callable[[Path], None], str] = {
     attention_kernel_from_the_hub: r"'attn_implementation' asks for code from elsewhere",
     adapter_of_another_model: r"adapter_config\.json: a bundle holds .* no code",
     python_file: r"modeling\.py: a bundle holds .* no code",
-    yaml_tag: r"config\.json: no JSON",
+    yaml_tag: r"config\.json: not JSON",
 }
 
 

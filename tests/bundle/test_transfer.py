@@ -113,8 +113,12 @@ def test_a_head_that_has_to_come_must_fit(bundle: Path) -> None:
     ("change", "kept", "message"),
     [
         ({"pooling": pooling_node("max")}, {"mood", "who"}, ""),
-        ({"mood": {"pooling": pooling_node("max")}}, {"who"}, "read pooling AttentionPooling"),
-        ({"who": {"layer_mix": True}}, {"mood"}, "read layer_mix False, here it is True"),
+        (
+            {"mood": {"pooling": pooling_node("max")}},
+            {"who"},
+            "trained with pooling AttentionPooling",
+        ),
+        ({"who": {"layer_mix": True}}, {"mood"}, "trained with layer_mix False, here it is True"),
     ],
 )
 def test_a_head_that_would_read_something_else_is_new(
@@ -128,7 +132,7 @@ def test_a_head_that_would_read_something_else_is_new(
     others = set(LABELS) - kept
     assert all(message in found[f"head of {task}"] for task in others)
     for task in others:
-        with pytest.raises(ConfigError, match=f"head of '{task}' does not fit: it {message}"):
+        with pytest.raises(ConfigError, match=f"head of '{task}' does not fit: it was {message}"):
             start_from(fresh(), str(bundle), config=config, labels=LABELS, heads=[task])
 
 
@@ -136,7 +140,7 @@ def test_another_encoder_is_refused(bundle: Path) -> None:
     model = fresh(width=8)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(
-        ConfigError, match=r"its encoder is not the run's: .* \[16\] .* \[8\] here; encoder="
+        ConfigError, match=r"its encoder is not the run's: .* \[16\] .* \[8\] in this run; encoder="
     ):
         start_from(model, str(bundle), config=CONFIG, labels=LABELS)
     assert all(torch.equal(t, before[key]) for key, t in model.state_dict().items())

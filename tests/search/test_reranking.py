@@ -129,7 +129,7 @@ def test_trained_reloaded_and_used_by_search(
     trained = called("train", *SMALL, *words)
     assert trained.status == 0, trained.err
     model = candelabra.load("cross")
-    with pytest.raises(ConfigError, match=r"none of the tasks \(sts\) says anything of a single"):
+    with pytest.raises(ConfigError, match=r"none of the tasks \(sts\) predicts for single"):
         model.predict("a film")
     alone = called("embed", "bundle=cross", "text=a film")
     assert alone.message.startswith("bundle=cross: tasks.sts is a cross-encoder, which has no")

@@ -1,12 +1,13 @@
-"""A trained model as a folder. Loads without Lightning or Hydra, and executes nothing of it.
+"""Save and load a trained model as a folder, without Lightning or Hydra, or running its code.
 
     import candelabra
     model = candelabra.load("outputs/quickstart/RUN/bundle")
     model.predict("what 1995 romantic comedy starred michael douglas")
 
-The folder: `config.json` (tasks, pooling, settings: names and numbers), `labels.json`,
-`metrics.json`, `heads.safetensors`, and `encoder/`, which transformers opens by itself; where
-each task has its own, `adapters.safetensors`; and `checksums.json`, by which damage is noticed.
+The folder contains `config.json` (tasks, pooling and settings as names and numbers), `labels.json`,
+`metrics.json`, `heads.safetensors`, and `encoder/`, which transformers can load by itself. It
+contains `adapters.safetensors` if each task has its own adapter, and `checksums.json`, which
+reveals damage.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from candelabra.model.backbones import Pretrained
 from candelabra.model.multitask import MultiTaskModel
 
 ADAPTERS = "adapters.safetensors"
-"""Where each task has its own adapter; the encoder's folder then holds what they share."""
+"""File of the adapters if each task has its own; `encoder/` then contains the shared weights."""
 
 
 DAMAGES = (
@@ -53,19 +54,17 @@ DAMAGES = (
     TypeError,
     ValueError,
 )
-"""What building from stored values may raise."""
+"""Errors that building a model from stored values may raise."""
 
 
 @dataclass
 class Bundle:
-    """A trained model and what it needs to be used.
+    """Trained model, with the tokenizer and labels that its use requires.
 
     Attributes:
         model: Encoder and heads.
-        tokenizer: Text -> token ids.
-        config: Pooling and tasks as plain values (`bundle.config`).
-        labels: The label names of each task.
-        metrics: Scores of the run that made it.
+        config = replace(self.config, adapter=None, tasks={task: self.config.tasks[task]})
+        # Keep `<split>/<task>/<metric>`; `val/score` and `epoch` belong to no task.
     """
 
     model: MultiTaskModel
@@ -75,9 +74,9 @@ class Bundle:
     metrics: dict[str, float]
 
     def save(self, folder: Path) -> None:
-        """Writes the folder; `load` gives the same outputs.
+        """Write the folder, from which `load` restores the same outputs.
 
-        The checksums come last: without them a folder is no whole bundle.
+        The checksums are written last. A folder without them is incomplete.
         """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CHECKSUMS).unlink(missing_ok=True)
@@ -106,13 +105,13 @@ class Bundle:
         write_checksums(folder)
 
     def merged(self, task: str) -> Bundle:
-        """A bundle of one task; an adapter of its own is merged into its encoder.
+        """Return a bundle of one task, with its own adapter merged into the encoder.
 
-        Formats that know one encoder can hold such a bundle, but none with an encoder for each
-        task. This one stays as it is.
+        Formats with a single encoder can represent such a bundle, but not one that has an encoder
+        for each task. This bundle is not changed.
 
         Raises:
-            ValueError: There is no such task.
+            ValueError: If there is no such task.
         """
         if task not in self.labels:
             raise ValueError(
@@ -127,7 +126,7 @@ class Bundle:
             choose(model.encoder, task)
             merge(model.encoder)
         config = replace(self.config, adapter=None, tasks={task: self.config.tasks[task]})
-        # Of `<split>/<task>/<metric>`; `val/score` and `epoch` are no task's.
+        # Keep `<split>/<task>/<metric>`; `val/score` and `epoch` belong to no task.
         own = {k: v for k, v in self.metrics.items() if k.partition("/")[2].startswith(f"{task}/")}
         return Bundle(model, self.tokenizer, config, {task: self.labels[task]}, own)
 
@@ -138,20 +137,21 @@ class Bundle:
         batch_size: int = 64,
         precision: str = "32-true",
     ) -> list[dict[str, Any]]:
-        """Every task's answer for each text, from one pass of the encoder.
+        """Return the predictions of all tasks for each text, from one pass of the encoder.
 
         Args:
-            texts: A text, or several.
-            batch_size: Texts in a pass; neighbours in length share one.
-            precision: `32-true`, or `bf16-mixed` where the hardware has it.
+            texts: One text or several.
+            batch_size: Number of texts per forward pass; texts of similar length are batched.
+            precision: `32-true`, or `bf16-mixed` if the hardware supports it.
 
         Returns:
-            One dict for each text: `text`, and each task's answer. Classification: `label`,
-            `score`, `probabilities`. Tagging: spans with `text`, `type`, `score`, `start`, `end`
-            (characters).
+            One dictionary for each text, with `text` and the prediction of each task. For
+            classification this is `label`, `score` and `probabilities`. For tagging it is a list of
+            spans with `text`, `type`, `score`, `start` and `end` (in characters).
 
         Raises:
-            TypeError: `texts` is neither a text nor several.
+            ConfigError: If no head takes a single text.
+            TypeError: If `texts` is neither a text nor an iterable of texts.
         """
         return answers(
             self.model, self.tokenizer, texts, batch_size=batch_size, precision=precision
@@ -167,19 +167,19 @@ class Bundle:
         batch_size: int = 64,
         precision: str = "32-true",
     ) -> np.ndarray:
-        """The sentence embeddings of texts, (N, D) in float32.
+        """Return the sentence embeddings of texts, of shape (N, D) in float32.
 
         Args:
-            texts: A text, or several.
-            task: Whose pooling and adapter are used; None: the run's pooling.
-            normalize: Vectors get unit length; None: as the run was told to.
-            truncate_dim: Keeps the first dimensions only.
-            batch_size: Texts in a pass; neighbours in length share one.
-            precision: `32-true`, or `bf16-mixed` where the hardware has it.
+            texts: One text or several.
+            task: Task whose pooling and adapter are used; `None` uses the pooling of the run.
+            normalize: Whether to scale the vectors to unit length; `None` uses the run's setting.
+            truncate_dim: Number of leading dimensions to keep; `None` keeps all.
+            batch_size: Number of texts per forward pass; texts of similar length are batched.
+            precision: `32-true`, or `bf16-mixed` if the hardware supports it.
 
         Raises:
-            TypeError: `texts` is neither a text nor several.
-            ValueError: There is no such task, or each task has an adapter and none is named.
+            TypeError: If `texts` is neither a text nor an iterable of texts.
+            ValueError: If there is no such task, or no task is given and each has its own adapter.
         """
         embedder = self.embedder(task, normalize=normalize, truncate_dim=truncate_dim)
         return embedder.embed(checked_texts(texts), batch_size=batch_size, precision=precision)
@@ -191,23 +191,29 @@ class Bundle:
         normalize: bool | None = None,
         truncate_dim: int | None = None,
     ) -> Embedder:
-        """What `embed` uses; the arguments are the same."""
+        """Return the embedder that `embed` uses.
+
+        Args:
+            task: As in `embed`.
+            normalize: As in `embed`.
+            truncate_dim: As in `embed`.
+        """
         if normalize is None:
             normalize = self.config.normalize
         return Embedder(self.model, self.tokenizer, task, normalize, truncate_dim)
 
 
 def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") -> Bundle:
-    """Opens a bundle, or the bundle of a run folder.
+    """Load a bundle, or the bundle in a run folder.
 
     Args:
-        folder: The bundle.
-        allow: Names beyond candelabra's own that the bundle may build heads and poolings from.
-        device: Where the model goes.
+        folder: Folder of the bundle or of the run.
+        allow: Targets besides candelabra's own that the bundle may build heads and poolings from.
+        device: Device of the model.
 
     Raises:
-        BundleError: A file is missing, damaged, or points out of the folder; or the bundle asks
-            for code that is not candelabra's own and not allowed.
+        BundleError: If a file is missing, damaged, or a link to another folder, or if the bundle
+            names code that is neither candelabra's own nor allowed.
     """
     root = checked_folder(Path(folder))
     check_checksums(root)
@@ -239,15 +245,15 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
     except BundleError:
         raise
     except DAMAGES as error:
-        # Values that nothing can be built from are as bad as missing ones.
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise BundleError(f"{root}: {said}") from error
+        # Report values that no model can be built from like missing values.
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise BundleError(f"{root}: {reason}") from error
     return Bundle(model.to(device).eval(), tokenizer, config, labels, metrics)
 
 
 @contextmanager
 def _silent_transformers() -> Iterator[None]:
-    """Without the progress bar, and the report that the pooler, which is not used, is missing."""
+    """Hide the progress bar, and the warning about the missing pooler, which is not used."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -262,7 +268,15 @@ def _silent_transformers() -> Iterator[None]:
 
 
 def make(node: Mapping[str, Any], *, allow: Sequence[str]) -> functools.partial[Any]:
-    """What a stored node names, with its settings; only trusted or allowed names."""
+    """Return the class or function that a stored node names, with its settings bound.
+
+    Args:
+        node: Stored node with `_target_` and settings.
+        allow: Targets besides candelabra's own that are allowed.
+
+    Raises:
+        BundleError: If the target is not allowed or does not exist.
+    """
     check_targets(node, allow=allow)
     path, _, name = str(node["_target_"]).rpartition(".")
     try:

@@ -1,4 +1,4 @@
-"""The checksums of a bundle's files, by which damage is noticed. They do not prove who wrote it."""
+"""Write and check the checksums of a bundle, which reveal damage but do not prove its author."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ from candelabra.errors import BundleError
 from candelabra.files import checksum, write_json
 
 CHECKSUMS = "checksums.json"
-"""`{"sha256": {path below the bundle: hexadecimal}}`."""
+"""File with the content `{"sha256": {path in the bundle: hexadecimal}}`."""
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the SHA-256 of every file of a bundle, which is the last thing written into it."""
-    found = {name: checksum(folder / name) for name in sorted(_files(folder))}
-    write_json(folder / CHECKSUMS, {"sha256": found})
+    """Write the SHA-256 of every file of a bundle; call this after all files are written."""
+    checksums = {name: checksum(folder / name) for name in sorted(_files(folder))}
+    write_json(folder / CHECKSUMS, {"sha256": checksums})
 
 
 def check_checksums(folder: Path) -> None:
-    """Refuse a bundle with a file that is not as it was written.
+    """Check that the files of a bundle are unchanged.
 
-    A file of `encoder/` that nobody wrote is refused too, since transformers might read it.
-    Elsewhere a person may add files, such as a README.
+    An additional file in `encoder/` is an error too, since transformers might read it, and so is an
+    additional JSON or safetensors file. Other files, such as a README, may be added.
 
     Raises:
-        BundleError: A file is missing, damaged or not known, or there are no checksums.
+        BundleError: If a file is missing, damaged or not allowed, or there are no checksums.
     """
     file = folder / CHECKSUMS
     if not file.is_file():
         raise BundleError(
-            f"{folder}: no whole bundle, it has no file {CHECKSUMS}; save or train it anew"
+            f"{folder}: incomplete bundle, it has no file {CHECKSUMS}; save or train it again"
         )
     expected = read_json(file).get("sha256")
     if not isinstance(expected, dict) or not all(isinstance(s, str) for s in expected.values()):
         raise BundleError(f"{file}: sha256 must be an object of checksums by file")
     names = _files(folder)
     for name in sorted(expected.keys() - names):
-        raise BundleError(f"{folder}: has no file {name}, of which {CHECKSUMS} speaks")
+        raise BundleError(f"{folder}: has no file {name}, which {CHECKSUMS} lists")
     for name in sorted(names & expected.keys()):
         if checksum(folder / name) != expected[name]:
-            raise BundleError(f"{folder / name}: damaged: its checksum is not that of {CHECKSUMS}")
+            raise BundleError(
+                f"{folder / name}: damaged: its checksum differs from that in {CHECKSUMS}"
+            )
     for name in sorted(names - expected.keys()):
         if name.startswith("encoder/") or name.endswith((".json", ".safetensors")):
-            raise BundleError(f"{folder / name}: a file of which {CHECKSUMS} does not speak")
+            raise BundleError(f"{folder / name}: not listed in {CHECKSUMS}")
 
 
 def _files(folder: Path) -> set[str]:

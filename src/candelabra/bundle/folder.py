@@ -20,36 +20,36 @@ BUNDLE_FILES = (
     "encoder/model.safetensors",
     "encoder/tokenizer.json",
 )
-"""What a bundle has at least."""
+"""Files that every bundle contains."""
 
 
 CODE = {".py", ".pyc", ".so", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
-"""Endings of files that are code, or that can hold some: a bundle has none of them."""
+"""Extensions of files that are or may contain code, which are not allowed in a bundle."""
 
 
 CODE_KEYS = re.compile(
     r"auto_map|.*attn_implementation.*|.*kernel.*|quantization_config|(use_pretrained_)?backbone"
 )
-"""Settings by which transformers fetches and runs code from elsewhere."""
+"""Settings that make transformers download or run other code."""
 
 
 FILE_KEYS = re.compile(r"configuration_files|fast_tokenizer_files")
-"""Settings by which transformers reads other files than the usual ones."""
+"""Settings that make transformers read other files than the usual ones."""
 
 
 DEEPEST = 64
-"""Levels of a JSON file; far more than any of ours, and far less than Python's stack."""
+"""Maximum nesting of a JSON file; real ones have far less, and Python's stack allows far more."""
 
 
 def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
-    """The bundle in `folder`, or in a run folder, after a look at its files.
+    """Check the files of a bundle, and return its folder.
 
     Args:
-        folder: What a person gave.
-        key: The key by which it was given.
+        folder: Folder of the bundle, or a run folder that contains it.
+        key: Configuration key that gave the folder, for error messages.
 
     Raises:
-        BundleError: A file is missing, is code or may hold some, or is a link out of the bundle.
+        BundleError: If a file is missing, may contain code, or is a link out of the bundle.
     """
     if not (folder / "config.json").is_file() and (folder / "bundle").is_dir():
         folder = folder / "bundle"
@@ -70,14 +70,14 @@ def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
 
 
 def _check_kind(path: Path, folder: Path) -> None:
-    """Refuse a link out of the folder, and what is neither a file nor a folder."""
+    """Raise BundleError for a link out of the folder, or anything but a file or a folder."""
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:  # a RuntimeError before Python 3.13
+    except (OSError, RuntimeError) as error:  # a loop: RuntimeError before Python 3.13
         raise BundleError(f"{path}: a link that leads nowhere") from error
     if path.is_symlink() and not inside:
         raise BundleError(f"{path}: a link out of the bundle")
-    # Opening a pipe would wait for ever.
+    # Opening a pipe would wait forever.
     if not (path.is_file() or path.is_dir()):
         raise BundleError(f"{path}: neither a file nor a folder")
 
@@ -125,10 +125,10 @@ def stored_labels(folder: Path) -> dict[str, list[str]]:
 
 
 def stored_metrics(folder: Path) -> dict[str, float]:
-    """A bundle's `metrics.json`, empty where there is none.
+    """Return the content of a bundle's `metrics.json`; empty if there is no such file.
 
     Raises:
-        BundleError: It is no flat object of numbers.
+        BundleError: If the content is not a flat object of numbers.
     """
     file = folder / "metrics.json"
     if not file.is_file():
@@ -143,7 +143,7 @@ def stored_metrics(folder: Path) -> dict[str, float]:
 def _check_no_code(file: Path, node: Any) -> None:
     if isinstance(node, Mapping):
         for key, value in node.items():
-            # A number names no code: vocabularies have words such as `kernel` for keys.
+            # Accept numbers, since a vocabulary may map a word such as `kernel` to its id.
             names = value not in (None, False) and type(value) not in (int, float)
             if CODE_KEYS.fullmatch(key) and names:
                 raise BundleError(f"{file}: '{key}' asks for code from elsewhere")
@@ -156,14 +156,14 @@ def _check_no_code(file: Path, node: Any) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The JSON object in a file of a bundle; raises BundleError where there is none."""
+    """Return the JSON object in a file of a bundle; raise BundleError if there is none."""
     if not file.is_file():
         raise BundleError(f"{file}: no such file")
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
-        # A ValueError: no UTF-8, no JSON, or a number of thousands of digits.
-        raise BundleError(f"{file}: no JSON ({error})") from error
+        # A ValueError means invalid UTF-8 or JSON, or a number with thousands of digits.
+        raise BundleError(f"{file}: not JSON ({error})") from error
     if not isinstance(found, dict):
         raise BundleError(f"{file}: must hold a JSON object, found {type(found).__name__}")
     _check_depth(file, found)
@@ -171,11 +171,11 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_depth(file: Path, found: dict[str, Any]) -> None:
-    """Refuse what is nested too deep; level by level, so that no depth fills the stack."""
+    """Raise BundleError for deep nesting; go by levels, because recursion could fill the stack."""
     level: list[Any] = [found]
     for _ in range(DEEPEST):
         inner = [each.values() if isinstance(each, dict) else each for each in level]
         level = [child for each in inner for child in each if isinstance(child, (dict, list))]
         if not level:
             return
-    raise BundleError(f"{file}: no JSON of ours, it is nested beyond {DEEPEST} levels")
+    raise BundleError(f"{file}: nested deeper than {DEEPEST} levels")

@@ -46,7 +46,7 @@ def answers(
     texts = checked_texts(texts)
     if not any(model.head(task).alone for task in model.heads):
         raise ConfigError(
-            f"none of the tasks ({', '.join(model.heads)}) says anything of a single text: "
+            f"none of the tasks ({', '.join(model.heads)}) predicts for single texts: "
             "embed, similarity and search use embeddings, search rerank= a cross-encoder"
         )
     predictions: list[dict[str, Any]] = [{"text": text} for text in texts]

@@ -1,7 +1,7 @@
-"""`init_from=BUNDLE`: a run starts from the weights of a trained bundle.
+"""Start a run from the weights of a trained bundle (`init_from=BUNDLE`).
 
-The encoder's weights are taken in any case, a head's where the task has the same name and labels.
-Only tensors and names are read: nothing is built from the bundle's configuration.
+The weights of the encoder are always copied, and those of a head if the task has the same name and
+labels. Only tensors and names are read. Nothing is built from the configuration of the bundle.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ WEIGHTS = ("encoder/model.safetensors", "heads.safetensors")
 
 
 def check_start(folder: str, heads: Iterable[str] | None, tasks: Collection[str]) -> None:
-    """Look at names and files, before anything heavy is imported.
+    """Check names and files, before large libraries are imported.
 
     Args:
-        folder: The bundle, a run folder that holds one, or a fine-tuned checkpoint of transformers.
-        heads: Heads that have to come from the bundle; None takes those that fit. A checkpoint's
-            head is taken only by name.
-        tasks: The run's tasks.
+        folder: Folder of the bundle, a run folder that contains it, or a transformers checkpoint.
+        heads: Heads that must come from the bundle; `None` takes those that fit.
+        tasks: Tasks of the run.
 
     Raises:
-        BundleError: It is no bundle.
-        ConfigError: A head is no task of the run, or none of the bundle's.
+        BundleError: If the folder is not a bundle.
+        ConfigError: If a head is not a task of the run, or not one of the bundle.
     """
     if is_checkpoint(Path(folder)):
         check_checkpoint(Path(folder), list(heads or []), tasks)
@@ -53,7 +52,7 @@ def check_start(folder: str, heads: Iterable[str] | None, tasks: Collection[str]
 
 
 def fingerprint(folder: str) -> dict[str, str]:
-    """SHA-256 of the bundle's weights: a resumed run starts from the same."""
+    """Return the SHA-256 of the weight files of a bundle, which a resumed run compares."""
     if is_checkpoint(Path(folder)):
         return checkpoint.fingerprint(Path(folder))
     root = checked_folder(Path(folder), key="init_from")
@@ -68,22 +67,22 @@ def start_from(
     labels: Mapping[str, list[str]],
     heads: Collection[str] | None = None,
 ) -> dict[str, str]:
-    """Gives a model the weights of a bundle.
+    """Copy the weights of a bundle into a model.
 
     Args:
-        model: Gets the encoder's weights, and those of heads, poolings and mixes.
-        folder: The bundle, or a run folder that holds one.
-        config: The run's nodes `pooling` and `tasks`, as plain values.
-        labels: The label names of each of the run's tasks.
-        heads: Heads that have to come from the bundle, with what they read; an empty list
-            takes the encoder alone, None every head that fits.
+        model: Model that receives the weights of the encoder, heads, poolings and layer mixes.
+        folder: Folder of the bundle, or a run folder that contains it.
+        config: Nodes `pooling` and `tasks` of the run as plain values.
+        labels: Label names of each task of the run.
+        heads: Heads that must come from the bundle, with their poolings and layer mixes. An empty
+            list copies the encoder alone, and `None` every head that fits.
 
     Returns:
-        Part, as in the table of the model -> `bundle`, or `new` and why.
+        Part, as in the table of the model -> `bundle`, or `new` with the reason.
 
     Raises:
-        BundleError: The weights are damaged.
-        ConfigError: The encoder is another one, or a head that has to come does not fit.
+        BundleError: If the weights are damaged.
+        ConfigError: If the encoder differs, or a required head does not fit.
     """
     from candelabra.bundle.weights import read_tensors
 
@@ -97,7 +96,7 @@ def start_from(
     if their_config.adapter is not None:
         raise ConfigError(
             f"init_from={folder}: its encoder is another for each task (adapter=lora_per_task); "
-            f"encoder=path encoder.name={root / 'encoder'} starts from what they share"
+            f"encoder=path encoder.name={root / 'encoder'} starts from their shared weights"
         )
     encoder, rest = (read_tensors(root / name) for name in WEIGHTS)
     differs = _take(model.encoder.backbone, encoder)
@@ -122,24 +121,24 @@ def start_from(
             raise ConfigError(f"init_heads: the head of '{task}' does not fit: {differs}")
         origins[task] = f"{NEW}: {differs}" if differs else BUNDLE
     taken = [task for task, origin in origins.items() if origin == BUNDLE]
-    found = {f"head of {task}": origin for task, origin in origins.items()}
-    return {"encoder": BUNDLE, **found, **_take_what_heads_read(model, rest, taken)}
+    heads_from = {f"head of {task}": origin for task, origin in origins.items()}
+    return {"encoder": BUNDLE, **heads_from, **_take_inputs_of_heads(model, rest, taken)}
 
 
-def _take_what_heads_read(
+def _take_inputs_of_heads(
     model: MultiTaskModel, tensors: Mapping[str, Tensor], taken: Collection[str]
 ) -> dict[str, str]:
-    """Poolings and mixes of the heads that came from the bundle; part -> `bundle` or `new`."""
-    found = {}
+    """Copy the poolings and layer mixes of copied heads, and return the origin of each."""
+    origins = {}
     for kind, prefix, modules in (
         ("pooling", "poolings", model.poolings),
         ("mix", "mixes", model.mixes),
     ):
         for task, module in modules.items():
             fits = task in taken and not _take(module, _below(tensors, f"{prefix}.{task}."))
-            found[f"{kind} of {task}"] = BUNDLE if fits else NEW
+            origins[f"{kind} of {task}"] = BUNDLE if fits else NEW
     fits = bool(taken) and not _take(model.pooling, _below(tensors, "pooling."))
-    return {**found, "pooling": BUNDLE if fits else NEW}
+    return {**origins, "pooling": BUNDLE if fits else NEW}
 
 
 def _other_labels(task: str, ours: list[str], theirs: Mapping[str, list[str]]) -> str:
@@ -153,14 +152,14 @@ def _other_labels(task: str, ours: list[str], theirs: Mapping[str, list[str]]) -
 def _reads_other(
     task: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], *, pools: bool
 ) -> str:
-    """What the head learnt to read, where that is not what it would read here."""
+    """Return how the input of the stored head differs from that in this run, or an empty text."""
     for key in ("pooling", "layer_mix"):
         here, there = (
             each["tasks"][task].get(key) or (each.get(key) if key == "pooling" else False)
             for each in (ours, theirs)
         )
         if here != there and (pools or key == "layer_mix"):
-            return f"it read {key} {_short(there)}, here it is {_short(here)}"
+            return f"it was trained with {key} {_short(there)}, here it is {_short(here)}"
     return ""
 
 
@@ -173,11 +172,12 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _take(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """Loads the tensors, or says what is different and loads nothing."""
+    """Load the tensors if their names and shapes fit; otherwise return the difference."""
     ours = {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
     theirs = {key: list(tensor.shape) for key, tensor in tensors.items()}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
-            return f"{key} is {theirs.get(key, 'not')} there, and {ours.get(key, 'not')} here"
+            there, here = theirs.get(key, "missing"), ours.get(key, "missing")
+            return f"the shape of {key} is {there} in the bundle, and {here} in this run"
     module.load_state_dict(dict(tensors))
     return ""

@@ -1,4 +1,4 @@
-"""The tensors of a bundle: all that the model has, nothing else, and finite."""
+"""Load the tensors of a bundle, which must be exactly those of the model, and finite."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ MOST_POSITIONS = 100_000
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file, each finite.
+    """Return the tensors of a file.
 
     Raises:
-        BundleError: The file is missing, damaged, or holds NaN or infinity.
+        BundleError: If the file is missing or damaged, or contains NaN or infinity.
     """
     if not file.is_file():
         raise BundleError(f"{file}: missing")
@@ -71,29 +71,31 @@ def check_sizes(folder: Path) -> None:
 
 
 def check_encoder(encoder: Encoder, file: Path) -> None:
-    """Refuse what transformers would pass over in silence.
+    """Check that a file contains exactly the tensors of an encoder that was loaded from it.
 
-    What a file lacks it fills with random numbers, and what is beyond need it leaves out.
+    Transformers would silently initialise missing tensors at random, and ignore additional ones.
 
     Raises:
-        BundleError: The tensors of the file are not those of the encoder.
+        BundleError: If the tensors of the file are not those of the encoder.
     """
     ours = encoder.backbone.state_dict()
     with safe_open(file, "pt") as stored:
-        # Without their values, which transformers has read.
+        # The values are not needed here, since transformers has read them.
         found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
         _check_names(file, found, ours)
         for name, tensor in ours.items():
             if not found[name].get_dtype().startswith(("F", "BF")) and tensor.is_floating_point():
-                raise BundleError(f"{file}: {name} is {found[name].get_dtype()}, no weights")
+                raise BundleError(
+                    f"{file}: {name} has type {found[name].get_dtype()}, which is not for weights"
+                )
     _check_finite(file, ours)
 
 
 def load_weights(model: MultiTaskModel, file: Path) -> None:
-    """Fill in everything but the encoder.
+    """Load all weights of a model except those of the encoder.
 
     Raises:
-        BundleError: The tensors of the file are not those of the model.
+        BundleError: If the tensors of the file are not those of the model.
     """
     ours = model.state_dict()
     rest = {name: tensor for name, tensor in ours.items() if not name.startswith("encoder.")}
@@ -103,10 +105,10 @@ def load_weights(model: MultiTaskModel, file: Path) -> None:
 
 
 def load_adapters(encoder: Encoder, file: Path) -> None:
-    """Fill in the adapters of the tasks.
+    """Load the weights of the adapters of the tasks.
 
     Raises:
-        BundleError: The tensors of the file are not those of the adapters.
+        BundleError: If the tensors of the file are not those of the adapters.
     """
     tensors, ours = read_tensors(file), encoder.backbone.state_dict()
     _check_same(file, tensors, {name: ours[name] for name in adapter_state(encoder)})
@@ -119,7 +121,7 @@ def _check_same(file: Path, found: Mapping[str, Tensor], ours: Mapping[str, Tens
         if tensor.shape != found[name].shape:
             there, here = list(found[name].shape), list(tensor.shape)
             raise BundleError(
-                f"{file}: damaged or of other shapes: {name} is {there}, and has to be {here}"
+                f"{file}: damaged, or of another model: {name} has shape {there}, must be {here}"
             )
         if tensor.is_floating_point() != found[name].is_floating_point():
             raise BundleError(f"{file}: {name} is {found[name].dtype}, not {tensor.dtype}")
@@ -128,22 +130,22 @@ def _check_same(file: Path, found: Mapping[str, Tensor], ours: Mapping[str, Tens
 def _check_names(file: Path, found: Mapping[str, object], ours: Mapping[str, object]) -> None:
     missing, beyond = ours.keys() - found.keys(), found.keys() - ours.keys()
     if missing or beyond:
-        said = [
-            f"{what} {_few(names)}"
-            for what, names in (("lacks", missing), ("has beyond need", beyond))
+        problems = [
+            f"{verb} {_few(names)}"
+            for verb, names in (("lacks", missing), ("has unknown", beyond))
             if names
         ]
-        raise BundleError(f"{file}: {', and '.join(said)}")
+        raise BundleError(f"{file}: {', and '.join(problems)}")
 
 
 def _check_finite(file: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
-        # The sum is fast; only where it is not finite, each value is looked at.
-        whole = bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
-        if not whole:
-            raise BundleError(f"{file}: damaged: {name} holds NaN or infinity")
+        # The sum is fast. It may overflow, so check each value only if it is not finite.
+        finite = bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+        if not finite:
+            raise BundleError(f"{file}: damaged: {name} contains NaN or infinity")
 
 
 def _few(names: Collection[str], *, most: int = 5) -> str:
