@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,3 +58,9 @@ def run(interrupted: Path) -> Iterator[Path]:
     from helpers.interrupted_runs import restored_run
 
     yield from restored_run(interrupted)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hang_up_is_not_ignored() -> None:
+    """Let the tests find SIGHUP as in a terminal, although `nohup make test` ignores it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
