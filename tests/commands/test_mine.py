@@ -136,7 +136,7 @@ REFUSED = {
     ),
     "role": (
         ["input=pairs.parquet", "output=o.jsonl", "+columns.negative=x"],
-        "columns has no key 'negative'",
+        "columns: a key must be one of anchor, positive, got 'negative'",
     ),
     "only": (["input=pairs.parquet", "output=o.jsonl", "only=label"], "only=COLUMN=VALUE"),
     "value": (

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from candelabra.commands import train
 from candelabra.commands.arguments import compose
 from candelabra.commands.study_words import Words, sort_words
+from candelabra.config.ranges import check_ranges
 from candelabra.errors import ConfigError
 from candelabra.files import check_place
 
@@ -51,6 +52,7 @@ def main(overrides: list[str]) -> int:
     """Plan a study, train its runs, write its page and return the exit status."""
     words = sort_words(overrides)
     cfg = compose("study", [f"study={words.study}", *words.own, *words.flags])
+    check_ranges(cfg)
     command = shlex.join(["candelabra", "study", *overrides])
     if "from" in words.verbatim:
         return study_of_sweep(cfg, words, command)
