@@ -4,10 +4,16 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
+# Build of PyTorch: cpu, cuda, or the CPU build where an index has it and else the one of PyPI.
+TORCH ?= cpu cuda
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRAS_INSTALLED := $(VENV)/.extras-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
+# The locks name all that is needed, and the checksum of each file.
+INSTALL := $(BIN)/python -m pip install $(PIP_ARGS) --no-deps --no-build-isolation
+LOCKED := $(INSTALL) --require-hashes -r
 OUTPUTS ?= outputs
 # Tests run on every core, one thread each: more threads than cores wait for each other.
 PARALLEL ?= --numprocesses auto --dist loadfile
@@ -22,14 +28,25 @@ export WANDB_ERROR_REPORTING ?= false
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(INSTALLED) ## make .venv with the locked versions (PYTHON=python3.12, PIP_ARGS="..." for pip)
+setup: $(INSTALLED) ## make .venv from the locks (PYTHON=python3.12, TORCH=cuda, PIP_ARGS="..." for pip)
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements/main.txt requirements/build.txt requirements/torch-cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "candelabra needs Python 3.11 or newer: make setup PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP_ARGS) -r requirements.lock
-	$(BIN)/python -m pip install $(PIP_ARGS) --no-deps --editable .
+	$(LOCKED) requirements/build.txt
+	for build in $(TORCH); do \
+		$(LOCKED) requirements/torch-$$build.txt && exit; \
+		echo "No $$build build of PyTorch with a known checksum in this index." >&2; \
+	done; exit 1
+	$(LOCKED) requirements/main.txt
+	$(INSTALL) --editable .
+	@$(BIN)/python -m pip check
+	@touch $@
+
+# Only the targets that need the extras install them.
+$(EXTRAS_INSTALLED): $(INSTALLED) requirements/extras.txt
+	$(LOCKED) requirements/extras.txt
 	@touch $@
 
 train: $(INSTALLED) ## train; ARGS="experiment=NAME key=value ..."
@@ -50,29 +67,28 @@ dashboard: $(INSTALLED) ## browse the runs of outputs/ in W&B's terminal dashboa
 		|| { echo "No runs in $(OUTPUTS)/wandb yet: make train writes the first." >&2; exit 1; }
 	$(BIN)/wandb leet run $(OUTPUTS)/wandb
 
-notebooks: $(INSTALLED) ## run every notebook from top to bottom
+notebooks: $(EXTRAS_INSTALLED) ## run every notebook from top to bottom
 	$(BIN)/jupyter execute notebooks/*.ipynb
 
-bench: $(INSTALLED) ## speed against the Hugging Face Trainer; ARGS="--data FOLDER" (BENCH=benchmarks/FILE.py)
+bench: $(EXTRAS_INSTALLED) ## speed against the Hugging Face Trainer; ARGS="--data FOLDER" (BENCH=benchmarks/FILE.py)
 	$(BIN)/python $(BENCH) $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## build the documentation into site/
 	$(BIN)/mkdocs build --clean --quiet
 	@echo "Open site/index.html in a browser."
 
-# Only this target needs the extra, so `make setup` does not install it.
-$(DOCS_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install $(PIP_ARGS) --constraint requirements.lock --editable '.[docs]'
+$(DOCS_INSTALLED): $(EXTRAS_INSTALLED) requirements/docs.txt
+	$(LOCKED) requirements/docs.txt
 	@touch $@
 
 test test-all: export OMP_NUM_THREADS ?= 1
-test: $(INSTALLED) ## the tests, without the slow ones
+test: $(EXTRAS_INSTALLED) ## the tests, without the slow ones
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
-test-all: $(INSTALLED) ## all tests
+test-all: $(EXTRAS_INSTALLED) ## all tests
 	$(BIN)/pytest $(PARALLEL) -m "slow or not slow" $(ARGS)
 
-check: $(INSTALLED) ## format, lint, types and the order of imports, nothing changed
+check: $(EXTRAS_INSTALLED) ## format, lint, types and the order of imports, nothing changed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -83,5 +99,5 @@ format: $(INSTALLED) ## put the code into its format
 	$(BIN)/ruff check --fix .
 
 clean: ## remove caches and builds; the next command installs again; outputs/ stays
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site $(INSTALLED) $(DOCS_INSTALLED)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site $(INSTALLED) $(EXTRAS_INSTALLED) $(DOCS_INSTALLED)
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,12 +29,19 @@ EXTRAS = {
 }
 OPTIONS = ("adapters", "gradients", "index", "mteb", "onnx")
 """The extras that our own code imports, inside functions, where an option asks for it."""
+TESTED = [requirement for name, extra in EXTRAS.items() if name != "docs" for requirement in extra]
+"""Everything that `make test` installs besides."""
 DIRECT = MAIN + [requirement for extra in EXTRAS.values() for requirement in extra]
 
 
-def locked() -> dict[str, Requirement]:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+LOCKS = {file.stem: file.read_text() for file in (ROOT / "requirements").glob("*.txt")}
+PIN = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+]+( ; [^\\]+)? \\")
+
+
+def locked(*files: str) -> dict[str, Requirement]:
+    """The pins of some locks by name, or of all."""
+    lines = [line for file in files or LOCKS for line in LOCKS[file].splitlines()]
+    pins = [Requirement(line.rstrip("\\ ")) for line in lines if PIN.fullmatch(line)]
     return {canonicalize_name(pin.name): pin for pin in pins}
 
 
@@ -88,7 +95,8 @@ def test_help_lists_the_targets() -> None:
 def test_every_target_sets_up_first(target: str) -> None:
     planned = make("--dry-run", "--always-make", "PYTHON=python-x", target)
     assert planned.index("python-x -m venv .venv") < planned.index(".venv/bin/", 1)
-    assert "--no-deps --editable ." in planned
+    assert "--editable ." in planned
+    assert "--require-hashes" in planned
 
 
 @pytest.mark.parametrize("target", ["train", "evaluate", "predict"])
@@ -128,28 +136,48 @@ def test_every_range_ends() -> None:
 def test_every_dependency_says_why() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     lines = [line for line in text.splitlines() if re.match(r'  "[\w\[\]-]+[=<>]', line)]
-    assert len(lines) == len(DIRECT)
+    assert len(lines) == len([each for each in DIRECT if each.name != "candelabra"])
     assert all(re.search(r'", # \w', line) for line in lines)
 
 
-def test_the_lock_pins_every_direct_dependency_inside_its_range() -> None:
+def test_the_locks_pin_every_direct_dependency_inside_its_range() -> None:
     pins = locked()
-    # `make docs` installs its extra itself.
-    for requirement in MAIN + [each for name in EXTRAS if name != "docs" for each in EXTRAS[name]]:
+    for requirement in [each for each in DIRECT if each.name != "candelabra"]:
         (pin,) = pins[canonicalize_name(requirement.name)].specifier
         assert requirement.specifier.contains(pin.version), requirement
 
 
-def test_the_lock_is_exact_and_names_no_place() -> None:
-    text = (ROOT / "requirements.lock").read_text()
-    assert "://" not in text
-    for line in text.splitlines():
-        assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), line
+def test_training_and_the_tools_of_the_tests_need_no_extra() -> None:
+    without_torch = names(MAIN + EXTRAS["dev"]) - {"torch"}
+    assert without_torch <= set(locked("main"))
+    heavy = {"faiss-cpu", "ipykernel", "mteb", "onnx", "onnxruntime", "peft", "tensorboard"}
+    assert heavy <= set(locked("extras")) - set(locked("main"))
 
 
-def test_the_lock_serves_cpu_and_cuda() -> None:
-    assert str(locked()["torch"]) == "torch==2.13.0"
-    assert not [name for name in locked() if name.startswith(("nvidia-", "cuda-", "triton"))]
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_lock_is_exact_checked_and_names_no_place(lock: str) -> None:
+    lines = LOCKS[lock].splitlines()
+    assert "://" not in LOCKS[lock]
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if PIN.fullmatch(line):
+            assert "--hash=sha256:" in after, line
+        else:
+            assert re.fullmatch(r"#.*|    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+
+
+def test_torch_has_a_lock_for_the_cpu_and_one_for_cuda() -> None:
+    assert set(locked("torch-cpu")) == {"torch"}
+    assert {"torch", "triton", "nvidia-cublas"} <= set(locked("torch-cuda"))
+    assert not set(locked("torch-cuda")) & set(locked("main"))
+    versions = {re.split(r"[ ;+]", line)[0] for text in LOCKS.values() for line in text.splitlines()
+                if line.startswith("torch==")}  # fmt: skip
+    assert versions == {"torch==2.13.0"}
+
+
+def test_actions_of_the_public_checks_are_named_by_commit() -> None:
+    for file in (ROOT / ".github/workflows").glob("*.yml"):
+        for action in re.findall(r"uses: (\S+)", file.read_text()):
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action), action
 
 
 def test_the_code_imports_what_is_declared_and_no_less() -> None:
@@ -160,8 +188,8 @@ def test_the_code_imports_what_is_declared_and_no_less() -> None:
 
 
 def test_tests_and_benchmarks_import_what_their_extras_declare() -> None:
-    assert distributions(imported(ROOT / "tests")) <= names(MAIN + EXTRAS["dev"])
-    allowed = names(MAIN + EXTRAS["bench"] + EXTRAS["dev"])
+    assert distributions(imported(ROOT / "tests")) <= names(MAIN + TESTED)
+    allowed = names(MAIN + TESTED)
     assert distributions(imported(ROOT / "benchmarks")) <= allowed
 
 
