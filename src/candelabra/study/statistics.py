@@ -56,8 +56,13 @@ class Variance:
 
     @property
     def degrees_of_freedom(self) -> float:
-        """Return Satterthwaite's degrees of freedom; infinite without any variance."""
-        parts = ((self.seeds, self.num_seeds), (self.rows, self.num_rows))
+        """Return Satterthwaite's degrees of freedom; infinite without any variance.
+
+        The part of the seeds counts only if it is more than their interaction with the rows:
+        otherwise it adds nothing to the total, and so no uncertainty either.
+        """
+        seeds = self.seeds if self.seeds > self.interaction else 0.0
+        parts = ((seeds, self.num_seeds), (self.rows, self.num_rows))
         uncertainty = sum(part**2 / (num - 1) for part, num in parts if part > 0 and num > 1)
         return self.total**2 / uncertainty if uncertainty > 0 else math.inf
 
