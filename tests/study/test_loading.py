@@ -14,7 +14,7 @@ from helpers.study_folders import write_run
 
 
 def test_reads_what_a_run_left(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", ["sentiment", "movie"], seed=3, ms_per_text=2.5)
+    write_run(tmp_path / "run", ["sentiment", "movie"], seed=3)
     run = load_run(tmp_path / "run", root=tmp_path)
     assert (run.name, run.status, run.problem) == ("run", Status.FINISHED, "")
     assert run.main_metrics == {"sentiment": "accuracy", "movie": "f1"}
@@ -22,7 +22,7 @@ def test_reads_what_a_run_left(tmp_path: Path) -> None:
         assert rows.scored is not None
         assert rows.scored.value == pytest.approx(run.scores[task], abs=1e-6)
     assert [row["step"] for row in run.history] == [99, 199, 299]
-    assert run.cost == Cost(training_seconds=103.0, ms_per_text=2.5)
+    assert run.cost == Cost(training_seconds=103.0)
 
 
 def test_counts_the_parameters_of_a_bundle(tmp_path: Path) -> None:

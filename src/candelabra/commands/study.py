@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,7 @@ def run_study(cfg: DictConfig, words: Words, command: str) -> int:
     from candelabra.study.arms import read_arms
     from candelabra.study.collect import load_arms, task_margins
     from candelabra.study.plan import keep_plan, make_plan
+    from candelabra.study.speed import arm_speeds
     from candelabra.study.terms import read_terms
     from candelabra.study.tuning import best_rates, trials, tuning_seconds
 
@@ -95,12 +97,14 @@ def run_study(cfg: DictConfig, words: Words, command: str) -> int:
     keep_plan(place, plan)
     status = max(status, train_runs(plan.runs, place, runs_dir, words))
     seconds = {arm.name: tuning_seconds(tried, runs_dir, arm.name) for arm in arms}
+    loaded = load_arms(plan, runs_dir, tuning_seconds=seconds)
+    speeds = arm_speeds(loaded, runs_dir, terms.texts, place)
     write_page(
         cfg,
         place,
         name=words.study,
         question=cfg.study.question,
-        arms=load_arms(plan, runs_dir, tuning_seconds=seconds),
+        arms=[replace(arm, ms_per_text=speeds.get(arm.name)) for arm in loaded],
         baseline=cfg.study.baseline,
         margins=margins,
         equal=terms.equal(),

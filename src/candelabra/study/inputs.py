@@ -97,6 +97,7 @@ class ArmRuns:
         description: What the arm does, in words.
         differs: Settings that are not equal to those of the other arms; empty if all are.
         tuning_seconds: Time in which the learning rates of the arm were tried, once for all seeds.
+        ms_per_text: Milliseconds for one text that needs all tasks; `None` if not measured.
     """
 
     name: str
@@ -105,6 +106,7 @@ class ArmRuns:
     description: str = ""
     differs: str = ""
     tuning_seconds: float = 0.0
+    ms_per_text: float | None = None
 
     @property
     def seeds(self) -> list[int]:
@@ -147,7 +149,7 @@ class ArmRuns:
             training_seconds=None if seconds is None else seconds + self.tuning_seconds,
             parameters=None if parameters is None else round(parameters),
             encoder_passes=None if passes is None else round(passes),
-            ms_per_text=mean("ms_per_text"),
+            ms_per_text=self.ms_per_text,
         )
 
 

@@ -186,7 +186,6 @@ def _cost(folder: Path, record: Mapping[str, Any]) -> Cost:
         training_seconds=record.get("fit_seconds"),
         parameters=_num_parameters(bundle),
         encoder_passes=passes if config else None,
-        ms_per_text=record.get("ms_per_text"),
     )
 
 

@@ -18,7 +18,7 @@ from candelabra.errors import ConfigError
 from candelabra.files import read_json
 from candelabra.study.composing import composed
 from candelabra.study.launching import unfinished
-from candelabra.study.terms import read_schedule
+from candelabra.study.terms import read_data, read_schedule
 
 if TYPE_CHECKING:
     from candelabra.study.plan import Plan
@@ -61,7 +61,8 @@ def pilot(overrides: Sequence[str], flags: Sequence[str] = ()) -> RunCost:
     Raises:
         ConfigError: The pilot failed; the message holds its last line.
     """
-    schedule, _ = read_schedule(composed(overrides))
+    cfg = composed(overrides)
+    schedule = read_schedule(cfg, read_data(cfg))
     with TemporaryDirectory() as place:
         folder = Path(place) / "pilot"
         words = [*overrides, *SHORT, f"hydra.run.dir={quoted(str(folder))}", *flags]

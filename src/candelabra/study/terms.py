@@ -12,7 +12,11 @@ from candelabra.study.composing import checked, composed
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from candelabra.data.loading import TaskData
     from candelabra.data.mixing.schedule import Schedule
+
+TIMED_TEXTS = 32
+"""Number of texts of each task on which the models of the arms are timed."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Terms:
         main_metrics: Main metric of each trained task.
         exposures: Exposure of each trained task.
         num_test_rows: Number of test rows of each trained task.
+        texts: Some texts of the test rows of each trained task, to time the models on.
         epochs: Number of epochs of a run.
     """
 
@@ -46,6 +51,7 @@ class Terms:
     main_metrics: Mapping[str, str]
     exposures: Mapping[str, Exposure]
     num_test_rows: Mapping[str, int]
+    texts: tuple[str, ...]
     epochs: int
 
     def equal(self) -> list[str]:
@@ -72,40 +78,55 @@ def read_terms(overrides: Sequence[str], *, rows: int | None = None) -> Terms:
     """
     words = list(overrides)
     cfg = checked("the study", words)
-    schedule, num_test_rows = read_schedule(cfg)
+    data = read_data(cfg)
+    schedule = read_schedule(cfg, data)
     if rows is not None:
         small = min(learning(cfg.tasks), key=lambda task: schedule.sizes[task])
         words.append(f"++tasks.{small}.limit.train={rows}")
         cfg = composed(words)
-        schedule, num_test_rows = read_schedule(cfg)
+        data = read_data(cfg)
+        schedule = read_schedule(cfg, data)
+    tests = {name: data[name].splits.get("test") for name in learning(cfg.tasks)}
     return Terms(
         overrides=tuple(words),
         tasks=tuple(map(str, cfg.tasks)),
         main_metrics={task: cfg.tasks[task].main_metric for task in learning(cfg.tasks)},
         exposures=exposures(schedule),
-        num_test_rows=num_test_rows,
+        num_test_rows={name: len(rows or ()) for name, rows in tests.items()},
+        texts=tuple(
+            text for rows in tests.values() if rows for text in rows.texts[0][:TIMED_TEXTS]
+        ),
         epochs=cfg.trainer.max_epochs,
     )
 
 
-def read_schedule(cfg: DictConfig) -> tuple[Schedule, dict[str, int]]:
-    """Read the rows of a run.
+def read_data(cfg: DictConfig) -> dict[str, TaskData]:
+    """Read the rows of all tasks of a run.
 
     Args:
         cfg: Configuration of the run.
+    """
+    from candelabra.build.rows import tasks_data
+    from candelabra.config.messages import building
 
-    Returns:
-        The schedule of the run, and the number of test rows of each trained task.
+    with building():
+        return tasks_data(cfg.tasks)
+
+
+def read_schedule(cfg: DictConfig, data: Mapping[str, TaskData]) -> Schedule:
+    """Return the schedule of a run.
+
+    Args:
+        cfg: Configuration of the run.
+        data: Rows of all tasks.
     """
     from candelabra.build.model import build_backbone
     from candelabra.build.objectives import objectives
-    from candelabra.build.rows import tasks_data
     from candelabra.build.schedule import tokenize_tasks
     from candelabra.config.messages import building
     from candelabra.run.train import schedule_of
 
     with building():
-        data = tasks_data(cfg.tasks)
         tokenizer = build_backbone(cfg.encoder).tokenizer()
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
         losses = objectives(
@@ -114,8 +135,7 @@ def read_schedule(cfg: DictConfig) -> tuple[Schedule, dict[str, int]]:
             {name: task.counts for name, task in data.items()},
         )
         learns = learning(cfg.tasks)
-        schedule = schedule_of(cfg, {name: splits[name]["train"] for name in learns}, losses)
-    return schedule, {name: len(data[name].splits.get("test", ())) for name in learns}
+        return schedule_of(cfg, {name: splits[name]["train"] for name in learns}, losses)
 
 
 def exposures(schedule: Schedule) -> dict[str, Exposure]:
