@@ -12,7 +12,7 @@ import yaml
 from hydra.utils import get_object
 from omegaconf import MISSING
 
-from candelabra.config import key_rules
+from candelabra.config import common_rules, key_rules
 from candelabra.config.ranges import rule_of
 from candelabra.config.rules import allows, checked_elsewhere, choice, node_of_a_task, settings
 from candelabra.config.schema import SCHEMAS
@@ -134,7 +134,7 @@ def places(file: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
 def keys(path: tuple[str, ...], node: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in node.items():
         yield (*path, name), value
-        if isinstance(value, Mapping) and rule_of((*path, name)) in key_rules.NODES:
+        if isinstance(value, Mapping) and rule_of((*path, name)) in common_rules.NODES:
             yield from keys((*path, name), value)
 
 

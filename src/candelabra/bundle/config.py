@@ -20,7 +20,7 @@ BOOLEANS = ("layer_mix", "cross", "train")
 
 @dataclass(frozen=True, kw_only=True)
 class BundleConfig:
-    """What is needed to rebuild a trained model, as plain values.
+    """All that rebuilds a trained model besides its weights, as plain values.
 
     Attributes:
         pooling: Node of the pooling that all tasks without their own use.

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from candelabra.config.common_rules import (
+    BAD_ROWS,
+    NODE_OR_NAME,
+    NODE_OR_NULL,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    WORDS,
+)
 from candelabra.config.keys import ACCELERATORS, PRECISIONS
 from candelabra.config.rules import (
     Rule,
@@ -12,13 +21,13 @@ from candelabra.config.rules import (
     flag,
     list_of,
     mapping_of,
-    node_of_a_task,
     optional,
     real,
     settings,
     text,
     whole,
 )
+from candelabra.config.task_rules import TASK_RULES
 from candelabra.data.sources import SPLITS
 
 MOST_PROCESSES = 1024
@@ -30,15 +39,6 @@ LIGHTNING_PRECISIONS = (
     *("16-mixed", "16-true", "bf16-true", "64-true", "bf16", "16", "32", "64", 16, 32, 64),
 )
 
-BAD_ROWS = choice("error", "skip")
-PROBABILITY = real(least=0, most=1)
-POSITIVE = real(above=0)
-NOT_NEGATIVE = real(least=0)
-COSINE = real(least=-1, most=1)
-WORDS = list_of(text)
-FILES = either("a file, or a list of files", text, list_of(text))
-SCALAR = either("text or a number", text, real(), flag)
-
 NUM_LAYERS = either(
     "a number of layers, or a part of them below 1.0", whole(), real(above=0, below=1)
 )
@@ -49,12 +49,6 @@ DEVICES = either(
     choice("auto", "-1", -1),
     list_of(whole(0, MOST_PROCESSES)),
 )
-
-NODE_OR_NULL = optional(settings)
-"""Of a part that can be switched off."""
-NODE_OR_NAME = either("a name, or settings", text, settings)
-NODES = (settings, NODE_OR_NULL, NODE_OR_NAME, node_of_a_task)
-"""Rules of mappings whose keys have rules of their own."""
 
 HYDRA_RULES: dict[str, Rule] = {
     "_target_": text,
@@ -133,63 +127,7 @@ RULES: dict[str, Rule] = {
     # The pooling `modules` checks its parts, and names what they may be.
     "pooling.modes": list_of(text),
     "pooling.layers": checked_elsewhere,
-    # tasks
-    "tasks": settings,
-    "tasks.*": node_of_a_task,
-    "tasks.*.source": settings,
-    "tasks.*.source.name": text,
-    "tasks.*.source.view": text,
-    "tasks.*.source.tag_first": flag,
-    "tasks.*.source.quoted": optional(flag),
-    "tasks.*.source.draw": mapping_of(optional(whole(1)), keys=SPLITS),
-    "tasks.*.source.seed": whole(),
-    "tasks.*.source.folder": optional(text),
-    "tasks.*.source.data_dir": optional(text),
-    **dict.fromkeys((f"tasks.*.source.{split}" for split in SPLITS), optional(FILES)),
-    "tasks.*.source.files": mapping_of(FILES, keys=SPLITS),
-    "tasks.*.source.hub": optional(mapping_of(checked_elsewhere)),
-    "tasks.*.source.subfolders": optional(
-        either("a list of folders, or folder: label", WORDS, mapping_of(text))
-    ),
-    "tasks.*.columns": mapping_of(text),
-    "tasks.*.labels": optional(either("a list, or a JSON file", text, list_of(SCALAR))),
-    "tasks.*.limit": optional(mapping_of(optional(whole(1)), keys=SPLITS)),
-    "tasks.*.validation": count_or_part("rows"),
-    "tasks.*.split_seed": whole(),
-    "tasks.*.on_bad_row": BAD_ROWS,
-    "tasks.*.missing_labels": BAD_ROWS,
-    "tasks.*.score_range": list_of(real(), length=2),
-    "tasks.*.train": flag,
-    "tasks.*.cross": flag,
-    "tasks.*.layer_mix": flag,
-    "tasks.*.loss_weight": POSITIVE,
-    "tasks.*.main_metric": text,
-    "tasks.*.max_tokens": optional(whole(1)),
-    "tasks.*.metrics": settings,
-    "tasks.*.pooling": node_of_a_task,
-    "tasks.*.pooling.modes": list_of(text),
-    "tasks.*.pooling.layers": checked_elsewhere,
-    "tasks.*.head": node_of_a_task,
-    "tasks.*.head.dropout": PROBABILITY,
-    "tasks.*.head.transition_lr": POSITIVE,
-    "tasks.*.head.threshold": real(above=0, below=1),
-    "tasks.*.head.normalize": flag,
-    "tasks.*.head.constrained": flag,
-    "tasks.*.head.matryoshka_dims": list_of(whole(1)),
-    "tasks.*.head.mini_batch_size": optional(whole(1)),
-    "tasks.*.loss": node_of_a_task,
-    "tasks.*.loss.label_smoothing": PROBABILITY,
-    "tasks.*.loss.gamma": NOT_NEGATIVE,
-    "tasks.*.loss.alpha": optional(
-        either("a number, or a list of numbers of at least 0", NOT_NEGATIVE, list_of(NOT_NEGATIVE))
-    ),
-    "tasks.*.loss.beta": real(least=0, below=1),
-    "tasks.*.loss.tau": real(),
-    "tasks.*.loss.scale": POSITIVE,
-    "tasks.*.loss.margin": NOT_NEGATIVE,
-    "tasks.*.loss.positive_margin": COSINE,
-    "tasks.*.loss.negative_margin": COSINE,
-    "tasks.*.loss.symmetric": flag,
+    **TASK_RULES,
     # adapter, freeze
     "adapter": settings,
     "adapter.r": whole(1, MOST_SIZE),

@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from candelabra.config.key_rules import HYDRA_RULES, NODES, RULES
+from candelabra.config.common_rules import NODES
+from candelabra.config.key_rules import HYDRA_RULES, RULES
 from candelabra.config.keys import nearest_key
 from candelabra.config.rules import Rule
 from candelabra.config.targets import TARGET, trusted_targets

@@ -30,7 +30,7 @@ MOST_CHARACTERS = 100
 
 @dataclass
 class TrainConfig:
-    """What `candelabra train` takes. A group's node is whatever its option's yaml holds."""
+    """Settings of `candelabra train`. The node of a group holds the keys of its option's yaml."""
 
     encoder: Any = None
     pooling: Any = None
@@ -64,7 +64,7 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """What `candelabra evaluate` takes beside `bundle=` and `output=`."""
+    """Settings of `candelabra evaluate`, in addition to `bundle=` and `output=`."""
 
     encoder: Any = None
     pooling: Any = None
@@ -84,7 +84,7 @@ class EvaluateConfig:
 
 @dataclass
 class CompareConfig(EvaluateConfig):
-    """What `candelabra compare` takes beside `models=` and `output=`."""
+    """Settings of `candelabra compare`, in addition to `models=` and `output=`."""
 
     resamples: int = MISSING
     seed: int = MISSING
@@ -92,7 +92,7 @@ class CompareConfig(EvaluateConfig):
 
 @dataclass
 class PredictConfig:
-    """What `candelabra predict` takes beside `bundle=`, `text=`, `input=` and `output=`."""
+    """Settings of `candelabra predict`, in addition to `bundle=`, `text=`, `input=`, `output=`."""
 
     column: str = MISSING
     batch_size: int = MISSING
@@ -103,7 +103,7 @@ class PredictConfig:
 
 @dataclass
 class ModelConfig:
-    """What embeds texts, beside a bundle."""
+    """Settings of the commands that embed texts, in addition to their files and bundle."""
 
     encoder: Any = None
     pooling: Any = None
@@ -117,7 +117,7 @@ class ModelConfig:
 
 @dataclass
 class EmbedConfig(ModelConfig):
-    """What the commands over many vectors take."""
+    """Settings of the commands that may embed in several processes."""
 
     normalize: bool | None = MISSING
     processes: int = MISSING
@@ -125,7 +125,7 @@ class EmbedConfig(ModelConfig):
 
 @dataclass
 class SearchConfig(EmbedConfig):
-    """What `candelabra search` takes beside its files and a model."""
+    """Settings of `candelabra search`, in addition to its files."""
 
     top_k: int = MISSING
     rerank_top_k: int = MISSING
@@ -137,7 +137,7 @@ class SearchConfig(EmbedConfig):
 
 @dataclass
 class MineConfig(EmbedConfig):
-    """What `candelabra mine` takes beside its files and a model."""
+    """Settings of `candelabra mine`, in addition to its files."""
 
     negatives: str = MISSING
     columns: dict[str, str] = MISSING
@@ -155,7 +155,7 @@ class MineConfig(EmbedConfig):
 
 @dataclass
 class ExportConfig:
-    """What `candelabra export` takes beside `bundle=`, `output=`, `task=` and `push=`."""
+    """Settings of `candelabra export`, in addition to `bundle=`, `output=`, `task=`, `push=`."""
 
     tasks: dict[str, Any] = MISSING
     format: str | None = MISSING

@@ -1,4 +1,4 @@
-"""What a stored model may name and hold. Needs no Hydra: bundles load without it."""
+"""Check of the classes that a stored configuration names; imports no Hydra, as bundles load."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from candelabra.data.rows.shapes import CROSSED
 from candelabra.errors import ConfigError, DataError, naming, nearest
 
 ANSWER_KEYS = ("text",)
-"""What an answer holds beside the tasks' own: no task can have such a name."""
+"""Keys of a prediction that are not names of tasks: no task can have such a name."""
 
 GROUPS = (
     "encoder",
@@ -47,7 +47,7 @@ DATA_KEYS = (
     "missing_labels",
     "score_range",
 )
-"""Of a task, what its rows are read by."""
+"""Keys of a task that say how its rows are read."""
 
 TASK_KEYS = (
     "source",
@@ -65,7 +65,7 @@ TASK_KEYS = (
 )
 
 PARTS = {"head": "head", "loss": "loss", "pooling": "+pooling"}
-"""Of a task, what a group of that name has options for: how one is chosen."""
+"""Keys of a task that take an option of a group -> the word of an override that chooses it."""
 
 
 def validate(cfg: DictConfig) -> None:

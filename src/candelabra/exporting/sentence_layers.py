@@ -25,7 +25,7 @@ from candelabra.model.sentence_modules import (
 
 @dataclass(frozen=True)
 class SentenceLayers:
-    """What a `SentenceModules` is in sentence-transformers.
+    """Counterpart of a `SentenceModules` in sentence-transformers.
 
     Attributes:
         modes: Flags of the poolings.

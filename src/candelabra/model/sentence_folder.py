@@ -1,4 +1,4 @@
-"""What a folder saved by SentenceTransformer says of itself; reads JSON alone, nothing heavy.
+"""Settings of a folder saved by SentenceTransformer, read from its JSON without heavy imports.
 
 `modules.json` lists the modules in order. Versions 2 to 5 of sentence-transformers name them
 `sentence_transformers.models.Pooling`, version 6 by the module that defines them; the last part of

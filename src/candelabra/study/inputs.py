@@ -1,4 +1,4 @@
-"""What a study compares: arms, their runs, and the facts that the page reports."""
+"""Inputs of a study: arms, their runs, and the facts that the page reports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TestRows:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs; `None` where it is not known.
+    """Cost of a run; `None` where it is not known.
 
     Attributes:
         training_seconds: Duration of the fit, including validations.

@@ -1,4 +1,4 @@
-"""What is needed to repeat a study: command, code, versions, machine and data."""
+"""Provenance of a study, for those who repeat it: command, code, versions, machine and data."""
 
 from __future__ import annotations
 

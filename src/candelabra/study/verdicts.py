@@ -65,7 +65,7 @@ def verdict_of(low: float, high: float, margin: float) -> Verdict:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What would decide an undecided comparison.
+    """Further seeds or rows that would decide an undecided comparison.
 
     Attributes:
         num_seeds: Number of seeds that would decide in four of five studies; `None` if none in

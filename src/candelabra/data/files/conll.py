@@ -18,7 +18,7 @@ from candelabra.errors import DataError
 
 DOCUMENT = "-DOCSTART-"
 SPACE = " \t\r\f\v"
-"""What separates words; no-break and other Unicode spaces are part of a word."""
+"""Characters that separate words; no-break and other Unicode spaces are part of a word."""
 SAYS = re.compile(r"#\s*[\w.:-]+(?: [\w.:-]+)*\s*=|#\s*(?:begin|end) document|#\s+id\s")
 """Beginning of a comment, such as `# sent_id = 1`, `# id 7fa1`, `#begin document (a)`."""
 CHUNKS = frozenset(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
@@ -29,7 +29,7 @@ Lines = tuple[int, list[list[str]]]
 
 @dataclass
 class Seen:
-    """What the lines of a file have in common, for the checks of its columns.
+    """Facts about the lines of a file, for the checks of its columns.
 
     Attributes:
         narrowest: Smallest number of cells of a line.

@@ -1,0 +1,90 @@
+"""Rules of the keys of a task (`tasks.NAME...`): their types and ranges."""
+
+from __future__ import annotations
+
+from candelabra.config.common_rules import (
+    BAD_ROWS,
+    COSINE,
+    FILES,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    SCALAR,
+    WORDS,
+)
+from candelabra.config.rules import (
+    Rule,
+    checked_elsewhere,
+    count_or_part,
+    either,
+    flag,
+    list_of,
+    mapping_of,
+    node_of_a_task,
+    optional,
+    real,
+    settings,
+    text,
+    whole,
+)
+from candelabra.data.sources import SPLITS
+
+TASK_RULES: dict[str, Rule] = {
+    "tasks": settings,
+    "tasks.*": node_of_a_task,
+    "tasks.*.source": settings,
+    "tasks.*.source.name": text,
+    "tasks.*.source.view": text,
+    "tasks.*.source.tag_first": flag,
+    "tasks.*.source.quoted": optional(flag),
+    "tasks.*.source.draw": mapping_of(optional(whole(1)), keys=SPLITS),
+    "tasks.*.source.seed": whole(),
+    "tasks.*.source.folder": optional(text),
+    "tasks.*.source.data_dir": optional(text),
+    **dict.fromkeys((f"tasks.*.source.{split}" for split in SPLITS), optional(FILES)),
+    "tasks.*.source.files": mapping_of(FILES, keys=SPLITS),
+    "tasks.*.source.hub": optional(mapping_of(checked_elsewhere)),
+    "tasks.*.source.subfolders": optional(
+        either("a list of folders, or folder: label", WORDS, mapping_of(text))
+    ),
+    "tasks.*.columns": mapping_of(text),
+    "tasks.*.labels": optional(either("a list, or a JSON file", text, list_of(SCALAR))),
+    "tasks.*.limit": optional(mapping_of(optional(whole(1)), keys=SPLITS)),
+    "tasks.*.validation": count_or_part("rows"),
+    "tasks.*.split_seed": whole(),
+    "tasks.*.on_bad_row": BAD_ROWS,
+    "tasks.*.missing_labels": BAD_ROWS,
+    "tasks.*.score_range": list_of(real(), length=2),
+    "tasks.*.train": flag,
+    "tasks.*.cross": flag,
+    "tasks.*.layer_mix": flag,
+    "tasks.*.loss_weight": POSITIVE,
+    "tasks.*.main_metric": text,
+    "tasks.*.max_tokens": optional(whole(1)),
+    "tasks.*.metrics": settings,
+    "tasks.*.pooling": node_of_a_task,
+    "tasks.*.pooling.modes": list_of(text),
+    "tasks.*.pooling.layers": checked_elsewhere,
+    "tasks.*.head": node_of_a_task,
+    "tasks.*.head.dropout": PROBABILITY,
+    "tasks.*.head.transition_lr": POSITIVE,
+    "tasks.*.head.threshold": real(above=0, below=1),
+    "tasks.*.head.normalize": flag,
+    "tasks.*.head.constrained": flag,
+    "tasks.*.head.matryoshka_dims": list_of(whole(1)),
+    "tasks.*.head.mini_batch_size": optional(whole(1)),
+    "tasks.*.loss": node_of_a_task,
+    "tasks.*.loss.label_smoothing": PROBABILITY,
+    "tasks.*.loss.gamma": NOT_NEGATIVE,
+    "tasks.*.loss.alpha": optional(
+        either("a number, or a list of numbers of at least 0", NOT_NEGATIVE, list_of(NOT_NEGATIVE))
+    ),
+    "tasks.*.loss.beta": real(least=0, below=1),
+    "tasks.*.loss.tau": real(),
+    "tasks.*.loss.scale": POSITIVE,
+    "tasks.*.loss.margin": NOT_NEGATIVE,
+    "tasks.*.loss.positive_margin": COSINE,
+    "tasks.*.loss.negative_margin": COSINE,
+    "tasks.*.loss.symmetric": flag,
+}
+"""Rule of each key of a task: `*` is any one name."""
