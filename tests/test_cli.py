@@ -115,11 +115,11 @@ CASES = {
     "no task": (["~tasks.sentiment", "~tasks.movie"], ["tasks must hold at least one task"]),
     "ghost task": (
         ["+tasks.x.loss_weight=2"],
-        ["tasks.x has no source", "task@tasks.x=OPTION", "leaves such a remnant"],
+        ["tasks.x has no source", "task@tasks.x=OPTION", "does not make a task by itself"],
     ),
     "ghost of a preset": (
         ["tasks=none", "+task@tasks.a=sample_reviews", "+tasks.movie.loss_weight=2"],
-        ["tasks.movie has no source", "leaves such a remnant"],
+        ["tasks.movie has no source", "does not make a task by itself"],
     ),
     "task that is no mapping": (["tasks.movie=5"], ["tasks.movie must be a task's settings"]),
     "word for a loss": (
@@ -138,7 +138,7 @@ CASES = {
     ),
     "task that is there": (
         ["+task@tasks.movie=sample_reviews"],
-        ["task@tasks.movie is given already", "without the +"],
+        ["task@tasks.movie exists already", "without the +"],
     ),
     "task that is not there": (
         ["task@tasks.nope=imdb"],
@@ -158,8 +158,8 @@ CASES = {
         ["freeze.head must be one of the tasks", "'moovie'", "did you mean 'movie'?"],
     ),
     "comma": (["group=a,b"], ["Ambiguous value for argument 'group=a,b'", "key=[value1,value2]"]),
-    "apostrophe": (["group=it's"], ["override 'group=it's' is not understood", "quotes"]),
-    "no value": (["pooling"], ["override 'pooling' is not understood: it must be key=value"]),
+    "apostrophe": (["group=it's"], ["override 'group=it's' cannot be parsed", "Quote"]),
+    "no value": (["pooling"], ["override 'pooling' cannot be parsed: it must be key=value"]),
     "interpolation": (["group=${nope}"], ["nope"]),
     "on_bad_row": (["on_bad_row=skpi"], ["on_bad_row must be one of error, skip", "'skip'?"]),
     "truncation": (["encoder.truncation=tial"], ["one of head, tail, head_tail", "'tail'?"]),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from candelabra.build.objectives import check_objectives, objectives
-from candelabra.config.validation import learning
+from candelabra.config.validation import training_tasks
 from candelabra.errors import ConfigError
 from candelabra.losses.classification import class_balanced
 from candelabra.model.heads.base import Head
@@ -66,7 +66,7 @@ def fitted(
         objectives(tasks, LABELS, {"movie": [1, 0, 0]}),
         built,
         tasks=tasks,
-        learns=learning(tasks),
+        learns=training_tasks(tasks),
         accumulate=accumulate,
     )
 

@@ -90,7 +90,7 @@ def test_damaged_adapters_are_told(bundle: tuple[Path, dict[str, Any]]) -> None:
         ({"r": 2}, "adapters.safetensors: damaged, or of another model"),
         ({"num_layers": 2}, r"lacks \[.*layer\.0\."),
         ({"num_layers": 9}, "adapter.num_layers must be at most 2, got 9"),
-        ({"_target_": "os.system"}, "'os.system' is none of candelabra's own"),
+        ({"_target_": "os.system"}, "'os.system' is not one of candelabra's"),
     ):
         edit(folder / "config.json", lambda config, c=change: config.update(adapter={**LORA, **c}))
         with pytest.raises(BundleError, match=message):

@@ -217,13 +217,13 @@ def yaml_tag(folder: Path) -> None:
 
 
 HOSTILE: dict[Callable[[Path], None], str] = {
-    target_of_a_head: r"_target_ 'os\.system' is none of candelabra's own",
-    target_of_a_pooling: r"_target_ 'helpers\.foreign_heads\.write_canary' is none of",
-    target_of_a_source: r"_target_ 'pandas\.read_pickle' is none of candelabra's own",
+    target_of_a_head: r"_target_ 'os\.system' is not one of candelabra's",
+    target_of_a_pooling: r"_target_ 'helpers\.foreign_heads\.write_canary' is not one of",
+    target_of_a_source: r"_target_ 'pandas\.read_pickle' is not one of candelabra's",
     target_deep_in_a_list: r"_target_ 'helpers\.foreign_heads\.write_canary' is none",
     target_that_is_no_text: r"_target_ must be a dotted name, found \['os\.system'\]",
-    target_of_a_private_name: r"functools\.partial' is none of candelabra's own",
-    trusted_target_in_the_wrong_place: r"does not belong at tasks\.mood\.head: it is none",
+    target_of_a_private_name: r"functools\.partial' is not one of candelabra's",
+    trusted_target_in_the_wrong_place: r"does not belong at tasks\.mood\.head: it is not one",
     encoder_for_the_runs_pooling: r"Tiny' does not belong at pooling",
     pooling_for_a_head: r"AttentionPooling' does not belong at tasks\.mood\.head",
     pooling_of("candelabra.model.backbones.Tiny"): r"does not belong at tasks\.mood\.pooling",
@@ -282,7 +282,7 @@ def test_command_refuses_it_in_one_message(command: str, copy: Path) -> None:
     arguments = ["text=x"] if command == "predict" else []
     done = called(command, f"bundle={copy}", *arguments)
     assert (done.status, done.out) == (2, "")
-    assert "_target_ 'os.system' is none of candelabra's own" in done.message
+    assert "_target_ 'os.system' is not one of candelabra's" in done.message
     assert not list(copy.parent.rglob(f"*{CANARY}*"))
 
 

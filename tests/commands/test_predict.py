@@ -177,7 +177,7 @@ REFUSED = {
     "batch size": (["text=x", "batch_size=0"], ["batch_size", "at least 1, got 0"]),
     "unknown key": (["text=x", "bach_size=4"], ["no key 'bach_size'", "'batch_size'?"]),
     "added key": (["text=x", "+foo=4"], ["no key 'foo'"]),
-    "no key": (["text=x", "hello"], ["override 'hello' is not understood"]),
+    "no key": (["text=x", "hello"], ["override 'hello' cannot be parsed"]),
     "flag": (["text=x", "--foo"], ["no flag '--foo'"]),
     "float16 on a CPU": (
         ["text=x", "accelerator=cpu", "precision=16-mixed"],

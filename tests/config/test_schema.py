@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from candelabra.config.schema import MASKED, plain, readers
+from candelabra.config.schema import MASKED, environment_keys, plain
 from candelabra.data.sources import Sample
 from helpers.command_line import called
 
@@ -50,7 +50,7 @@ def test_no_way_to_the_environment_is_stored(monkeypatch: pytest.MonkeyPatch, ca
     stored = plain(OmegaConf.create(given))
     assert "hunter2" not in str(stored)
     assert stored["key"] == stored["list"][1] == stored["node"]["behind"] == MASKED
-    assert readers(OmegaConf.create(given)) == ["key"]
+    assert environment_keys(OmegaConf.create(given)) == ["key"]
     assert OmegaConf.create({"x": "${oc.env:A_SECRET}"}).x == "hunter2"
 
 
@@ -66,7 +66,7 @@ def test_what_is_not_of_the_environment_is_stored_as_it_is() -> None:
     found = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(found, dict)
     assert plain(cfg) == {str(key): value for key, value in found.items()}
-    assert readers(cfg) == []
+    assert environment_keys(cfg) == []
 
 
 REFERENCES = "balancing.shares.references"

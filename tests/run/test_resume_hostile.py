@@ -33,7 +33,7 @@ LOGGING = "{version: 1, handlers: {x: {(): os.mkdir, path: %s, mode: 511}}}"
 HOSTILE: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "a target among the words": (
         lambda run, canary: words_of(run, f"+callbacks.evil={MKDIR % canary}"),
-        "_target_ 'os.mkdir' is none of candelabra's own",
+        "_target_ 'os.mkdir' is not one of candelabra's",
     ),
     "a target of Hydra among the words": (
         lambda run, canary: words_of(run, f"+hydra.callbacks.evil={MKDIR % canary}"),
@@ -41,7 +41,7 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     ),
     "a target in a yaml": (
         lambda run, canary: hostile_yaml(run, f"callbacks: {{evil: {MKDIR % canary}}}"),
-        "_target_ 'os.mkdir' is none of candelabra's own",
+        "_target_ 'os.mkdir' is not one of candelabra's",
     ),
     "a target of Hydra in a yaml": (
         lambda run, canary: hostile_yaml(run, f"hydra: {{callbacks: {{evil: {MKDIR % canary}}}}}"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.encoder_folder import report, take_folder_settings
-from candelabra.config.keys import unknown
+from candelabra.config.keys import check_known_keys
 from candelabra.config.messages import quoted
 from candelabra.config.option_words import check_option_words
 from candelabra.config.ranges import check_ranges
@@ -49,7 +49,7 @@ def compose_command(
         if WORD.fullmatch(key) and key not in names and meant != nearest(key, names):
             raise ConfigError(f"no key '{key}'{meant}")
     cfg = compose(command, rest)
-    unknown("the configuration", cfg, names)
+    check_known_keys("the configuration", cfg, names)
     check_ranges(cfg)
     return cfg, given, rest
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from candelabra.commands import models
 from candelabra.commands.arguments import compose_command, either, not_the_input
 from candelabra.commands.inputs import read_texts
-from candelabra.config.keys import unknown
+from candelabra.config.keys import check_known_keys
 from candelabra.errors import ConfigError, DataError, printable
 from candelabra.files import check_output
 from candelabra.mining import pair_files as pair_files
@@ -84,7 +84,7 @@ def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
         raise ConfigError("only=COLUMN=VALUE chooses rows of input=FILE")
     if cfg.normalize is False:
         raise ConfigError("mine compares by cosines: drop normalize=false")
-    unknown("columns", cfg.columns, ("anchor", "positive"))
+    check_known_keys("columns", cfg.columns, ("anchor", "positive"))
     if set(cfg.columns) != {"anchor", "positive"}:
         raise ConfigError(f"columns must name anchor and positive, got {dict(cfg.columns)}")
     not_the_input(given, keys=("input", "documents"))

@@ -17,7 +17,7 @@ from candelabra.build.encoder_folder import report, take_folder_settings
 from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
 from candelabra.config.messages import explained, quoted
 from candelabra.config.option_words import check_option_words
-from candelabra.config.schema import RUN_ID, plain, readers, register
+from candelabra.config.schema import RUN_ID, environment_keys, plain, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json
@@ -118,7 +118,7 @@ def resume_run(stored: StoredRun, arguments: list[str]) -> int:
     typed = [f"resume={stored.folder}", f"allow={','.join(stored.allow)}", *arguments]
 
     def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
-        stored.check(plain(cfg), typed=typed, readers=readers(cfg))
+        stored.check(plain(cfg), typed=typed, readers=environment_keys(cfg))
         check_settings(cfg)
         if _trained_elsewhere(cfg, folder, typed):
             return None

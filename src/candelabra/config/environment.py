@@ -1,7 +1,7 @@
-"""Paths of a task's source that name a variable of the environment; needs no Hydra.
+"""Paths of a task's source that name an environment variable; imports no Hydra.
 
-What comes from the environment may be a secret, so its value is never stored. A path that is
-`${oc.env:NAME}` and nothing else is stored as this text, and resolved when it is used.
+The value of an environment variable may be a secret, so it is never stored. A path that is exactly
+`${oc.env:NAME}` is stored as this text and resolved when it is used.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 from candelabra.errors import ConfigError
 
 PATHS = ("train", "validation", "test", "folder", "data_dir")
-"""Settings of a source that may be a variable."""
+"""Keys of a source that may be a variable."""
 VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)(?:,([^${}]*))?\}")
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 MOST_STEPS = 10
+"""Maximum number of references that are followed, in case they form a circle."""
 
 
 def is_variable(value: object, keys: Sequence[str]) -> bool:
@@ -25,7 +26,7 @@ def is_variable(value: object, keys: Sequence[str]) -> bool:
 
     Args:
         value: The value.
-        keys: Keys under which it stands.
+        keys: Path of the value.
 
     Example:
         >>> is_variable("${oc.env:TRAIN}", ("tasks", "t", "source", "train"))
@@ -38,28 +39,28 @@ def is_variable(value: object, keys: Sequence[str]) -> bool:
 
 
 def with_variables(tasks: Mapping[str, Any], raw: Mapping[Any, Any]) -> dict[str, Any]:
-    """Put the variables back into the paths of the tasks' sources.
+    """Return settings of tasks whose sources have variables as paths again.
 
     Args:
-        tasks: Settings of each task as they are stored, with masks for the environment.
+        tasks: Settings of each task in which values of the environment are masked.
         raw: The whole configuration without any resolution.
 
     Returns:
-        The settings of each task. What is no plain variable stays masked.
+        The settings of each task. A value that is more than a variable stays masked.
     """
     kept = {}
     for name, task in tasks.items():
         source = dict(task["source"])
         for key in PATHS:
-            text = _followed(raw, f"tasks.{name}.source.{key}") if key in source else None
+            text = _variable_of(raw, f"tasks.{name}.source.{key}") if key in source else None
             if text is not None:
                 source[key] = text
         kept[name] = {**task, "source": source}
     return kept
 
 
-def _followed(raw: Mapping[str, Any], key: str) -> str | None:
-    """Return the variable that a value is, through references such as `${data_dir}`."""
+def _variable_of(raw: Mapping[str, Any], key: str) -> str | None:
+    """Return the variable at `key`, following references such as `${data_dir}`, or `None`."""
     for _ in range(MOST_STEPS):
         value: Any = raw
         for part in key.split("."):
@@ -76,7 +77,7 @@ def _followed(raw: Mapping[str, Any], key: str) -> str | None:
 
 
 def resolved(source: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """Return a source whose variables have the values of this process.
+    """Return a source whose variables are replaced by their values in this process.
 
     Args:
         source: Settings of the source.

@@ -1,4 +1,4 @@
-"""The rule of every key: its type and its range."""
+"""Rules of all keys: their types and ranges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from candelabra.config.task_rules import TASK_RULES
 from candelabra.data.sources import SPLITS
 
 MOST_PROCESSES = 1024
-"""Each takes memory of its own: a larger number is a slip of the hand."""
+"""Maximum number of processes. Each takes memory of its own: a larger number is a typing error."""
 MOST_SIZE = 65536
 """Largest size of a layer."""
 LIGHTNING_PRECISIONS = (
@@ -56,7 +56,7 @@ HYDRA_RULES: dict[str, Rule] = {
     "_recursive_": flag,
     "_convert_": choice("none", "partial", "object", "all"),
 }
-"""Keys of Hydra, in any mapping."""
+"""Rules of the keys of Hydra, which any mapping may have."""
 
 RULES: dict[str, Rule] = {
     # Every command.
@@ -100,7 +100,7 @@ RULES: dict[str, Rule] = {
     "overwrite": flag,
     "private": flag,
     "dry_run": flag,
-    # The recipe of mine checks these together.
+    # The recipe of `mine` checks these together.
     **dict.fromkeys(
         ("negatives", "num_negatives", "sampling", "range_min", "range_max", "absolute_margin"),
         checked_elsewhere,
@@ -124,7 +124,7 @@ RULES: dict[str, Rule] = {
     "encoder.width": whole(1, MOST_SIZE),
     "encoder.num_layers": whole(1, MOST_SIZE),
     "pooling": settings,
-    # The pooling `modules` checks its parts, and names what they may be.
+    # The pooling `modules` checks its layers, and lists their options in its errors.
     "pooling.modes": list_of(text),
     "pooling.layers": checked_elsewhere,
     **TASK_RULES,
@@ -139,7 +139,7 @@ RULES: dict[str, Rule] = {
     "freeze": settings,
     "freeze.num_layers": NUM_LAYERS,
     "freeze.parts.*.num_layers": NUM_LAYERS,
-    # Schemes check the rest when they are made, before any data are read.
+    # Freeze schemes check the other keys in their constructors, before any data are read.
     "freeze.**": checked_elsewhere,
     # balancing, step, weighting
     "balancing": settings,
@@ -252,4 +252,4 @@ RULES: dict[str, Rule] = {
     "paths.run_dir": text,
     "paths.cache_dir": optional(text),
 }
-"""Rule of each key: `*` is any one name, `**` any names. The first that matches a key counts."""
+"""Rule of each key: `*` is any one name, `**` any path. The first rule that matches applies."""

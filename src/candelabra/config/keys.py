@@ -1,4 +1,4 @@
-"""Rules of single values, with errors that name the key, the rule and what was found."""
+"""Options of keys that several commands have, and errors about unknown keys."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ PRECISIONS = ("32-true", "bf16-mixed", "auto")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 NUM_PLACES = 3
-"""Places that a message names of all where a key stands."""
+"""Maximum number of places of a key that a message suggests."""
 
 
-def unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
-    """Raises ConfigError for the first key of `given` that is not `known`."""
+def check_known_keys(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    """Raise ConfigError for the first key of `given` that is not in `known`.
+
+    Args:
+        where: Name of the mapping, for the message.
+        given: Keys of the mapping, or the mapping itself.
+        known: Allowed keys.
+    """
     known = list(known)
     for key in given:
         if key not in known:
@@ -28,30 +34,32 @@ def unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
 
 
 def nearest_key(key: str, known: Iterable[str], given: Any, *, prefix: str = "") -> str:
-    """As `nearest`, but a key of that very name deeper down is what was meant.
+    """Return a suggestion for an unknown key, or an empty string.
+
+    A key of the same name at a deeper level is suggested before a key with a similar name.
 
     Args:
-        key: What was given.
-        known: The keys that there are beside it.
-        given: The mapping that was to have it.
-        prefix: What stands before `key` in its dotted name.
+        key: The unknown key.
+        known: Keys of the same mapping.
+        given: The mapping, whose nodes are searched for the key.
+        prefix: Dotted name of the mapping, with a final dot.
     """
-    places = [f"'{prefix}{place}'" for place in _deeper(given, key)[:NUM_PLACES]]
+    places = [f"'{prefix}{place}'" for place in _nested_places(given, key)[:NUM_PLACES]]
     return f"; did you mean {' or '.join(places)}?" if places else nearest(key, known)
 
 
-def _deeper(given: Any, key: str) -> list[str]:
-    """The dotted names of `key` below the top, the least deep first."""
+def _nested_places(given: Any, key: str) -> list[str]:
+    """Return the dotted names of `key` in nested mappings, those of the upper levels first."""
     is_config = OmegaConf.is_config(given)
     top = OmegaConf.to_container(given, resolve=False) if is_config else given
-    found: list[str] = []
+    places: list[str] = []
     level: list[tuple[str, Any]] = [("", top)] if isinstance(top, Mapping) else []
     while level:
         level = [
             (f"{path}{name}.", node)
-            for path, above in level
-            for name, node in above.items()
+            for path, parent in level
+            for name, node in parent.items()
             if isinstance(node, Mapping) and name != "hydra"
         ]
-        found += [f"{path}{key}" for path, node in level if key in node]
-    return found
+        places += [f"{path}{key}" for path, node in level if key in node]
+    return places

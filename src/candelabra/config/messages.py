@@ -33,16 +33,16 @@ PLAIN_VALUE_ERRORS = (
     "The `low` value must",
     "No trials are completed",
 )
-"""Beginnings of the ValueError messages of Hydra, its launchers and its sweeper."""
+"""Beginnings of the messages of the ValueErrors that Hydra and its plugins raise."""
 SUBMITIT_SETTING = "Unknown argument"
-"""Beginning of the NameError message of submitit about an unknown setting."""
+"""Beginning of the message of the NameError that submitit raises for an unknown setting."""
 EXTRAS = {
     "hydra/launcher/joblib": "launchers",
     "hydra/launcher/submitit_local": "launchers",
     "hydra/launcher/submitit_slurm": "launchers",
     "hydra/sweeper/optuna": "search",
 }
-"""Optional dependency of candelabra that each launcher or sweeper of Hydra needs."""
+"""Launcher or sweeper of Hydra -> the extra of candelabra that installs it."""
 
 
 @contextmanager
@@ -83,9 +83,9 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
         raise ConfigError(_missing_option(error)) from error
     except OverrideParseException as error:
         raise ConfigError(
-            f"override '{error.override}' is not understood: it must be key=value; quotes go "
-            "around a value with commas, colons, quotes or spaces, and around the whole once more "
-            "for the shell: 'key=\"a, b\"'"
+            f"override '{error.override}' cannot be parsed: it must be key=value. Quote a value "
+            "that has commas, colons, quotes or spaces, and quote the whole word for the shell: "
+            "'key=\"a, b\"'"
         ) from error
     except (ConfigCompositionException, OmegaConfBaseException) as error:
         raise ConfigError(_composition(error)) from error
@@ -136,7 +136,7 @@ def _instantiation(error: InstantiationException) -> str:
 
 def _no_option(overrides: Sequence[str]) -> str:
     """Return a message about a config group whose override is not the name of an option."""
-    # An option of a person's own folder is not among ours: `null` is surely the fault.
+    # An option from a folder of the user is not listed in conf/, but `null` is always an error.
     for override in sorted(overrides, key=lambda word: not word.endswith("=null")):
         key, _, value = override.partition("=")
         group = key.lstrip("+").partition("@")[0]
@@ -176,23 +176,23 @@ def _composition(error: Exception) -> str:
     if key:
         name = full.group(1) if full else key.group(1)
         if re.fullmatch(r"tasks\.[^.]+\.pooling", name):
-            return f"no key '{name}'; +pooling@{name}=OPTION gives the task a pooling of its own"
+            return f"no key '{name}'; +pooling@{name}=OPTION adds a pooling for this task alone"
         return f"no key '{name}'{_nearest_key(cause or error, name, key.group(1))}"
     bad_value = re.search(r"Value '(.*)' of type '(.*)' could not be converted to (\w+)", details)
     if bad_value and full:
         return f"{full.group(1)} must be of type {bad_value.group(3)}, got '{bad_value.group(1)}'"
     twice = re.search(r"Multiple values for (\S+)\. To override", text)
     if twice:
-        return f"{twice.group(1)} is given already; without the + an override replaces it"
+        return f"{twice.group(1)} exists already; an override without the + replaces it"
     group = re.search(r"Could not override '([^']+)'", text)
     if group:
-        return _nothing_there(group.group(1), text)
+        return _nothing_to_override(group.group(1), text)
     if cause is not None and full:
         return f"{full.group(1)}: {_first_line(cause)}"
     return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
 
 
-def _nothing_there(group: str, text: str) -> str:
+def _nothing_to_override(group: str, text: str) -> str:
     hint = re.search(r"Did you mean .*\?", text)
     return (
         f"nothing to override at '{group}'; {hint.group() + ' ' if hint else ''}"

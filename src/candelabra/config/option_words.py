@@ -17,7 +17,7 @@ from candelabra.errors import ConfigError, nearest
 def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> None:
     """Check that each word `GROUP=OPTION` gives the name of an option, or a list of names.
 
-    Hydra answers other values with a message about another group, or fails.
+    For other values, Hydra raises an error about another group, or one without a message.
 
     Args:
         words: Hydra overrides.
@@ -31,7 +31,7 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
         try:
             override = parser.parse_override(word)
         except HydraException:
-            continue  # Hydra refuses it, too, and repeats the word.
+            continue  # Hydra raises its own error, which names the word.
         # `~GROUP` takes no value.
         if override.value() is None and "=" not in word:
             continue
@@ -62,5 +62,5 @@ def _values(override: Override) -> Iterator[Any]:
     if isinstance(value, ChoiceSweep):
         value = value.list
     for item in value if isinstance(value, list) else [value]:
-        # A sweep over lists has lists inside.
+        # A sweep over lists yields lists.
         yield from item if isinstance(item, list) else [item]

@@ -20,7 +20,7 @@ from candelabra.errors import ConfigError
 def check_ranges(cfg: DictConfig) -> None:
     """Check the type and range of every key.
 
-    Nodes of classes that are not candelabra's choice, from a person's own yaml, are left out.
+    Nodes of other classes, from yamls of the user, are skipped.
 
     Args:
         cfg: Resolved configuration of a command.
@@ -56,8 +56,8 @@ def _check(path: tuple[str, ...], value: Any, parent: Mapping[str, Any]) -> None
     if rule is not None:
         rule(key, value)
     elif parent.get("_partial_") and str(parent.get(TARGET)).startswith("candelabra."):
-        # Other classes refuse such a key when they are built, a partial one only when it is used.
-        known = _known(path)
+        # Any class refuses an unknown key when it is called; a partial is called late.
+        known = _sibling_keys(path)
         raise ConfigError(
             f"no key '{key}'{nearest_key(path[-1], known, {})} "
             f"(keys of {'.'.join(path[:-1])}: {', '.join(sorted(parent.keys() - {path[-1]}))})"
@@ -74,13 +74,13 @@ def _walk(
     for name, value in node.items():
         place = (*path, str(name))
         yield place, value, node
-        # What a rule for whole mappings checks has no further keys.
+        # Other rules check their mapping as a whole.
         if isinstance(value, Mapping) and rule_of(place) in (*NODES, None):
             yield from _walk(value, place)
 
 
-def _known(path: tuple[str, ...]) -> list[str]:
-    """Return the last names of all rules that lie next to a path."""
+def _sibling_keys(path: tuple[str, ...]) -> list[str]:
+    """Return the last names of the keys that have rules and the same parent as a path."""
     depth = len(path)
     names = (key.split(".") for key in RULES)
     return [

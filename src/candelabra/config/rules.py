@@ -1,4 +1,4 @@
-"""Rules of single values: each checks the value of a key, and names key, rule and value."""
+"""Rules of single values; their errors name the key, the rule and the value."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def choice(*options: str | int) -> Rule:
     """Return the rule of a value that is one of `options`."""
 
     def check(key: str, value: Any) -> None:
-        # Python holds true to be 1.
+        # In Python `True == 1`.
         if isinstance(value, bool) or value not in options:
             names = list(dict.fromkeys(map(str, options)))
             meant = nearest(value, names)
@@ -130,11 +130,11 @@ def settings(key: str, value: Any) -> None:
 
 
 def checked_elsewhere(key: str, value: Any) -> None:
-    """Accept any value: the object that is made from it is made before data are read."""
+    """Accept any value; the object that is built from it, before data are read, checks it."""
 
 
 def node_of_a_task(key: str, value: Any) -> None:
-    """Accept any value: `validate_task` refuses it in the words of its group.
+    """Accept any value; `validate_task` checks it, with a message about the group of the node.
 
     The keys of the node have rules of their own.
     """

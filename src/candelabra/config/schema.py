@@ -1,6 +1,6 @@
-"""Types of the settings of each command, and the form in which they are stored.
+"""Types of the settings of each command, and their plain form that is stored.
 
-Default values are in `conf/` alone. Imports nothing heavy.
+The default values are in `conf/`. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -196,12 +196,12 @@ SCHEMAS: dict[str, type] = {
 
 
 def new_run_id() -> str:
-    """Unique, and sorted by the time of the start (UTC)."""
+    """Return a unique id that begins with the time (UTC), so that ids sort by it."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def run_id_of(folder: Path) -> str:
-    """The id in a run folder's name; a new one for a folder that a person named."""
+    """Return the id that the folder of a run is named after, or a new one."""
     return folder.name if RUN_ID.fullmatch(folder.name) else new_run_id()
 
 
@@ -216,7 +216,7 @@ def run_group(*, _root_: DictConfig) -> str:
     experiment = HydraConfig.get().runtime.choices.get("experiment")
     if experiment not in (None, "null"):
         return str(experiment)
-    # Names are checked later: until then a name must not lead to another folder.
+    # The names of tasks are checked later; here they must not lead out of the folder of runs.
     names = [re.sub(r"\W", "_", str(name)) for name in _root_.get("tasks") or ()]
     group = "_".join(names) or "no_tasks"
     return group if len(group) <= MOST_CHARACTERS else f"{group[:MOST_CHARACTERS]}_{len(names)}"
@@ -236,33 +236,34 @@ def register() -> None:
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved configuration as plain dicts and lists, fit to be stored.
 
-    What comes from the environment (`oc.env`), by whatever way, may be a secret and is masked.
+    A value that is read from the environment (`oc.env`), also through a reference, may be a secret
+    and is masked.
     """
-    with _watched() as reads:
+    with _recorded_reads() as reads:
         container = _plain(cfg, reads)
     return {str(key): value for key, value in container.items()}
 
 
-def readers(cfg: DictConfig) -> list[str]:
-    """Return the dotted keys whose own text reads the environment, sorted."""
-    with _watched() as reads:
+def environment_keys(cfg: DictConfig) -> list[str]:
+    """Return the sorted dotted keys whose values read the environment directly."""
+    with _recorded_reads() as reads:
         _plain(cfg, reads)
     return sorted(set(reads))
 
 
 @contextmanager
-def _watched() -> Iterator[list[str]]:
-    """Meanwhile `oc.env` adds the key for which it is called, each time.
+def _recorded_reads() -> Iterator[list[str]]:
+    """Let `oc.env` append the key of the value that it resolves, at each call.
 
-    Watching beats parsing: other resolvers make names and whole interpolations of any text.
+    The text of a value does not show what it reads, since resolvers can build interpolations.
     """
     reads: list[str] = []
 
-    def watching(*given: Any, _node_: Node) -> Any:
+    def recording(*given: Any, _node_: Node) -> Any:
         reads.append(str(_node_._get_full_key(None)))
         return oc.env(*given)
 
-    OmegaConf.register_new_resolver("oc.env", watching, replace=True)
+    OmegaConf.register_new_resolver("oc.env", recording, replace=True)
     try:
         yield reads
     finally:

@@ -18,41 +18,45 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 TARGET = "_target_"
 
 SOURCES = ("Files", "FilesOrHub", "Hub", "Sample")
-"""Sources of `candelabra.data.sources`, which people's yamls name even where none of ours does."""
+"""Classes of `candelabra.data.sources` that may be targets even if no shipped yaml names them."""
 
 
 def conf_dir() -> Path:
-    """The folder of yamls: inside an installed package, or at the top of a checkout."""
+    """Return the folder of yamls: inside an installed package, or at the top of a checkout.
+
+    Raises:
+        ConfigError: Neither exists.
+    """
     here = Path(__file__).resolve().parents[1]
     for folder in (here / "conf", here.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
-    raise ConfigError(f"no conf folder beside {here} or at the top of its checkout")
+    raise ConfigError(f"no folder conf in {here} or at the top of its checkout")
 
 
 @cache
 def targets_by_place() -> dict[str, frozenset[str]]:
-    """Return the targets of the shipped yamls by where they stand.
+    """Return the targets of the shipped yamls by their place.
 
     A place is a group, such as `pooling`, or the key of a node inside a yaml, such as `source`.
     """
-    found = {"source": {f"candelabra.data.sources.{name}" for name in SOURCES}}
+    targets = {"source": {f"candelabra.data.sources.{name}" for name in SOURCES}}
     top = conf_dir()
     for file in top.rglob("*.yaml"):
         group = file.relative_to(top).parts[0]
         lines = file.read_text(encoding="utf-8").splitlines()
         nodes = list(_targets_in(lines))
-        # The nodes of a yaml that is none itself, such as callbacks, are its group's.
+        # A yaml without a target of its own, such as those of callbacks, holds nodes of its group.
         whole = any(key is None for key, _ in nodes)
         for key, target in nodes:
             places = {key or group} if whole else {key or group, group}
             for place in places:
-                found.setdefault(place, set()).add(target)
-    return {place: frozenset(targets) for place, targets in found.items()}
+                targets.setdefault(place, set()).add(target)
+    return {place: frozenset(names) for place, names in targets.items()}
 
 
 def _targets_in(lines: Sequence[str]) -> Iterator[tuple[str | None, str]]:
-    """Yield each target with the key above it; None for that of the whole yaml."""
+    """Yield each target with the key of its node, which is `None` for the top of the yaml."""
     above: list[tuple[int, str]] = []
     for line in lines:
         match = re.match(r"(\s*(?:- )?)([\w.]+):\s*([\w.]*)", line)
@@ -66,20 +70,20 @@ def _targets_in(lines: Sequence[str]) -> Iterator[tuple[str | None, str]]:
 
 
 def trusted_targets() -> frozenset[str]:
-    """Every `_target_` that the shipped yamls use: all that a stored bundle may build from."""
+    """Return each `_target_` of the shipped yamls; a stored bundle may build only these."""
     return frozenset().union(*targets_by_place().values())
 
 
 def check_targets(node: Any, *, allow: Collection[str] = (), keys: tuple[str, ...] = ()) -> None:
-    """Refuse a stored node that would build from any name but those trusted in its place.
+    """Check that each `_target_` of a stored node is trusted at its place.
 
     Args:
         node: Plain dicts and lists, as read from a bundle or run folder.
-        allow: Further names that the person allows, anywhere.
-        keys: Those under which the node stands; without any, each trusted name may stand there.
+        allow: Further targets that the user allows, at any place.
+        keys: Path of the node. If it is empty, every trusted target is allowed at the top.
 
     Raises:
-        ConfigError: An untrusted `_target_`, or an interpolation.
+        ConfigError: A `_target_` is not trusted, or a value is an interpolation.
     """
     if isinstance(node, Mapping):
         if TARGET in node:
@@ -101,11 +105,11 @@ def _check_target(target: Any, allow: Collection[str], keys: Sequence[str]) -> N
         return
     trust = f'if you trust it, add "allow=[{target}]"'
     if target not in trusted_targets():
-        raise ConfigError(f"_target_ {target!r} is none of candelabra's own; {trust}")
+        raise ConfigError(f"_target_ {target!r} is not one of candelabra's; {trust}")
     places = targets_by_place()
     place = next((key for key in reversed(keys) if key in places), None)
     if keys and (place is None or target not in places[place]):
         raise ConfigError(
-            f"_target_ {target!r} does not belong at {'.'.join(keys)}: it is none of candelabra's "
-            f"own for {place or keys[-1]}; {trust}"
+            f"_target_ {target!r} does not belong at {'.'.join(keys)}: it is not one of "
+            f"candelabra's for {place or keys[-1]}; {trust}"
         )

@@ -1,4 +1,4 @@
-"""Rules across the fields of a configuration. Imports nothing heavy."""
+"""Rules that concern several keys of a configuration; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from candelabra.checks import at_least
-from candelabra.config.keys import unknown
+from candelabra.config.keys import check_known_keys
 from candelabra.config.ranges import check_ranges
 from candelabra.config.schema import TrainConfig
 from candelabra.config.targets import NAME
@@ -69,7 +69,7 @@ PARTS = {"head": "head", "loss": "loss", "pooling": "+pooling"}
 
 
 def validate(cfg: DictConfig) -> None:
-    """Checks what composition cannot: rules across fields, unknown keys, missing files.
+    """Check what Hydra does not: unknown keys, ranges, rules of several keys, missing files.
 
     Raises:
         ConfigError: A rule is broken.
@@ -82,18 +82,19 @@ def validate(cfg: DictConfig) -> None:
     _check_limits(cfg)
     if not cfg.tasks:
         raise ConfigError("tasks must hold at least one task: +task@tasks.NAME=OPTION adds one")
-    num_learning = len(learning(cfg.tasks))
-    if not num_learning:
-        raise ConfigError(f"no task learns: train is false for {', '.join(map(str, cfg.tasks))}")
-    if cfg.batch_size < num_learning * accumulate:
+    num_trained = len(training_tasks(cfg.tasks))
+    if not num_trained:
+        names = ", ".join(map(str, cfg.tasks))
+        raise ConfigError(f"no task is trained: train is false for {names}")
+    if cfg.batch_size < num_trained * accumulate:
         raise ConfigError(
-            f"batch_size must be at least the tasks ({num_learning}) times "
+            f"batch_size must be at least the tasks ({num_trained}) times "
             f"trainer.accumulate_grad_batches ({accumulate}), got {cfg.batch_size}"
         )
     for name, task in cfg.tasks.items():
         validate_task(str(name), task)
         if task.get("max_tokens") is not None:
-            # A single text of full length has to fit.
+            # A batch must have room for one text of full length.
             at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
     _check_balancing(cfg)
     _check_freeze("freeze", cfg.freeze, cfg.tasks)
@@ -103,11 +104,15 @@ def validate(cfg: DictConfig) -> None:
 
 
 def _check_monitors(cfg: DictConfig) -> None:
-    """Raise ConfigError for a callback that monitors what no run logs.
+    """Raise ConfigError for a callback whose monitored key no run logs.
 
-    Which metrics a task has is known after its data are read, so that is checked later.
+    The metrics of a task are known only after its data are read, so they are checked later.
     """
-    known = ["val/score", "train/loss", *(f"train/{name}/loss" for name in learning(cfg.tasks))]
+    known = [
+        "val/score",
+        "train/loss",
+        *(f"train/{name}/loss" for name in training_tasks(cfg.tasks)),
+    ]
     of_tasks = [f"val/{name}/METRIC" for name in cfg.tasks]
     for name, callback in cfg.callbacks.items():
         monitor = None if callback is None else callback.get("monitor")
@@ -121,9 +126,9 @@ def _check_monitors(cfg: DictConfig) -> None:
             )
 
 
-def learning(tasks: Mapping[str, Any]) -> list[str]:
-    """The tasks that are learnt; the others are validated and tested alone."""
-    # Whether a task is a mapping at all is checked elsewhere.
+def training_tasks(tasks: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tasks that are trained; the others are only evaluated."""
+    # `validate_task` refuses a task that is not a mapping.
     return [
         str(name)
         for name, task in tasks.items()
@@ -133,7 +138,7 @@ def learning(tasks: Mapping[str, Any]) -> list[str]:
 
 def _check_keys(cfg: DictConfig) -> None:
     names = [item.name for item in fields(TrainConfig)]
-    unknown("the configuration", cfg, names)
+    check_known_keys("the configuration", cfg, names)
     for name in names:
         if name not in cfg:
             raise ConfigError(f"{name} must not be dropped (~{name}); set it to another value")
@@ -143,7 +148,10 @@ def _check_keys(cfg: DictConfig) -> None:
 
 
 def _check_balancing(cfg: DictConfig) -> None:
-    """Asks for shares of imagined sizes: a wrong setting is said before the data are read."""
+    """Raise ConfigError for wrong settings of the shares, before the data are read.
+
+    The shares are computed once, for tasks of one example each.
+    """
     from hydra.utils import instantiate
 
     from candelabra.records import TrainingProgress
@@ -151,7 +159,9 @@ def _check_balancing(cfg: DictConfig) -> None:
     if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
         raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
     try:
-        instantiate(cfg.balancing.shares)(dict.fromkeys(learning(cfg.tasks), 1), TrainingProgress())
+        instantiate(cfg.balancing.shares)(
+            dict.fromkeys(training_tasks(cfg.tasks), 1), TrainingProgress()
+        )
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
 
@@ -187,8 +197,8 @@ def _check_adapter(node: DictConfig) -> None:
 def _check_start(cfg: DictConfig) -> None:
     if cfg.distill_frozen and cfg.adapter.get("per_task"):
         raise ConfigError(
-            "distill_frozen needs an encoder that all tasks share; with adapter=lora_per_task no "
-            "task moves what a frozen head reads"
+            "distill_frozen needs an encoder that all tasks share; with adapter=lora_per_task a "
+            "frozen head keeps its own adapter, which no other task changes"
         )
     if cfg.init_heads is not None and cfg.init_from is None:
         raise ConfigError("init_heads chooses heads of a bundle: it needs init_from=BUNDLE")
@@ -205,7 +215,12 @@ def _check_limits(cfg: DictConfig) -> None:
 
 
 def validate_task(name: str, task: Any) -> None:
-    """Checks one task's node, and that its source's files are there."""
+    """Check the settings of one task, and that the files of its source exist.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or its value is wrong.
+        DataError: A file of the source does not exist.
+    """
     from hydra.utils import instantiate
 
     where = f"tasks.{name}"
@@ -215,13 +230,13 @@ def validate_task(name: str, task: Any) -> None:
         raise ConfigError(f"{where}: '{name}' is a key of every answer; give the task another name")
     if not isinstance(task, DictConfig):
         raise ConfigError(f"{where} must be a task's settings, got {task!r}")
-    unknown(where, task, TASK_KEYS)
+    check_known_keys(where, task, TASK_KEYS)
     for key in ("source", "columns", "head", "loss", "metrics"):
         if task.get(key) is None:
             raise ConfigError(
                 f"{where} has no {key}. A task comes whole from `task@tasks.{name}=OPTION`; "
-                f"a value set under {where} alone (by an experiment, a preset or the command "
-                "line) leaves such a remnant"
+                f"a value that an experiment, a preset or the command line sets under {where} does "
+                "not make a task by itself"
             )
     for key, word in PARTS.items():
         if key in task and not isinstance(task[key], DictConfig):
@@ -243,7 +258,7 @@ def validate_task(name: str, task: Any) -> None:
 
 
 def _check_resolves(cfg: DictConfig) -> None:
-    """Every interpolation resolves and every `???` was given."""
+    """Raise ConfigError if an interpolation does not resolve or a `???` has no value."""
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         given = " ".join(f"{key}=VALUE" for key in missing)

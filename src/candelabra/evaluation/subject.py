@@ -13,7 +13,7 @@ from candelabra.build.rows import tasks_data
 from candelabra.build.untrained import untrained
 from candelabra.bundle.bundle import Bundle, load
 from candelabra.config.environment import resolved
-from candelabra.config.keys import unknown
+from candelabra.config.keys import check_known_keys
 from candelabra.config.schema import plain
 from candelabra.config.validation import DATA_KEYS
 from candelabra.data.loading import TaskData
@@ -104,7 +104,7 @@ def tasks_of(
             a variable of the environment that is not set.
     """
     other = plain(cfg)["tasks"]
-    unknown("tasks", other, stored)
+    check_known_keys("tasks", other, stored)
     tasks = {}
     for name, task in stored.items():
         changed = {key: other[name][key] for key in OTHER_DATA if key in other.get(name, {})}

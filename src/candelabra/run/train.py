@@ -25,7 +25,7 @@ from candelabra.bundle import transfer
 from candelabra.config.environment import with_variables
 from candelabra.config.messages import building
 from candelabra.config.schema import plain
-from candelabra.config.validation import learning
+from candelabra.config.validation import training_tasks
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
 from candelabra.data.mixing.schedule import Schedule
@@ -71,7 +71,7 @@ def train(
     fingerprints = _fingerprints(cfg, data, resume)
     labels = {name: task.labels for name, task in data.items()}
     counts = {name: task.counts for name, task in data.items()}
-    learns = learning(cfg.tasks)
+    learns = training_tasks(cfg.tasks)
     with building():
         backbone = build_backbone(cfg.encoder)
         tokenizer = backbone.tokenizer()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from candelabra.config.validation import learning
+from candelabra.config.validation import training_tasks
 from candelabra.study.composing import checked, composed
 
 if TYPE_CHECKING:
@@ -81,16 +81,16 @@ def read_terms(overrides: Sequence[str], *, rows: int | None = None) -> Terms:
     data = read_data(cfg)
     schedule = read_schedule(cfg, data)
     if rows is not None:
-        small = min(learning(cfg.tasks), key=lambda task: schedule.sizes[task])
+        small = min(training_tasks(cfg.tasks), key=lambda task: schedule.sizes[task])
         words.append(f"++tasks.{small}.limit.train={rows}")
         cfg = composed(words)
         data = read_data(cfg)
         schedule = read_schedule(cfg, data)
-    tests = {name: data[name].splits.get("test") for name in learning(cfg.tasks)}
+    tests = {name: data[name].splits.get("test") for name in training_tasks(cfg.tasks)}
     return Terms(
         overrides=tuple(words),
         tasks=tuple(map(str, cfg.tasks)),
-        main_metrics={task: cfg.tasks[task].main_metric for task in learning(cfg.tasks)},
+        main_metrics={task: cfg.tasks[task].main_metric for task in training_tasks(cfg.tasks)},
         exposures=exposures(schedule),
         num_test_rows={name: len(rows or ()) for name, rows in tests.items()},
         texts=tuple(
@@ -134,7 +134,7 @@ def read_schedule(cfg: DictConfig, data: Mapping[str, TaskData]) -> Schedule:
             {name: task.labels for name, task in data.items()},
             {name: task.counts for name, task in data.items()},
         )
-        learns = learning(cfg.tasks)
+        learns = training_tasks(cfg.tasks)
         return schedule_of(cfg, {name: splits[name]["train"] for name in learns}, losses)
 
 
