@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from candelabra.study.formats import in_points
+from candelabra.report.formats import in_points
 from candelabra.study.power import MOST_SEEDS, rows_are_short, seeds_to_decide
 from candelabra.study.statistics import Estimate
 

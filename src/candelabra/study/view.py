@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from candelabra.study.formats import EMPTY, duration, in_points, p_words, points
+from candelabra.report.drawing import Picture
+from candelabra.report.formats import EMPTY, duration, in_points, p_words, points
 from candelabra.study.histories import agreement, drawn, learning_curves
 from candelabra.study.inputs import ArmRuns
 from candelabra.study.pictures import (
     IntervalRow,
-    Picture,
     agreement_plot,
     cost_plot,
     curves_plot,

@@ -1,0 +1,1 @@
+"""Reports: pages of one file from runs and sweeps, and what every page needs."""
