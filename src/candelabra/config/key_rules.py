@@ -233,6 +233,8 @@ RULES: dict[str, Rule] = {
     "logger.*.connect_timeout_seconds": POSITIVE,
     "logger.*.finish_timeout_seconds": POSITIVE,
     "paths": settings,
+    # report
+    "errors": whole(0, 1000),
     # study
     "study": settings,
     "study.question": optional(text),

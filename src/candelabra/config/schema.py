@@ -172,6 +172,15 @@ class ExportConfig:
 
 
 @dataclass
+class ReportConfig:
+    """Settings of `candelabra report`, in addition to its folder and `output=`."""
+
+    errors: int = MISSING
+    data_dir: str | None = MISSING
+    allow: list[str] = MISSING
+
+
+@dataclass
 class StudyConfig:
     """Settings of `candelabra study`, in addition to those of its runs."""
 
@@ -192,6 +201,7 @@ SCHEMAS: dict[str, type] = {
     "mine": MineConfig,
     "export": ExportConfig,
     "study": StudyConfig,
+    "report": ReportConfig,
 }
 
 

@@ -48,3 +48,29 @@ def in_points(margin: float) -> str:
     """
     number = f"{100 * margin:.3g}"
     return f"{number} point" if number == "1" else f"{number} points"
+
+
+def number(value: float | None) -> str:
+    """Return a score or another number with the decimals that matter.
+
+    Example:
+        >>> number(0.91234), number(12345.6)
+        ('0.9123', '12,345.6')
+    """
+    if value is None:
+        return EMPTY
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+LONGEST = 300
+"""Number of characters of a text that a page shows."""
+
+
+def clipped(text: str, longest: int = LONGEST) -> str:
+    """Return the beginning of a text.
+
+    Example:
+        >>> clipped("abcdef", 3)
+        'abc…'
+    """
+    return text if len(text) <= longest else f"{text[:longest]}…"

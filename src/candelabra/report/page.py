@@ -20,7 +20,12 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]|~$])")
 
 
 def write_page(
-    folder: Path, template: str, pictures: Sequence[Picture], *, package: str, **content: Any
+    folder: Path,
+    template: str,
+    pictures: Sequence[Picture],
+    *,
+    package: str = PACKAGE,
+    **content: Any,
 ) -> None:
     """Write `report.html`, `report.md` and the pictures of the latter, each whole or not at all.
 

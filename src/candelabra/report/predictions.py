@@ -1,0 +1,197 @@
+"""The test rows of one task as a run predicted them: lines of `predictions/<task>.jsonl`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from candelabra.errors import DataError
+from candelabra.report.stored import is_number, stored_lines
+
+
+class Kind(StrEnum):
+    """What a task predicts for a row."""
+
+    CLASS = "class"
+    LABELS = "labels"
+    SPANS = "spans"
+    NUMBER = "number"
+    SIMILARITY = "similarity"
+    TRIPLET = "triplet"
+
+
+@dataclass(frozen=True)
+class Span:
+    """An entity in a text.
+
+    Attributes:
+        entity: Its type.
+        start: Offset of its first character.
+        end: Offset after its last character.
+        text: Its text.
+        score: Mean probability of its tags; `None` for a gold span.
+    """
+
+    entity: str
+    start: int
+    end: int
+    text: str = field(default="", compare=False)
+    score: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """Rows of one task.
+
+    Attributes:
+        kind: What the task predicts.
+        rows: Index of each row in its source, counted from 0.
+        labels: Gold label of each row: a name, a list of names, a list of `Span`, or a number.
+        predictions: Predicted value of each row, of the same type as its label; for a triplet the
+            similarity to the positive minus that to the negative.
+        probabilities: Probability of each label for each row; empty if it is not known.
+    """
+
+    kind: Kind
+    rows: Sequence[int]
+    labels: Sequence[Any]
+    predictions: Sequence[Any]
+    probabilities: Sequence[Mapping[str, float]] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def read_rows(folder: Path, task: str) -> TaskRows | None:
+    """Read the predictions of a task.
+
+    Args:
+        folder: Run folder, or output folder of an evaluation.
+        task: Name of the task.
+
+    Returns:
+        The rows with a label, or `None` if there is no file or no such row.
+
+    Raises:
+        DataError: A line is no prediction, or the lines are of different kinds.
+    """
+    name = f"predictions/{task}.jsonl"
+    rows, labels, predictions, probabilities = [], [], [], []
+    kind: Kind | None = None
+    for number, line in enumerate(stored_lines(folder, name), 1):
+        try:
+            label, said = line["label"], line["prediction"]
+            if _is_missing(label):
+                continue
+            kind = kind or _kind(label, said)
+            rows.append(_index(line["row"]))
+            labels.append(LABELS[kind](label))
+            predictions.append(PREDICTIONS[kind](said))
+            probabilities.append(_probabilities(said))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"{folder / name}, line {number}: no prediction ({reason})") from error
+    if kind is None:
+        return None
+    known = {tuple(each) for each in probabilities}
+    complete = len(known) == 1 and known != {()}
+    return TaskRows(kind, rows, labels, predictions, probabilities if complete else ())
+
+
+def _kind(label: Any, said: Any) -> Kind:
+    """Return the kind of a row by the form of its prediction.
+
+    Raises:
+        ValueError: It has none of the known forms.
+    """
+    if isinstance(said, list):
+        return Kind.SPANS
+    forms = {
+        "labels": Kind.LABELS,
+        "label": Kind.CLASS,
+        "number": Kind.NUMBER,
+        "to_negative": Kind.TRIPLET,
+        "similarity": Kind.SIMILARITY,
+    }
+    for key, kind in forms.items():
+        if isinstance(said, Mapping) and key in said:
+            return kind
+    raise ValueError("of no known form")
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or (isinstance(label, float) and math.isnan(label))
+
+
+def _index(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("row must be a whole number from 0")
+    return value
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a label must be a name")
+    return value
+
+
+def _names(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError("labels must be a list")
+    return [_name(each) for each in value]
+
+
+def _number(value: Any) -> float:
+    if not is_number(value):
+        raise ValueError("must be a finite number")
+    return float(value)
+
+
+def _spans(value: Any) -> list[Span]:
+    if not isinstance(value, list):
+        raise TypeError("spans must be a list")
+    return [
+        Span(
+            _name(each["type"]),
+            _index(each["start"]),
+            _index(each["end"]),
+            str(each.get("text", "")),
+            _number(each["score"]) if "score" in each else None,
+        )
+        for each in value
+    ]
+
+
+def _name_or_number(value: Any) -> str | float:
+    return value if isinstance(value, str) else _number(value)
+
+
+def _probabilities(said: Any) -> dict[str, float]:
+    """Return the probabilities of a prediction; empty if there are none, or they are none."""
+    found = said.get("probabilities") if isinstance(said, Mapping) else None
+    if not isinstance(found, Mapping):
+        return {}
+    valid = all(is_number(each) and 0 <= each <= 1 for each in found.values())
+    return {str(name): float(each) for name, each in found.items()} if valid else {}
+
+
+LABELS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.CLASS: _name,
+    Kind.LABELS: _names,
+    Kind.SPANS: _spans,
+    Kind.NUMBER: _number,
+    Kind.SIMILARITY: _name_or_number,
+    Kind.TRIPLET: _number,
+}
+PREDICTIONS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.CLASS: lambda said: _name(said["label"]),
+    Kind.LABELS: lambda said: _names(said["labels"]),
+    Kind.SPANS: _spans,
+    Kind.NUMBER: lambda said: _number(said["number"]),
+    Kind.SIMILARITY: lambda said: _number(said["similarity"]),
+    Kind.TRIPLET: lambda said: _number(said["similarity"]) - _number(said["to_negative"]),
+}
