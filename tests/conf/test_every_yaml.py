@@ -101,9 +101,9 @@ def test_opens_with_the_command_that_runs_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_part_is_used_by_an_option(name: str) -> None:
-    group, _, part = name.partition("/")
+    group, _, part = name.rpartition("base/")
     files = (conf_dir() / group).rglob("*.yaml")
-    named = re.compile(rf"""[ "]({part}|{Path(part).name})@""")
+    named = re.compile(rf"""[ "\[](base/)?{part}(@|,|$)""", re.MULTILINE)
     assert [file for file in files if named.search(file.read_text())]
 
 

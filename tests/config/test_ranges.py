@@ -50,6 +50,7 @@ CASES = {
     "task@tasks.sentiment=null": "task takes the name of an option, got 'null'",
     "head@tasks.sentiment.head=true": "head takes the name of an option, got 'true'",
     "pooling=null": "pooling takes the name of an option, got 'null'",
+    "balancing=base/common": "balancing takes the name of an option, got 'base/common'",
     "experiment=null": "experiment takes the name of an option, got 'null'",
 }
 

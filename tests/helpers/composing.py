@@ -20,7 +20,7 @@ FILES = sorted(
     str(file.relative_to(conf_dir()).with_suffix("")) for file in conf_dir().rglob("*.yaml")
 )
 COMMANDS = [name for name in FILES if "/" not in name]
-PARTS = [name for name in FILES if "/base/" in name]
+PARTS = [name for name in FILES if "/base/" in f"/{name}"]
 OPTIONS = [name for name in FILES if name not in (*COMMANDS, *PARTS)]
 
 SEVERAL_PROCESSES = ("ddp", "ddp_cpu", "multi_node")

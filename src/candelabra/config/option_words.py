@@ -13,6 +13,9 @@ from hydra.errors import HydraException
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, nearest
 
+PARTS = "base/"
+"""Folder inside a group for yamls that options include; they are no options themselves."""
+
 
 def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> None:
     """Check that each word `GROUP=OPTION` gives the name of an option, or a list of names.
@@ -24,7 +27,7 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
         folders: Folders of further yamls, which may add groups.
 
     Raises:
-        ConfigError: The value is null, a number, true, false, or an interpolation.
+        ConfigError: The value is null, a number, true, false, an interpolation, or in `PARTS`.
     """
     parser = OverridesParser.create()
     for word in words:
@@ -40,7 +43,7 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
             continue
         for value in _values(override):
             name = value.text if isinstance(value, QuotedString) else value
-            if not isinstance(name, str) or "${" in name:
+            if not isinstance(name, str) or "${" in name or name.startswith(PARTS):
                 given = word.partition("=")[2]
                 raise ConfigError(
                     f"{override.key_or_group} takes the name of an option, got '{given}'"
