@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candelabra.data.collate import TokenizedSplit, pad_tokens
+from candelabra.data.collate import TokenizedSplit, pad_tokens, tokenize_task
+from candelabra.data.loading import load_task
+from candelabra.data.sources import Sample
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.records import IGNORED
 from helpers.toys import encode, sentences, tagged, toy_sentences, toy_tags
@@ -156,3 +158,20 @@ def test_words_without_a_label_are_no_units(words: TokenizedSplit) -> None:
     expected = words.units.copy()
     expected[3] -= 1
     assert split.units.tolist() == expected.tolist()
+
+
+def test_a_task_is_tokenized_split_by_split(tokenizer: TextTokenizer) -> None:
+    data = load_task(
+        "mood",
+        source=Sample("reviews"),
+        columns={"text": "text", "label": "label"},
+        limit={"train": 5, "validation": 3, "test": 2},
+    )
+    splits = tokenize_task(data, tokenizer)
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 5,
+        "validation": 3,
+        "test": 2,
+    }
+    (text,) = splits["test"].texts
+    assert text.text(0).tolist() == tokenizer(data.splits["test"].texts[0]).text(0).tolist()

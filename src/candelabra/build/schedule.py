@@ -9,11 +9,11 @@ from pathlib import Path
 from hydra.utils import instantiate
 
 from candelabra.build.trainer import Node
-from candelabra.data.collate import TokenizedSplit
+from candelabra.data.collate import TokenizedSplit, tokenize_task
 from candelabra.data.loading import TaskData
 from candelabra.data.mixing.order import Draws
 from candelabra.data.mixing.schedule import Schedule
-from candelabra.data.tokens import TextTokenizer, tokenize_cached
+from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError, naming
 from candelabra.losses.rules import rule_of
 from candelabra.training.scoring import Objective
@@ -43,20 +43,9 @@ def tokenize_tasks(
     tokenized = {}
     for name, task in data.items():
         with naming(f"tasks.{name}"):
-            tokenized[name] = {
-                split: TokenizedSplit(
-                    examples=examples,
-                    texts=tokenize_cached(
-                        examples,
-                        tokenizer,
-                        fingerprint=task.fingerprint[split],
-                        cache_dir=folder,
-                        cross=nodes[name].get("cross", False),
-                    ),
-                    pad_id=tokenizer.pad_id,
-                )
-                for split, examples in task.splits.items()
-            }
+            tokenized[name] = tokenize_task(
+                task, tokenizer, cache_dir=folder, cross=nodes[name].get("cross", False)
+            )
     return tokenized
 
 

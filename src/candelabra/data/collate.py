@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from candelabra.data.tokens import TokenizedTexts
+from candelabra.data.loading import TaskData
+from candelabra.data.tokens import TextTokenizer, TokenizedTexts, tokenize_cached
 from candelabra.records import IGNORED, Batch, Examples, Tokens
 
 
@@ -100,6 +102,40 @@ class TokenizedSplit:
             first_BW=first_BW,
             counted=counted,
         )
+
+
+def tokenize_task(
+    data: TaskData,
+    tokenizer: TextTokenizer,
+    *,
+    cache_dir: Path | None = None,
+    cross: bool = False,
+) -> dict[str, TokenizedSplit]:
+    """Tokenize every split of a task, or load its tokens from the cache.
+
+    Args:
+        data: Validated rows of the task.
+        tokenizer: Tokenizer of the encoder.
+        cache_dir: Folder of the token cache; `None` disables it.
+        cross: Whether the two texts of a pair form one sequence.
+
+    Raises:
+        ValueError: If `cross` is set and the tokenizer cannot encode two texts as one sequence.
+    """
+    return {
+        split: TokenizedSplit(
+            examples=examples,
+            texts=tokenize_cached(
+                examples,
+                tokenizer,
+                fingerprint=data.fingerprint[split],
+                cache_dir=cache_dir,
+                cross=cross,
+            ),
+            pad_id=tokenizer.pad_id,
+        )
+        for split, examples in data.splits.items()
+    }
 
 
 def longest_first(lengths_N: np.ndarray, size: int) -> Iterator[np.ndarray]:

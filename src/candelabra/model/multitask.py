@@ -14,7 +14,7 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads.base import Head
 from candelabra.model.layer_mix import LayerMix
-from candelabra.model.pooling import out_width
+from candelabra.model.pooling import FunctionPooling, mean, out_width
 from candelabra.records import Batch, Encoded, Tokens
 
 
@@ -24,7 +24,8 @@ class MultiTaskModel(nn.Module):
     Args:
         encoder: The shared encoder.
         heads: Head of each task.
-        pooling: Default pooling, (hidden_BLD, mask_BL) -> sentence_BD.
+        pooling: Pooling of the other tasks, (hidden_BLD, mask_BL) -> sentence_BD; by default the
+            mean of the tokens.
         poolings: Poolings of the tasks that do not use the default.
         mixes: Layer mixes of the tasks whose heads use all encoder layers.
         freezer: Object that sets `requires_grad`. By default, all parameters are trained.
@@ -43,7 +44,7 @@ class MultiTaskModel(nn.Module):
         encoder: Encoder,
         heads: Mapping[str, Head],
         *,
-        pooling: nn.Module,
+        pooling: nn.Module | None = None,
         poolings: Mapping[str, nn.Module] | None = None,
         mixes: Mapping[str, LayerMix] | None = None,
         freezer: Freezer | None = None,
@@ -54,7 +55,7 @@ class MultiTaskModel(nn.Module):
                 raise ConfigError(f"tasks.{task}: this name is reserved by torch; use another one")
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
-        self.pooling = pooling
+        self.pooling = FunctionPooling(mean) if pooling is None else pooling
         self.poolings = nn.ModuleDict(poolings or {})
         self.mixes = nn.ModuleDict(mixes or {})
         self.freezer = freezer

@@ -16,10 +16,11 @@ from candelabra.training import internals
 from candelabra.training.axes import examples_axis
 from candelabra.training.checkpoint_state import check_files, check_stored, move_files
 from candelabra.training.distillation import LwfTeacher
-from candelabra.training.optim import OptimizerFactory, SchedulerFactory
+from candelabra.training.optim import OptimizerFactory, SchedulerFactory, linear
 from candelabra.training.per_task_backward import TaskwiseModule
 from candelabra.training.scoring import Objective, ScoredModule
 from candelabra.training.unfreezing import UnfreezingOptimizer, rewrap_ddp
+from candelabra.weighting import Fixed
 from candelabra.weighting.base import Weighting
 
 
@@ -29,10 +30,12 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
     Args:
         model: Encoder and heads.
         objectives: Task name -> its loss and metrics.
-        weighting: Combines the losses of the tasks into one scalar.
-        optimizer: Function (model, weighting) -> optimizer.
-        scheduler: Function (optimizer, total steps) -> learning-rate schedule.
-        total_steps: Number of optimizer steps in the whole run.
+        weighting: Combines the losses of the tasks into one scalar; by default their sum.
+        optimizer: Function (model, weighting) -> optimizer; needed for training only.
+        scheduler: Function (optimizer, total steps) -> learning-rate schedule; by default linear
+            decay to 0.
+        total_steps: Number of optimizer steps in the whole run; by default Lightning's estimate for
+            its trainer.
         seed: Base seed; the randomness of step `t` depends only on (seed, t, rank).
         frozen_copy: Distillation term that preserves the outputs of frozen heads, if enabled.
     """
@@ -44,8 +47,8 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         *,
         weighting: Weighting | None = None,
         optimizer: OptimizerFactory | None = None,
-        scheduler: SchedulerFactory | None = None,
-        total_steps: int = 0,
+        scheduler: SchedulerFactory = linear,
+        total_steps: int | None = None,
         seed: int = 0,
         frozen_copy: LwfTeacher | None = None,
     ) -> None:
@@ -53,10 +56,10 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         self.model = model
         self.frozen_copy = frozen_copy
         self.objectives = dict(objectives)
-        self.weighting = weighting
+        self.weighting = Fixed(list(self.objectives)) if weighting is None else weighting
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
-        self.total_steps = total_steps
+        self._total_steps = total_steps
         self.seed = seed
         self.steps_done = 0
         self.examples_seen = dict.fromkeys(self.objectives, 0)
@@ -70,6 +73,13 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         # Registered as submodules so that they move to the device with the module.
         self.metrics = nn.ModuleDict({task: o.metrics for task, o in self.objectives.items()})
 
+    @property
+    def total_steps(self) -> int:
+        """Return the number of optimizer steps in the whole run."""
+        if self._total_steps is None:
+            return int(self.trainer.estimated_stepping_batches)
+        return self._total_steps
+
     def build_optimizer(self) -> None:
         """Build the optimizer for the next fit, so that wrong settings are found before it.
 
@@ -78,8 +88,6 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
                 trainable.
         """
         assert self.optimizer_factory is not None
-        assert self.scheduler_factory is not None
-        assert self.weighting is not None
         self.unfreezing = UnfreezingOptimizer(
             self.model,
             self.weighting,
@@ -184,7 +192,6 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
 
     def _log_step(self, total: Tensor) -> None:
         """Log the same keys in every step, even if the step contains a single task."""
-        assert self.weighting is not None
         self.log("train/loss", total, prog_bar=True, batch_size=1)
         values: dict[str, Any] = {
             f"train/{task}/loss": loss for task, loss in self._latest_losses.items()

@@ -41,7 +41,7 @@ class TaskwiseModule(pl.LightningModule):
     """
 
     model: MultiTaskModel
-    weighting: Weighting | None
+    weighting: Weighting
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,6 @@ class TaskwiseModule(pl.LightningModule):
             ConfigError: If a step weighting gets a step that does not contain all tasks, or the
                 strategy does not support taskwise steps.
         """
-        assert self.weighting is not None
         if micro == 0:
             self.weighting.begin(step)
             always = isinstance(self.weighting, StepWeighting)
@@ -104,7 +103,6 @@ class TaskwiseModule(pl.LightningModule):
             Weighted loss; in a taskwise step it has no graph to the model, and `backward` uses the
             losses stored here.
         """
-        assert self.weighting is not None
         if self.weighting.observes:
             parts = self.trainer.accumulate_grad_batches
             for task, loss in losses.items():
@@ -137,7 +135,6 @@ class TaskwiseModule(pl.LightningModule):
         """Reduce over processes, compute the weights, and write the gradient of the step."""
         apart, weighting = self._apart, self.weighting
         assert apart is not None
-        assert weighting is not None
         apart.flat_KP = self._mean(apart.flat_KP)
         losses_K = self._mean(apart.losses_K).cpu().double()
         for parameter in weighting.parameters():
@@ -164,7 +161,6 @@ class TaskwiseModule(pl.LightningModule):
     ) -> None:
         """Run Lightning's optimizer step, then pass the losses to weightings that use them."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        assert self.weighting is not None
         self._reduce_in_backward(True)
         if self.weighting.observes:
             losses_K = self._mean(torch.stack(list(self._observed.values())))
@@ -176,7 +172,6 @@ class TaskwiseModule(pl.LightningModule):
 
     def _losses_again(self) -> Tensor:
         """Recompute the losses (K) of the step after the update, with the same dropout."""
-        assert self.weighting is not None
         sums = dict.fromkeys(self.weighting.tasks, torch.zeros((), device=self.device))
         with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
             for batches, seed in self._batches:

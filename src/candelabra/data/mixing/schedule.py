@@ -25,8 +25,9 @@ from typing import Protocol
 
 import numpy as np
 
-from candelabra.data.mixing.balancing import RULES, TURNS
+from candelabra.data.mixing.balancing import RULES, TURNS, proportional
 from candelabra.data.mixing.order import Draws, draw, num_parts_of_a_pass
+from candelabra.data.mixing.steps import joint
 from candelabra.records import TrainingProgress
 
 ShareFunction = Callable[[Mapping[str, int], TrainingProgress], dict[str, float]]
@@ -58,10 +59,10 @@ class Schedule:
 
     Args:
         lengths: Token counts of the training examples of each task.
+        batch_size: Examples per optimizer step over all tasks, ranks and micro-batches.
         shares: Sampling scheme: computes the shares of the tasks from their sizes.
         step: Step scheme: computes the counts of the tasks in each step from the shares.
         epoch: Rule that ends an epoch (see the module).
-        batch_size: Examples per optimizer step over all tasks, ranks and micro-batches.
         seed: Seed of the run.
         turns: `drawn` or `cycled`: the order of the tasks for a step scheme that trains one task
             at a time.
@@ -82,11 +83,11 @@ class Schedule:
         self,
         lengths: Mapping[str, np.ndarray],
         *,
-        shares: ShareFunction,
-        step: StepFunction,
-        epoch: str,
         batch_size: int,
-        seed: int,
+        shares: ShareFunction = proportional,
+        step: StepFunction = joint,
+        epoch: str = "max_size_cycle",
+        seed: int = 0,
         turns: str = "drawn",
         num_epochs: int = 1,
         steps_per_epoch: int | None = None,
