@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.encoder_folder import report, take_folder_settings
+from candelabra.config.interpolations import check_interpolations
 from candelabra.config.keys import check_known_keys
 from candelabra.config.messages import quoted
 from candelabra.config.option_words import check_option_words
@@ -109,6 +110,7 @@ def compose(command: str, overrides: Sequence[str]) -> DictConfig:
         words.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
     with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         cfg = hydra_compose(config_name=command, overrides=words)
+    check_interpolations(cfg)
     OmegaConf.resolve(cfg)
     report(take_folder_settings(cfg, overrides))
     return cfg

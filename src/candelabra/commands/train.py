@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.encoder_folder import report, take_folder_settings
 from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
+from candelabra.config.interpolations import check_interpolations
 from candelabra.config.messages import explained, quoted
 from candelabra.config.option_words import check_option_words
 from candelabra.config.schema import RUN_ID, environment_keys, plain, register
@@ -169,6 +170,7 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
             return trial(cfg, overrides)
         try:
             with explained():
+                check_interpolations(cfg)
                 notes = take_folder_settings(cfg, [str(word) for word in overrides])
                 report([] if LAUNCHED in os.environ else notes)
                 return train(cfg, Path(hydra_cfg.runtime.output_dir), overrides)

@@ -98,6 +98,7 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
             raise
         raise ConfigError(f"hydra.launcher: {_first_line(error)}") from error
     except ValueError as error:
+        _raise_of_a_list(error, overrides)
         if not str(error).startswith(PLAIN_VALUE_ERRORS):
             raise
         of_group = str(error).startswith(PLAIN_VALUE_ERRORS[0])
@@ -113,6 +114,18 @@ def _raise_cause(error: BaseException) -> None:
         if isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException):
             raise ConfigError(str(cause)) from error
         cause = cause.__cause__
+
+
+def _raise_of_a_list(error: ValueError, overrides: Sequence[str]) -> None:
+    """Raise ConfigError if OmegaConf took the last name of a key for a place in a list."""
+    match = re.match(r"invalid literal for int\(\) with base 10: '(.*)'$", str(error))
+    for override in overrides if match else ():
+        key = override.lstrip("+~").partition("=")[0]
+        above, _, name = key.rpartition(".")
+        if match and match[1] in key.split("."):
+            raise ConfigError(
+                f"no key '{key}': {above} is a list, which has no {name!r}"
+            ) from error
 
 
 def quoted(value: str) -> str:

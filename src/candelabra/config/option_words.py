@@ -15,6 +15,8 @@ from candelabra.errors import ConfigError, nearest
 
 PARTS = "base/"
 """Folder inside a group for yamls that options include; they are no options themselves."""
+LONGEST = 200
+"""Maximum length of the name of an option, which is that of a file."""
 
 
 def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> None:
@@ -27,7 +29,8 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
         folders: Folders of further yamls, which may add groups.
 
     Raises:
-        ConfigError: The value is null, a number, true, false, an interpolation, or in `PARTS`.
+        ConfigError: The value is null, a number, true, false, an empty list, an interpolation, or
+            in `PARTS`; or a value holds a number of thousands of digits.
     """
     parser = OverridesParser.create()
     for word in words:
@@ -35,6 +38,9 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
             override = parser.parse_override(word)
         except HydraException:
             continue  # Hydra raises its own error, which names the word.
+        except ValueError as error:  # Python reads no number of more than 4300 digits.
+            key = word.partition("=")[0]
+            raise ConfigError(f"{key}: {str(error).partition(';')[0]}") from error
         # `~GROUP` takes no value.
         if override.value() is None and "=" not in word:
             continue
@@ -43,7 +49,8 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
             continue
         for value in _values(override):
             name = value.text if isinstance(value, QuotedString) else value
-            if not isinstance(name, str) or "${" in name or name.startswith(PARTS):
+            no_option = not isinstance(name, str) or "${" in name or len(name) > LONGEST
+            if no_option or name.startswith(PARTS):
                 given = word.partition("=")[2]
                 raise ConfigError(
                     f"{override.key_or_group} takes the name of an option, got '{given}'"
@@ -62,8 +69,6 @@ def _options(group: str, folders: Sequence[Path]) -> list[str]:
 def _values(override: Override) -> Iterator[Any]:
     """Yield each name that an override chooses, or would choose in a sweep."""
     value = override.value()
-    if isinstance(value, ChoiceSweep):
-        value = value.list
-    for item in value if isinstance(value, list) else [value]:
-        # A sweep over lists yields lists.
-        yield from item if isinstance(item, list) else [item]
+    for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+        # An empty list chooses nothing, as null does.
+        yield from (choice or [None]) if isinstance(choice, list) else [choice]

@@ -31,7 +31,9 @@ def check_ranges(cfg: DictConfig) -> None:
     """
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
-    for path, value, parent in _walk(container, ()):
+    # Other settings are made from the paths, whose key a message should name.
+    first = {key: container[key] for key in ("paths",) if key in container}
+    for path, value, parent in _walk({**first, **container}, ()):
         _check(path, value, parent)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from candelabra.checks import at_least
+from candelabra.config.interpolations import check_interpolations
 from candelabra.config.keys import check_known_keys
 from candelabra.config.ranges import check_ranges
 from candelabra.config.schema import TrainConfig
@@ -263,7 +263,4 @@ def _check_resolves(cfg: DictConfig) -> None:
     if missing:
         given = " ".join(f"{key}=VALUE" for key in missing)
         raise ConfigError(f"{missing[0]} must be given: add {given}")
-    try:
-        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, MissingMandatoryValue) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    check_interpolations(cfg)

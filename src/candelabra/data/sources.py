@@ -72,7 +72,7 @@ class Sample:
         if self.name not in SAMPLES:
             options = ", ".join(SAMPLES)
             raise DataError(
-                f"sample {self.name!r}: no such sample; there are {options}"
+                f"source.name={self.name!r}: no such sample; there are {options}"
                 f"{nearest(self.name, SAMPLES)}"
             )
 

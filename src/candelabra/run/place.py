@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from candelabra.config.interpolations import check_interpolation
 from candelabra.config.schema import RUN_ID
 from candelabra.errors import ConfigError
 from candelabra.files import check_place, read_json
@@ -61,6 +62,8 @@ def _look(config: DictConfig, key: str, check: Callable[[str], None]) -> None:
     before = known.cfg
     try:
         known.set_config(config)  # resolves ${hydra:...} in the value
+        for used in ("paths.output_dir", key):
+            check_interpolation(config, used)
         if OmegaConf.select(config, "paths.output_dir") == "":
             raise ConfigError("paths.output_dir must name a folder; found ''")
         check(str(OmegaConf.select(config, key)))
