@@ -43,7 +43,7 @@ def usual(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if usual(name)])
 def test_takes_two_steps(name: str, settings: list[str], tmp_path: Path) -> None:
-    metrics = two_steps([*SMALL, *settings, *words(name)], tmp_path)
+    metrics = two_steps([*SMALL, *settings, *words(name)], tmp_path, option=name)
     assert -1 <= metrics["val/score"] <= 1  # a correlation may be negative
 
 

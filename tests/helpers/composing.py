@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
+import candelabra.run.train as train_path
 from candelabra.build.rows import tasks_data
 from candelabra.config.schema import new_run_id, register
 from candelabra.config.targets import conf_dir
 from candelabra.config.validation import validate
 from candelabra.run.record import RunFolder
-from candelabra.run.train import train
+from helpers.built import check_run
+from helpers.yaml_values import differing
 
 FILES = sorted(
     str(file.relative_to(conf_dir()).with_suffix("")) for file in conf_dir().rglob("*.yaml")
@@ -122,12 +127,33 @@ def composed(overrides: list[str], folder: Path) -> DictConfig:
     return cfg
 
 
-def two_steps(overrides: list[str], folder: Path) -> dict[str, float]:
-    """Trains on the one path that every run takes; gives its metrics."""
+def two_steps(overrides: list[str], folder: Path, *, option: str | None = None) -> dict[str, float]:
+    """Train on the one path that every run takes, and compare what it builds with the yamls.
+
+    Args:
+        overrides: Overrides of the run.
+        folder: The run folder.
+        option: Option `GROUP/OPTION` that the overrides choose, whose yaml is compared, too.
+
+    Returns:
+        The metrics of the run.
+    """
     cfg = composed(overrides, folder)
+    if option is not None:
+        assert not differing(option, cfg, overrides)
     validate(cfg)
     record = RunFolder(folder, new_run_id())
-    metrics = train(cfg, tasks_data(cfg.tasks), record)
+    fit = train_path._fit
+
+    def checked_fit(trainer: Any, module: Any, datamodule: Any, checkpoint: Any) -> None:
+        check_run(cfg, trainer, module, datamodule)
+        fit(trainer, module, datamodule, checkpoint)
+
+    with patch.object(train_path, "_fit", checked_fit):
+        metrics = train_path.train(cfg, tasks_data(cfg.tasks), record)
+    stored = json.loads((folder / "bundle" / "config.json").read_text())
+    for key in ("max_length", "truncation"):
+        assert stored[key] == cfg.encoder[key]
     assert record.record["steps"] == 2
     assert torch.isfinite(torch.tensor(list(metrics.values()))).all()
     return metrics
