@@ -55,9 +55,15 @@ NEEDED = {
         f"head/{name}": ["head@tasks.sentiment.head=linear", f"head@tasks.movie.head={name}"]
         for name in ("crf", "tagging", "tagging_mlp")
     },
-    "head/multilabel": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_mentions"],
-    "head/regression": ["head@tasks.sentiment.head=linear", "+task@tasks.it=sample_counts"],
-    "head/pair": ["tasks=nli_softmax"],
+    **{
+        f"head/{name}": [
+            "head@tasks.sentiment.head=linear",
+            f"+task@tasks.it={task}",
+            f"head@tasks.it.head={name}",
+        ]
+        for name, task in (("multilabel", "sample_mentions"), ("regression", "sample_counts"))
+    },
+    "head/pair": ["tasks=nli_softmax", "head@tasks.nli.head=pair"],
     **{
         f"head/{name}": ["tasks=stsb", f"head@tasks.sts.head={name}"]
         for name in ("embedding", "embedding_cached")
@@ -80,8 +86,13 @@ NEEDED = {
     ],
     "task/stsb_judge": ["tasks=sample_pairs", "+task@tasks.it=stsb_judge"],
     "sweep/best": ["sweep=best", "experiment=best_small"],
-    "loss/binary_cross_entropy": [*PLAIN_LOSSES, "+task@tasks.it=sample_mentions"],
-    "loss/squared_error": [*PLAIN_LOSSES, "+task@tasks.it=sample_counts"],
+    **{
+        f"loss/{name}": [*PLAIN_LOSSES, f"+task@tasks.it={task}", f"loss@tasks.it.loss={name}"]
+        for name, task in (
+            ("binary_cross_entropy", "sample_mentions"),
+            ("squared_error", "sample_counts"),
+        )
+    },
     **{f"trainer/{name}": [f"trainer={name}", *ONE_PROCESS] for name in SEVERAL_PROCESSES},
     "tasks/none": ["tasks=none", "+task@tasks.it=sample_reviews"],
 }
