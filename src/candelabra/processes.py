@@ -79,6 +79,7 @@ def launch(command: Sequence[str], processes: int) -> int:
     received: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
+        """Send a signal of this process to the others."""
         received.append(number)
         for process in ranks:
             process.send_signal(number)

@@ -95,6 +95,7 @@ class _OnDevice:
 
     def _each(self, method: str, *args: object, **kwargs: object) -> Self:
         def call(value: object) -> object:
+            """Call the method of a tensor, or of each tensor of a tuple."""
             if isinstance(value, tuple):
                 return tuple(call(item) for item in value)
             return getattr(value, method)(*args, **kwargs) if hasattr(value, method) else value

@@ -100,7 +100,7 @@ def test_metrics_of_its_own_stand_first_and_figures_of_others_below(trials: Tria
     sweep = "+hydra.callbacks.sweep"
     given = [
         f"{sweep}.columns=[val/other]",
-        f"{sweep}.beside={{title:theirs,rows:{{ranking:[0.81]}}}}",
+        f"{sweep}.published={{title:theirs,rows:{{ranking:[0.81]}}}}",
     ]
     done = called("train", "-m", "seed=2,1", *given, "hydra.sweep.dir=s")
     assert done.status == 0

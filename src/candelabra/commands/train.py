@@ -64,7 +64,7 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
                               a search by Optuna (docs/sweeps.md); test=false leaves the test
                               splits alone
   --cfg job                   print the configuration and stop
-  --config-dir FOLDER         a folder of your own yamls beside candelabra's
+  --config-dir FOLDER         a folder of your own yamls, in addition to candelabra's
 
 A wrong option names its group and lists the choices: try `pooling=help`.
 """
@@ -90,6 +90,7 @@ def start_run(arguments: list[str]) -> int:
     """Start a run, or every trial of a sweep; return the exit status."""
 
     def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
+        """Train one new run, in this process or in several, and return its score."""
         _check_first_start(folder)
         check_settings(cfg)
         place = f"hydra.run.dir={quoted(str(folder))}"
@@ -119,6 +120,7 @@ def resume_run(stored: StoredRun, arguments: list[str]) -> int:
     typed = [f"resume={stored.folder}", f"allow={','.join(stored.allow)}", *arguments]
 
     def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
+        """Continue the stored run, in this process or in several, and return its score."""
         stored.check(plain(cfg), typed=typed, readers=environment_keys(cfg))
         check_settings(cfg)
         if _trained_elsewhere(cfg, folder, typed):
@@ -162,6 +164,7 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
     errors: list[UserError] = []
 
     def entry(cfg: DictConfig) -> float | None:
+        """Run one training with the configuration that Hydra composed."""
         hydra_cfg = HydraConfig.get()
         # Keep the overrides unresolved, since one may refer to an environment variable.
         overrides = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)

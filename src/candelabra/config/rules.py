@@ -19,6 +19,7 @@ def whole(least: int = 0, most: int = MOST) -> Rule:
     """Return the rule of a whole number from `least` to `most`."""
 
     def check(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value follows the rule."""
         at_least(key, value, least)
         if value > most:
             raise ConfigError(f"{key} must be at most {most}, got {value}")
@@ -35,6 +36,7 @@ def real(*, below: float | None = None, **bounds: float) -> Rule:
     """
 
     def check(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value follows the rule."""
         number(key, value, **bounds)
         if below is not None and value >= below:
             raise ConfigError(f"{key} must be below {below:g}, got {value!r}")
@@ -65,6 +67,7 @@ def choice(*options: str | int) -> Rule:
     """Return the rule of a value that is one of `options`."""
 
     def check(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value follows the rule."""
         # In Python `True == 1`.
         if isinstance(value, bool) or value not in options:
             names = list(dict.fromkeys(map(str, options)))
@@ -78,6 +81,7 @@ def optional(rule: Rule) -> Rule:
     """Return a rule that allows null, too."""
 
     def check(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value follows the rule."""
         if value is not None:
             rule(key, value)
 
@@ -93,6 +97,7 @@ def list_of(rule: Rule, *, length: int | None = None) -> Rule:
     """
 
     def check(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value follows the rule."""
         if not isinstance(value, list) or length not in (None, len(value)):
             size = "" if length is None else f" of {length} values"
             raise ConfigError(f"{key} must be a list{size}, got {value!r}")
@@ -112,6 +117,7 @@ def mapping_of(rule: Rule, *, keys: Iterable[str] = ()) -> Rule:
     allowed = tuple(keys)
 
     def check(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value follows the rule."""
         example = f"{{{allowed[0] if allowed else 'KEY'}: VALUE}}"
         if not isinstance(value, Mapping):
             raise ConfigError(f"{key} must be a mapping such as {example}, got {value!r}")
@@ -149,6 +155,7 @@ def either(words: str, *rules: Rule) -> Rule:
     """
 
     def check(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value follows the rule."""
         if not any(allows(rule, key, value) for rule in rules):
             raise ConfigError(f"{key} must be {words}, got {value!r}")
 
@@ -173,6 +180,7 @@ def count_or_part(words: str, *, least: int = 1) -> Rule:
     """
 
     def part(key: str, value: Any) -> None:
+        """Raise ConfigError unless the value is a fraction in the range."""
         bounds = {"least": 0.0} if least == 0 else {"above": 0.0}
         if not isinstance(value, float):
             raise ConfigError(f"{key} must be a fraction, got {value!r}")

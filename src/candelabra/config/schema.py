@@ -270,6 +270,7 @@ def _recorded_reads() -> Iterator[list[str]]:
     reads: list[str] = []
 
     def recording(*given: Any, _node_: Node) -> Any:
+        """Resolve like `oc.env`, and record the key of the value."""
         reads.append(str(_node_._get_full_key(None)))
         return oc.env(*given)
 

@@ -102,6 +102,7 @@ def rule(*shapes: Shape, **settings: Any) -> Callable[[Loss], Loss]:
     """
 
     def give(function: Loss) -> Loss:
+        """Attach the rule to a loss."""
         function.rule = RULES[function.__name__] = Rule(shapes, **settings)  # type: ignore[attr-defined]
         return function
 

@@ -189,6 +189,7 @@ class _BlockAttention(torch.autograd.Function):
         dropout: float,
         blocks: Sequence[Block],
     ) -> Tensor:
+        """Return the attention output (B, L, H, D) of query, key and value (B, H, L, D)."""
         output = torch.zeros_like(value.transpose(1, 2), memory_format=torch.contiguous_format)
         kept: list[Tensor] = []
         ctx.factor = 1.0
@@ -210,6 +211,7 @@ class _BlockAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of query, key and value; the other inputs have none."""
         query, key, value, *kept = ctx.saved_tensors
         grads = [torch.zeros_like(grad, memory_format=torch.contiguous_format) for _ in range(3)]
         grad_BHLD = (grad * ctx.factor if ctx.drops else grad).transpose(1, 2)

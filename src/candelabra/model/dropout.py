@@ -64,6 +64,7 @@ def apply_keep_bits_(x: Tensor, keep: Tensor) -> Tensor:
 class _BitDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        """Drop elements with probability `p`, and scale the others."""
         keep, ctx.factor = draw_keep_bits(x.shape, p, x.dtype)
         ctx.save_for_backward(keep)
         return apply_keep_bits_(x * ctx.factor, keep)
@@ -71,6 +72,7 @@ class _BitDropout(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the input, which is 0 for dropped elements."""
         (keep,) = ctx.saved_tensors
         return apply_keep_bits_(grad * ctx.factor, keep), None
 

@@ -41,14 +41,14 @@ class Sweep(Callback, metaclass=Singleton):
 
     Attributes:
         columns: Metrics shown before the scores; the table is sorted by the first of them.
-        beside: `title` and `rows` of a table of published results, with values in the order of
+        published: `title` and `rows` of a table of published results, with values in the order of
             `columns`.
         folder: Folder of the sweep; `None` if no sweep has started.
         begun: Folder with one file for each trial that this invocation of the sweep started.
     """
 
     columns: Sequence[str] = ()
-    beside: Mapping[str, Any] | None = None
+    published: Mapping[str, Any] | None = None
     folder: Path | None = None
     begun: Path
 
@@ -57,14 +57,15 @@ class Sweep(Callback, metaclass=Singleton):
 
     def clear(self) -> None:
         """Reset the state left by an earlier sweep of this process."""
-        self.folder, self.columns, self.beside = None, (), None
+        self.folder, self.columns, self.published = None, (), None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the settings of the sweep; Hydra calls this in the process that starts it."""
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.begun = self.folder / ".trials" / new_run_id()
         settings = OmegaConf.select(config, "hydra.callbacks.sweep") or {}
-        self.columns, self.beside = list(settings.get("columns", ())), settings.get("beside")
+        self.columns = list(settings.get("columns", ()))
+        self.published = settings.get("published")
 
     def begin(self, number: int, folder: Path, overrides: Sequence[str]) -> None:
         """Record the start of a trial, in the process that the launcher runs it in."""
@@ -147,8 +148,8 @@ def _show(sweep: Sweep, outcomes: Sequence[Outcome]) -> int:
     assert sweep.folder is not None
     columns = [*sweep.columns, *tables.SCORES]
     tables.show(sweep_table(outcomes, title=f"sweep {sweep.folder}", columns=columns))
-    if sweep.beside is not None:
-        tables.show(published_table(**sweep.beside, columns=sweep.columns))
+    if sweep.published is not None:
+        tables.show(published_table(**sweep.published, columns=sweep.columns))
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([*columns, "status", "overrides", "folder", "error"])
@@ -219,8 +220,9 @@ def published_table(
 def ranked(runs: Sequence[Mapping[str, Any]], *, by: str = SCORES[0]) -> list[Mapping[str, Any]]:
     """Return the runs sorted by a metric, the highest first; runs without it come last."""
 
-    def fall(run: Mapping[str, Any]) -> float:
+    def descending(run: Mapping[str, Any]) -> float:
+        """Return a key that sorts the highest score first."""
         score = run["metrics"].get(by, math.nan)
         return math.inf if math.isnan(score) else -score
 
-    return sorted(runs, key=fall)
+    return sorted(runs, key=descending)

@@ -139,6 +139,7 @@ class ArmRuns:
         ]
 
         def mean(part: str) -> float | None:
+            """Return the mean of a part of the cost over the seeds, or `None` if one is unknown."""
             values = [getattr(run.cost, part) for runs in finished for run in runs]
             known = bool(values) and None not in values
             return sum(values) / len(finished) if known else None

@@ -87,6 +87,7 @@ def seeds_to_decide(
     """
 
     def decides(num_seeds: int) -> bool:
+        """Return whether this number of seeds decides with the wanted power."""
         expected = variance.with_seeds(num_seeds)
         chance = chance_to_decide(difference, expected, margin=margin, confidence=confidence)
         return chance >= power

@@ -225,6 +225,7 @@ def slanted_triangular(
     cut = max(1, int(total_steps * cut_frac))
 
     def factor(step: int) -> float:
+        """Return the factor of the learning rate at a step."""
         rising = step / cut
         falling = 1 - (step - cut) / max(1, total_steps - cut)
         return (1 + max(0.0, rising if step < cut else falling) * (ratio - 1)) / ratio

@@ -107,6 +107,7 @@ def cagrad(gram_KK: Tensor, ball: float) -> Tensor:
     tiny = 1e-16 * float(gram_KK.trace())
 
     def cost(x_K: Tensor) -> float:
+        """Return the objective, which is to be minimized."""
         return float(x_K @ mean_K) + ball * math.sqrt(max(float(x_K @ gram_KK @ x_K), 0.0) + tiny)
 
     x_K = torch.full_like(mean_K, 1 / len(mean_K))

@@ -22,7 +22,7 @@ SPACE = " \t\r\f\v"
 SAYS = re.compile(r"#\s*[\w.:-]+(?: [\w.:-]+)*\s*=|#\s*(?:begin|end) document|#\s+id\s")
 """Beginning of a comment, such as `# sent_id = 1`, `# id 7fa1`, `#begin document (a)`."""
 CHUNKS = frozenset(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
-"""Types of phrases. A column of them beside the tags is usual, and no other level of entities."""
+"""Types of phrases. A column of them next to the tags is usual, and no other level of entities."""
 Lines = tuple[int, list[list[str]]]
 """Number of the first line of a sentence, and the cells of each of its lines."""
 
@@ -33,19 +33,19 @@ class Seen:
 
     Attributes:
         narrowest: Smallest number of cells of a line.
-        beside: Different cells of the last column but one.
+        second_last: Different cells of the last column but one.
         empty: Whether the last column is empty in every line.
     """
 
     narrowest: int = sys.maxsize
-    beside: set[str] = field(default_factory=set)
+    second_last: set[str] = field(default_factory=set)
     empty: bool = True
 
     def add(self, lines: Sequence[Sequence[str]]) -> None:
         """Take the lines of a sentence into account."""
         self.narrowest = min(self.narrowest, min(map(len, lines)))
         if self.narrowest > 2:
-            self.beside.update([line[-2] for line in lines])
+            self.second_last.update([line[-2] for line in lines])
         self.empty = self.empty and not any(line[-1] for line in lines)
 
 
@@ -172,7 +172,7 @@ def _check_tags(path: Path, tags: Sequence[list[str]], layout: Layout, seen: See
     chosen = layout.tag_column is not None or layout.tag_first
     if chosen or not tags or seen.narrowest < 3 or seen.narrowest - 2 == layout.word_and_tag[0]:
         return
-    matches = [PREFIXED.fullmatch(cell) for cell in seen.beside - {OUTSIDE}]
+    matches = [PREFIXED.fullmatch(cell) for cell in seen.second_last - {OUTSIDE}]
     types = {match[2] for match in matches if match is not None}
     if None in matches or not types or types <= CHUNKS:
         return

@@ -83,6 +83,7 @@ def joined(tables: Sequence[Table], where: str) -> Table:
     starts = [0, *ends]
 
     def locate(row: int) -> str:
+        """Return the file of a row, and its place there."""
         place = bisect_right(ends, row)
         return f"{tables[place].where}, {tables[place].locate(row - starts[place])}"
 
@@ -141,7 +142,7 @@ def read_shards(folder: Path, layout: Layout) -> Table:
 
 
 def _shards(folder: Path) -> Iterator[Path]:
-    # Spark and others write hidden checksums beside their files.
+    # Spark and others write hidden checksums next to their files.
     return (
         file for file in folder.glob("*.parquet") if file.is_file() and file.name[0] not in "._"
     )

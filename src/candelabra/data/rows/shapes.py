@@ -70,6 +70,7 @@ def _tagged_words(rules: Rules) -> Parser:
     stray = _stray_steps(labels)
 
     def parse(words: object, tags: object) -> Row:
+        """Check the words and tags of one row, and convert them."""
         text, spans = joined_words(words)
         if not isinstance(tags, list):
             raise BadRowError("wrong type", f"tags must be a list, found {shown(tags)}")
@@ -100,6 +101,7 @@ def _check_steps(
 
 def _unlabelled_words(_: Rules) -> Parser:
     def parse(words: object) -> Row:
+        """Check the words of one row, and convert them."""
         text, spans = joined_words(words)
         return Row((text,), [IGNORED] * len(spans), spans)
 
@@ -139,6 +141,7 @@ def _scored_pair(rules: Rules) -> Parser:
     lowest, highest = rules.score_range
 
     def parse(first: object, second: object, score: object) -> Row:
+        """Check the texts and the score of one row, and scale the score to 0 to 1."""
         number = checked_number(score)
         if not lowest <= number <= highest:
             raise BadRowError(

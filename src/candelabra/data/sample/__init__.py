@@ -181,6 +181,7 @@ def _review(grammar: Grammar, label: str, rng: Random) -> str:
     sides = {"pro": pro, "con": con, "praise": "praise", "complaint": "complaint"}
 
     def choose(slot: re.Match[str]) -> str:
+        """Return the slot for the side and aspect of a sentence."""
         pool = next(aspects) if slot[2] == "aspect" else slot[2]
         return f"{{{sides[slot[1]]}_{pool}}}"
 

@@ -80,6 +80,7 @@ def parts_of(looks: Steps, pair: str) -> list[str]:
     keys = {key for look in looks.values() for key in look if key.startswith(f"{pair}/")}
 
     def place(part: str) -> tuple[int, int]:
+        """Return a key that sorts the parts of the model from the input to the output."""
         kind, _, number = part.partition("_")
         return LOWEST_FIRST.index(kind), int(number or 0)
 
