@@ -24,7 +24,8 @@ from candelabra.data.mixing.balancing import proportional
 from candelabra.data.mixing.schedule import Schedule, StepFunction
 from candelabra.data.mixing.steps import alternate, joint
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.data.tokens import TextTokenizer, tokenize_cached
+from candelabra.data.token_cache import tokenize_cached
+from candelabra.data.tokens import TextTokenizer
 from candelabra.model.backbones import Pretrained
 from candelabra.records import Examples
 

@@ -12,7 +12,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import PreTrainedTokenizerBase
 
-from candelabra.model.backbones import Tiny, package_folder
+from candelabra.model.backbones import Tiny
+from candelabra.model.encoder_files import package_folder
 
 PACKAGES = (
     "candelabra",

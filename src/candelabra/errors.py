@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 UNPRINTABLE = re.compile(
@@ -14,6 +14,9 @@ UNPRINTABLE = re.compile(
 QUOTED = 200
 """Maximum number of characters of a quoted value in a message."""
 _LONG = re.compile(rf"""(?<!\w)(['"])((?:(?!\1).){{{QUOTED}}})(?:(?!\1).)+\1(?!\w)""")
+
+_SUBJECT = re.compile(r"([A-Za-z_]\w*)(?=[ =:\[]|(?:\.\w+)+ must )")
+"""Setting at the beginning of a message, such as `alpha` or `parts` in `parts.upper.r must be`."""
 
 
 def printable(text: str) -> str:
@@ -59,22 +62,29 @@ class BundleError(UserError):
 
 
 @contextmanager
-def naming(key: str) -> Iterator[None]:
-    """Put the key of a setting in front of the errors that an object raises about it.
+def naming(key: str, settings: Collection[str] = ()) -> Iterator[None]:
+    """Put the key of an object in front of the errors that it raises about its settings.
+
+    An object names only its own settings, as in `alpha must be 0 or more`. With `alpha` in
+    `settings`, the message becomes `KEY.alpha must be 0 or more`, otherwise `KEY: alpha must ...`.
 
     Args:
         key: Configuration key of the object that the block builds.
+        settings: Names of the settings of the object.
 
     Raises:
-        ConfigError: If the block raises a ValueError or a TypeError.
+        ConfigError: If the block raises a ValueError or a TypeError. Of the errors that the user
+            can correct, only a ConfigError about one of the settings is changed.
     """
     try:
         yield
-    except UserError:
-        raise
     except (TypeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(reason if reason.startswith(key) else f"{key}: {reason}") from error
+        subject = _SUBJECT.match(reason)
+        about_setting = subject is not None and subject[1] in settings
+        if isinstance(error, UserError) and not (about_setting and isinstance(error, ConfigError)):
+            raise
+        raise ConfigError(f"{key}{'.' if about_setting else ': '}{reason}") from error
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -220,7 +220,7 @@ HOSTILE: dict[Callable[[Path], None], str] = {
     target_of_a_head: r"_target_ 'os\.system' is not one of candelabra's",
     target_of_a_pooling: r"_target_ 'helpers\.foreign_heads\.write_canary' is not one of",
     target_of_a_source: r"_target_ 'pandas\.read_pickle' is not one of candelabra's",
-    target_deep_in_a_list: r"_target_ 'helpers\.foreign_heads\.write_canary' is none",
+    target_deep_in_a_list: r"_target_ 'helpers\.foreign_heads\.write_canary' is not one",
     target_that_is_no_text: r"_target_ must be a dotted name, found \['os\.system'\]",
     target_of_a_private_name: r"functools\.partial' is not one of candelabra's",
     trusted_target_in_the_wrong_place: r"does not belong at tasks\.mood\.head: it is not one",

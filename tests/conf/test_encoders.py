@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from candelabra.build.model import build_backbone
-from candelabra.config.validation import validate
 from candelabra.data.truncation import TRUNCATIONS
 from candelabra.records import Tokens
+from candelabra.run.start import check_settings
 from helpers.composing import OPTIONS, SMALL, composed, two_steps, words
 from helpers.stand_ins import HUB_MODELS, write_model
 
@@ -34,7 +34,7 @@ def test_encoder_takes_two_steps(
     small = [word for word in SMALL if not word.startswith("encoder=")]
     overrides = [*small, *settings, *words(name)]
     cfg = composed(overrides, tmp_path)
-    validate(cfg)
+    check_settings(cfg)
     given = cfg.encoder.get("name", "")
     if given and not given.startswith("package:"):
         overrides += [f"encoder.name={stand_ins[given]}"]

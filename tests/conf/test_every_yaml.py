@@ -19,9 +19,9 @@ from candelabra.bundle.bundle import load
 from candelabra.commands.arguments import compose as compose_command
 from candelabra.config.schema import SCHEMAS, new_run_id, register
 from candelabra.config.targets import conf_dir
-from candelabra.config.validation import validate
 from candelabra.errors import ConfigError
 from candelabra.run.record import RunFolder
+from candelabra.run.start import check_settings
 from candelabra.run.train import train
 from helpers.composing import (
     COMMANDS,
@@ -79,7 +79,7 @@ def test_gpu_trainer_says_that_there_is_none(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = composed([*SMALL, *settings, "trainer=gpu"], tmp_path)
-    validate(cfg)
+    check_settings(cfg)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     with pytest.raises(ConfigError, match=r"accelerator=gpu: this machine has no usable GPU"):
         train(cfg, tasks_data(cfg.tasks), RunFolder(tmp_path, new_run_id()))

@@ -129,7 +129,7 @@ CASES = {
     ),
     "reference of no task": (
         [GAP, f"{REFERENCES}={{sentiment: 0.9, movie: 0.7, film: 0.7}}"],
-        ["and nothing else; found", "'film': 0.7"],
+        ["and nothing else, got", "'film': 0.7"],
     ),
     "reference that is no number": (
         [GAP, f"{REFERENCES}={{sentiment: high, movie: 0.7}}"],
@@ -138,11 +138,11 @@ CASES = {
     "references that are no mapping": ([GAP, f"{REFERENCES}=0.9"], [REFERENCES, "0.9"]),
     "floor": (
         [GAP, TWO, "balancing.shares.floor=0"],
-        ["balancing.shares.floor must be above 0", "found 0"],
+        ["balancing.shares.floor must be above 0", "got 0"],
     ),
     "ratio of no task": (
         ["balancing=ratios", "+balancing.shares.ratios.film=2"],
-        ["balancing.shares.ratios must name tasks ['sentiment', 'movie']; found ['film']"],
+        ["balancing.shares.ratios must name tasks ['sentiment', 'movie'], got ['film']"],
     ),
     "ratio of nothing": (
         ["balancing=ratios", "+balancing.shares.ratios.movie=0"],
@@ -150,15 +150,15 @@ CASES = {
     ),
     "alpha": (
         ["balancing=temperature", "balancing.shares.alpha=-1"],
-        ["balancing.shares.alpha must be 0 or more; found -1"],
+        ["balancing.shares.alpha must be 0 or more, got -1"],
     ),
     "cap": (
         ["balancing=capped", "balancing.shares.cap=0"],
-        ["balancing.shares.cap must be at least 1; found 0"],
+        ["balancing.shares.cap must be at least 1, got 0"],
     ),
     "end of the line": (
         ["balancing=annealed", "balancing.shares.end=-0.2"],
-        ["balancing.shares.end must be 0 or more; found -0.2"],
+        ["balancing.shares.end must be 0 or more, got -0.2"],
     ),
     "setting of another scheme": (["+balancing.shares.cap=5"], ["proportional()", "'cap'"]),
     "budget below a text": (

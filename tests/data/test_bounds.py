@@ -16,7 +16,7 @@ from candelabra.data.files.readers import read_table
 from candelabra.data.rows.examples import to_examples
 from candelabra.data.tokens import FEW_CHARACTERS, MANY_CHARACTERS, TextTokenizer
 from candelabra.errors import DataError
-from candelabra.model.backbones import package_folder
+from candelabra.model.encoder_files import package_folder
 from helpers.toys import BUNDLED
 
 

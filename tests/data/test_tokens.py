@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from candelabra.data.rows.cells import joined_words
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.data.truncation import TRUNCATIONS, head, head_tail, tail
-from candelabra.model.backbones import package_folder
+from candelabra.model.encoder_files import package_folder
 from helpers.toys import BUNDLED
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))

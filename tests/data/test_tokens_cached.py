@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from candelabra.data.tokens import TextTokenizer, TokenizedTexts, tokenize_cached
-from candelabra.model.backbones import package_folder
+from candelabra.data.token_cache import tokenize_cached
+from candelabra.data.tokens import TextTokenizer, TokenizedTexts
+from candelabra.model.encoder_files import package_folder
 from candelabra.records import Examples
 from helpers.ended import ended_process
 from helpers.toys import BUNDLED, sentences, tagged

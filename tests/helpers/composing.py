@@ -16,8 +16,8 @@ import candelabra.run.train as train_path
 from candelabra.build.rows import tasks_data
 from candelabra.config.schema import new_run_id, register
 from candelabra.config.targets import conf_dir
-from candelabra.config.validation import validate
 from candelabra.run.record import RunFolder
+from candelabra.run.start import check_settings
 from helpers.built import check_run
 from helpers.yaml_values import differing
 
@@ -152,7 +152,7 @@ def two_steps(overrides: list[str], folder: Path, *, option: str | None = None) 
     cfg = composed(overrides, folder)
     if option is not None:
         assert not differing(option, cfg, overrides)
-    validate(cfg)
+    check_settings(cfg)
     record = RunFolder(folder, new_run_id())
     fit = train_path._fit
 

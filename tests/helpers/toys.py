@@ -17,7 +17,8 @@ from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.mixing.steps import joint
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.rows.cells import joined_words
-from candelabra.data.tokens import TextTokenizer, tokenize_cached
+from candelabra.data.token_cache import tokenize_cached
+from candelabra.data.tokens import TextTokenizer
 from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.spans import SpanMetrics

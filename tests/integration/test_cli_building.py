@@ -11,14 +11,14 @@ from helpers.command_line import SMALL, wrong
 BUILT = {
     "layers": (
         ["freeze=lower_layers", "freeze.num_layers=99"],
-        ["freeze.num_layers must lie between 0 and 2", "found 99"],
+        ["freeze.num_layers must lie between 0 and 2", "got 99"],
     ),
     "layers of a part": (
         [
             *("freeze=lower_layers_and_head", "freeze.parts.head.head=movie"),
             "freeze.parts.lower_layers.num_layers=99",
         ],
-        ["freeze.parts.lower_layers.num_layers must lie between 0 and 2", "found 99"],
+        ["freeze.parts.lower_layers.num_layers must lie between 0 and 2", "got 99"],
     ),
     "validations": (
         ["trainer.limit_train_batches=3", "trainer.val_check_interval=4"],

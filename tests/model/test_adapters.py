@@ -192,10 +192,10 @@ def test_a_resumed_run_equals_an_unbroken_one(toys: Splits, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"r": 0}, "adapter.r must be a whole number of at least 1, got 0"),
-        ({"num_layers": 0}, "adapter.num_layers must be a whole number of at least 1, got 0"),
-        ({"num_layers": 3}, "adapter.num_layers must be at most 2, got 3"),
-        ({"targets": ["nothing"]}, r"adapter\.targets must be ends of .* got \[.nothing.\]"),
+        ({"r": 0}, "r must be a whole number of at least 1, got 0"),
+        ({"num_layers": 0}, "num_layers must be a whole number of at least 1, got 0"),
+        ({"num_layers": 3}, "num_layers must be at most 2, got 3"),
+        ({"targets": ["nothing"]}, r"targets must be ends of .* got \[.nothing.\]"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -10,8 +10,9 @@ from torch import nn
 
 from candelabra.data.collate import pad_tokens
 from candelabra.data.tokens import TextTokenizer
-from candelabra.model.backbones import Pretrained, package_folder
+from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder, first_pieces
+from candelabra.model.encoder_files import package_folder
 from candelabra.model.pooling import mean
 from candelabra.records import Encoded, Tokens
 from helpers.random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens

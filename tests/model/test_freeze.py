@@ -110,13 +110,13 @@ def test_exactly_the_named_parts_are_frozen(scheme: Scheme, frozen: list[str]) -
 
 @pytest.mark.parametrize("num_layers", [-1, 4])
 def test_too_many_layers_names_their_number(num_layers: int) -> None:
-    rule = rf"num_layers must lie between 0 and 3, .*found {num_layers}"
+    rule = rf"num_layers must lie between 0 and 3, .*got {num_layers}"
     with pytest.raises(ValueError, match=rule):
         FreezeLowerLayers(num_layers=num_layers).frozen(_Model(), TrainingProgress())
 
 
 def test_an_unknown_head_names_the_heads_and_the_nearest() -> None:
-    rule = r"\['sentiment', 'movie'\]; found 'sentimnt'; did you mean 'sentiment'"
+    rule = r"\['sentiment', 'movie'\], got 'sentimnt'; did you mean 'sentiment'"
     with pytest.raises(ValueError, match=rule):
         FreezeHead(head="sentimnt").frozen(_Model(), TrainingProgress())
 

@@ -19,7 +19,7 @@ def test_a_folder_without_its_tokenizer_is_refused(
     for file in ("tokenizer.json", "vocab.txt", "special_tokens_map.json", "tokenizer_config.json"):
         if file not in left:
             (folder / file).unlink(missing_ok=True)
-    with pytest.raises(ConfigError, match=f"encoder.name={folder}: ") as caught:
+    with pytest.raises(ConfigError, match=f"name={folder}: ") as caught:
         Pretrained(name=str(folder), max_length=16).tokenizer()
     assert "\n" not in str(caught.value)
 

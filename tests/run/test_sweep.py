@@ -67,7 +67,7 @@ def test_table_stands_at_the_end(first: Done, folder: Path) -> None:
     shown = first.out[first.out.rindex("sweep ") :]
     good, bad = shown.index("finished"), shown.index("failed")
     assert good < bad
-    assert "found 99" in shown
+    assert "got 99" in shown
     metrics = json.loads((folder / "1" / "metrics.json").read_text())
     assert f"{metrics['val/score']:.4f}" in shown
 

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import semantic_search
 
 from candelabra.embedding.embedder import Embedder
-from candelabra.model.backbones import package_folder
+from candelabra.model.encoder_files import package_folder
 from candelabra.search import exact as module
 from candelabra.search.exact import Corpus, Hit, nearest, search
 from helpers.bundles import made

@@ -39,7 +39,7 @@ def test_one_task_alone_is_its_loss_at_the_start(scheme: type[Weighting]) -> Non
 def test_losses_of_unknown_tasks_or_none_are_refused(
     scheme: type[Weighting], losses: dict[str, Tensor]
 ) -> None:
-    with pytest.raises(ValueError, match=r"tasks \['sentiment', 'movie'\]; found"):
+    with pytest.raises(ValueError, match=r"tasks \['sentiment', 'movie'\], got"):
         scheme(TASKS)(losses)
 
 

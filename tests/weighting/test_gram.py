@@ -143,7 +143,7 @@ def test_cagrad_minimises_over_the_simplex(num: int, seed: int, radius: float) -
 def test_cagrad_without_a_ball_is_the_mean() -> None:
     gram_KK = gram_of(gradients(2, 0))
     assert gram.cagrad(gram_KK, 0, radius=0.0).tolist() == [0.5, 0.5]
-    with pytest.raises(ValueError, match=r"radius must be 0 or more; found -1"):
+    with pytest.raises(ValueError, match=r"radius must be 0 or more, got -1"):
         gram.cagrad(gram_KK, 0, radius=-1)
 
 

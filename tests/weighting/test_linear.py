@@ -103,7 +103,13 @@ def test_dwa_leaves_out_absent_tasks_and_what_is_no_number() -> None:
     torch.testing.assert_close(weighting.weights_K, 2 * (ratios_K / 2).softmax(dim=0))
 
 
-@pytest.mark.parametrize("wrong", [{"window": 0}, {"temperature": 0.0}])
-def test_a_wrong_window_or_temperature_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"weighting\.window must be 1 or more"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"window": 0}, "window must be 1 or more, got 0"),
+        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
+    ],
+)
+def test_a_wrong_window_or_temperature_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Dwa(TASKS, **wrong)

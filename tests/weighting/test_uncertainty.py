@@ -81,5 +81,5 @@ def test_state_goes_by_task_not_by_order() -> None:
 
 @pytest.mark.parametrize("lr", [0.0, -1.0, float("nan")])
 def test_a_rate_that_is_not_positive_is_refused(lr: float) -> None:
-    with pytest.raises(ValueError, match=r"weighting\.lr must be positive; found"):
+    with pytest.raises(ValueError, match=r"lr must be positive, got"):
         Uncertainty(["movie"], lr=lr)

@@ -1,4 +1,4 @@
-"""Settings that an encoder's folder brings along, as the defaults of the configuration."""
+"""Settings of an encoder's folder, as defaults of the configuration."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ OPTIONS = {
 
 
 def take_folder_settings(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Let a folder saved by SentenceTransformer set what no option sets.
+    """Fill in the settings of a folder that SentenceTransformer saved.
 
-    Pooling, layers, `max_length`, `normalize` and the default prompt come from the folder. An
-    option that is given wins.
+    Pooling, layers, `max_length`, `normalize` and the default prompt come from the folder. A given
+    option takes precedence.
 
     Args:
         cfg: Composed configuration, which is changed in place.
         overrides: Overrides that it was composed from.
 
     Returns:
-        Sentences about what comes from the folder, and about options that say otherwise.
+        Sentences about the settings of the folder, and about options that differ from them.
 
     Raises:
         ConfigError: The folder is damaged, or has a module that cannot be represented.
@@ -49,36 +49,46 @@ def take_folder_settings(cfg: DictConfig, overrides: Sequence[str]) -> list[str]
     name = cfg.encoder.get("name") if isinstance(cfg.get("encoder"), DictConfig) else None
     if not isinstance(name, str) or not is_sentence_folder(name):
         return []
-    folder = Path(name)
-    wanted: dict[str, Any] = {}
-    given = [word.lstrip("+~") for word in overrides]
+    folder, given = Path(name), [word.lstrip("+~") for word in overrides]
+    settings = _folder_settings(folder, cfg, given)
+    conflicts = _conflicts(folder, cfg, settings)
+    with flag_override(cfg, ["struct", "readonly"], False):
+        for key, value in settings.items():
+            OmegaConf.update(cfg, key, value, merge=False, force_add=True)
+    notes = []
+    if settings:
+        listed = ", ".join(f"{key} {_short(value)}" for key, value in settings.items())
+        notes.append(f"saved by SentenceTransformer, which sets {listed}")
+    notes += conflicts
+    others = prompts(folder).others
+    if others:
+        named = ", ".join(f"{key} ({text!r})" for key, text in others.items())
+        notes.append(f"prompts that only encoder.prompt= applies: {named}")
+    return [f"encoder.name={name}: {note}" for note in notes]
+
+
+def _folder_settings(folder: Path, cfg: DictConfig, given: Sequence[str]) -> dict[str, Any]:
+    """Return key -> value for the settings that the folder determines.
+
+    Raises:
+        ConfigError: The folder is damaged, or has a module that cannot be represented.
+    """
+    settings: dict[str, Any] = {}
     pooling = None
     if _is_default(cfg, given, "pooling", ("pooling",)):
         pooling = sentence_pooling(folder)
-        wanted["pooling"] = _pooling_node(pooling)
+        settings["pooling"] = _pooling_node(pooling)
         if "normalize" in cfg and not _typed(given, "normalize"):
-            wanted["normalize"] = pooling.normalize
+            settings["normalize"] = pooling.normalize
     length = max_length(folder)
     if length is not None and _is_default(cfg, given, "encoder.max_length", ("encoder", "path")):
-        wanted["encoder.max_length"] = length
-    texts = prompts(folder)
-    if texts.default and cfg.encoder.get("prompt") is None and not _typed(given, "encoder.prompt"):
-        wanted["encoder.prompt"] = texts.default
+        settings["encoder.max_length"] = length
+    prompt = prompts(folder).default
+    if prompt and cfg.encoder.get("prompt") is None and not _typed(given, "encoder.prompt"):
+        settings["encoder.prompt"] = prompt
     if pooling is not None and not pooling.include_prompt:
-        _refuse_unpooled(folder, wanted.get("encoder.prompt", cfg.encoder.get("prompt")))
-    others = _others(folder, cfg, wanted)
-    with flag_override(cfg, ["struct", "readonly"], False):
-        for key, value in wanted.items():
-            OmegaConf.update(cfg, key, value, merge=False, force_add=True)
-    said = ", ".join(f"{key} {_short(value)}" for key, value in wanted.items())
-    notes = (
-        [f"encoder.name={name}: saved by SentenceTransformer, which sets {said}"] if said else []
-    )
-    notes += [f"encoder.name={name}: {other}" for other in others]
-    if texts.others:
-        named = ", ".join(f"{key} ({text!r})" for key, text in texts.others.items())
-        notes.append(f"encoder.name={name}: prompts that only encoder.prompt= applies: {named}")
-    return notes
+        _check_no_prompt(folder, settings.get("encoder.prompt", cfg.encoder.get("prompt")))
+    return settings
 
 
 def report(notes: Sequence[str]) -> None:
@@ -120,35 +130,36 @@ def _pooling_node(pooling: SentencePooling) -> DictConfig:
     return node
 
 
-def _others(folder: Path, cfg: DictConfig, wanted: dict[str, Any]) -> list[str]:
-    """Return a sentence for each option that says otherwise than the folder."""
-    said = []
+def _conflicts(folder: Path, cfg: DictConfig, settings: dict[str, Any]) -> list[str]:
+    """Return a sentence for each option that differs from the setting of the folder."""
+    notes = []
     length = max_length(folder)
-    now = wanted.get("encoder.max_length", cfg.encoder.get("max_length"))
+    now = settings.get("encoder.max_length", cfg.encoder.get("max_length"))
     if length is not None and now != length:
-        said.append(f"max_seq_length is {length} there; encoder.max_length={now} wins")
+        notes.append(f"max_seq_length is {length} there; encoder.max_length={now} wins")
     texts = prompts(folder)
-    prompt = wanted.get("encoder.prompt", cfg.encoder.get("prompt")) or ""
+    prompt = settings.get("encoder.prompt", cfg.encoder.get("prompt")) or ""
     if texts.default and prompt != texts.default:
-        said.append(f"its prompt is {texts.default!r}; encoder.prompt={prompt!r} wins")
+        notes.append(f"its prompt is {texts.default!r}; encoder.prompt={prompt!r} wins")
     try:
         pooling = sentence_pooling(folder)
     except ConfigError as error:
         # The pooling is given, so the folder's own need not be readable.
-        return [*said, str(error).partition("; pooling=NAME")[0].partition(": ")[2]]
+        return [*notes, str(error).partition("; pooling=NAME")[0].partition(": ")[2]]
     node = _pooling_node(pooling)
-    if "pooling" not in wanted and cfg.pooling != node:
-        said.append(f"it pools by {_short(node)}; pooling {_short(cfg.pooling)} wins")
-    normalize = wanted.get("normalize", cfg.get("normalize"))
+    if "pooling" not in settings and cfg.pooling != node:
+        notes.append(f"it pools by {_short(node)}; pooling {_short(cfg.pooling)} wins")
+    normalize = settings.get("normalize", cfg.get("normalize"))
     if "normalize" in cfg and normalize is not None and normalize != pooling.normalize:
-        said.append(f"normalize is {pooling.normalize} there; normalize={normalize} wins")
-    return said
+        notes.append(f"normalize is {pooling.normalize} there; normalize={normalize} wins")
+    return notes
 
 
-def _refuse_unpooled(folder: Path, prompt: str | None) -> None:
+def _check_no_prompt(folder: Path, prompt: str | None) -> None:
+    """Raise ConfigError for a prompt if the pooling of the folder must leave it out."""
     if prompt:
         raise ConfigError(
-            f"encoder.name={folder}: include_prompt=false cannot be kept beside the prompt "
+            f"encoder.name={folder}: include_prompt=false does not go together with the prompt "
             f"{prompt!r}; encoder.prompt='' leaves the prompt out"
         )
 

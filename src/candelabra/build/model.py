@@ -9,8 +9,9 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from candelabra.build.trainer import Node
+from candelabra.build.instantiate import Node, make
 from candelabra.bundle.transfer import start_from
+from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError, naming
 from candelabra.model.assembly import assemble, start_from_pooler
 from candelabra.model.backbones import Backbone
@@ -21,7 +22,35 @@ from candelabra.model.multitask import MultiTaskModel
 
 def build_backbone(node: Node) -> Backbone:
     """Build the backbone without loading its encoder or tokenizer."""
-    return instantiate(node)
+    return make(node, "encoder")
+
+
+def load_tokenizer(backbone: Backbone, node: Node) -> TextTokenizer:
+    """Load the tokenizer of a backbone.
+
+    Args:
+        backbone: The backbone.
+        node: Config node that it was built from.
+
+    Raises:
+        ConfigError: The tokenizer is missing or does not fit the settings.
+    """
+    with naming("encoder", node):
+        return backbone.tokenizer()
+
+
+def load_encoder(backbone: Backbone, node: Node) -> Encoder:
+    """Load the encoder of a backbone with its weights.
+
+    Args:
+        backbone: The backbone.
+        node: Config node that it was built from.
+
+    Raises:
+        ConfigError: The weights are missing or do not fit the settings.
+    """
+    with naming("encoder", node):
+        return backbone.load()
 
 
 def build_model(
@@ -86,10 +115,10 @@ def adapt_and_freeze(
         ConfigError: If the scheme does not fit the model, or freezes all adapters.
     """
     encoder = model.encoder
-    model.freezer = Freezer(instantiate(freeze), steps_per_epoch=steps_per_epoch)
-    with naming("adapter"):
-        instantiate(adapter).attach(encoder, list(model.heads))
-    with naming("freeze"):
+    model.freezer = Freezer(make(freeze, "freeze"), steps_per_epoch=steps_per_epoch)
+    with naming("adapter", adapter):
+        make(adapter, "adapter").attach(encoder, list(model.heads))
+    with naming("freeze", freeze):
         model.freezer.apply(model, 0)
         ever_trained = {id(parameter) for parameter in model.freezer.some_day_learning(model)}
     in_encoder = {id(parameter) for parameter in encoder.parameters()}

@@ -6,10 +6,8 @@ import functools
 import inspect
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from hydra.utils import instantiate
-
+from candelabra.build.instantiate import Node, make
 from candelabra.data.rows.shapes import CROSSED, shape_of
 from candelabra.errors import ConfigError, naming, nearest
 from candelabra.losses.rules import rule_of
@@ -18,8 +16,6 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.scoring import Objective
 from candelabra.training.task_gradients import check_possible
 from candelabra.weighting.base import Weighting
-
-Node = Mapping[str, Any]
 
 
 def objectives(
@@ -47,16 +43,16 @@ def objectives(
     }
 
 
-def _loss(node: Node, counts: Sequence[int] | None) -> Loss:
+def _loss(node: Node, key: str, counts: Sequence[int] | None) -> Loss:
     """Construct a loss, and bind `counts` if the loss has this parameter."""
-    made = instantiate(node)
+    made = make(node, key)
     takes = "counts" in inspect.signature(made).parameters
     return functools.partial(made, counts=counts) if takes and counts is not None else made
 
 
 def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
     """Construct the objective of one task, and check that its main metric exists."""
-    metrics = instantiate(task["metrics"])(labels=labels)
+    metrics = make(task["metrics"], f"tasks.{name}.metrics")(labels=labels)
     with warnings.catch_warnings():
         # torchmetrics warns about computing before an update, but only the names are needed here.
         warnings.simplefilter("ignore", UserWarning)
@@ -69,7 +65,7 @@ def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] |
             f"tasks.{name}.main_metric must be one of {options}; got {main!r}{nearest(main, known)}"
         )
     return Objective(
-        loss=_loss(task["loss"], counts),
+        loss=_loss(task["loss"], f"tasks.{name}.loss", counts),
         loss_weight=task.get("loss_weight", 1.0),
         metrics=metrics,
         main_metric=main,
@@ -166,8 +162,10 @@ def build_weighting(
     Raises:
         ConfigError: If the weighting is incompatible with the step, freeze option or precision.
     """
-    with naming("weighting"):
-        weighting = instantiate(node)(tasks={name: model.head(name).num_choices for name in learns})
+    with naming("weighting", node):
+        weighting = make(node, "weighting")(
+            tasks={name: model.head(name).num_choices for name in learns}
+        )
         check_possible(
             weighting,
             model,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import instantiate
-
+from candelabra.build.instantiate import make
 from candelabra.config.validation import DATA_KEYS
 from candelabra.data.loading import TaskData, load_task
 
@@ -26,7 +25,7 @@ def tasks_data(
     return {
         name: load_task(
             name,
-            source=instantiate(task["source"]),
+            source=make(task["source"], f"tasks.{name}.source"),
             only=only,
             inferred=task.get("inferred", False),
             **{key: task[key] for key in DATA_KEYS if key in task},

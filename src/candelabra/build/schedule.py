@@ -6,9 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hydra.utils import instantiate
-
-from candelabra.build.trainer import Node
+from candelabra.build.instantiate import Node, make
 from candelabra.data.collate import TokenizedSplit, tokenize_task
 from candelabra.data.loading import TaskData
 from candelabra.data.mixing.order import Draws
@@ -78,11 +76,11 @@ def build_schedule(
         ConfigError: If a task's `max_tokens` is too small or does not fit its loss, or the
             validation interval exceeds an epoch.
     """
-    make = functools.partial(
+    new_schedule = functools.partial(
         Schedule,
         {task: split.lengths for task, split in train_splits.items()},
-        shares=instantiate(balancing["shares"]),
-        step=instantiate(step["counts"]),
+        shares=make(balancing["shares"], "balancing.shares"),
+        step=make(step["counts"], "step.counts"),
         epoch=balancing["epoch"],
         turns=balancing["turns"],
         batch_size=batch_size,
@@ -91,14 +89,23 @@ def build_schedule(
         max_tokens=_max_tokens(tasks, train_splits, max_length),
         arrange=_arrangements(tasks, train_splits, objectives),
     )
-    limit, steps = trainer["limit_train_batches"], balancing["steps_per_epoch"]
-    if isinstance(limit, float):
-        limit = max(1, round(limit * make(steps_per_epoch=steps).steps_per_epoch))
-    if limit is not None:
-        steps = limit if steps is None else min(limit, steps)
-    schedule = make(steps_per_epoch=steps)
+    with naming("balancing", balancing):
+        schedule = new_schedule(
+            steps_per_epoch=_steps_per_epoch(new_schedule, trainer, balancing["steps_per_epoch"])
+        )
     _check_validations(trainer, schedule.steps_per_epoch)
     return schedule
+
+
+def _steps_per_epoch(
+    new_schedule: Callable[..., Schedule], trainer: Node, steps: int | None
+) -> int | None:
+    """Return the smaller of `steps` and `limit_train_batches`; `None` if neither is a limit."""
+    limit = trainer["limit_train_batches"]
+    if isinstance(limit, float):  # a fraction of the epoch
+        limit = max(1, round(limit * new_schedule(steps_per_epoch=steps).steps_per_epoch))
+    limits = [limit for limit in (limit, steps) if limit is not None]
+    return min(limits, default=None)
 
 
 def _max_tokens(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hydra.utils import instantiate
-
-from candelabra.errors import naming
+from candelabra.build.instantiate import make
 
 
 def build_decision(node: Mapping[str, Any]) -> Callable[..., Any]:
@@ -19,6 +17,5 @@ def build_decision(node: Mapping[str, Any]) -> Callable[..., Any]:
     Raises:
         ConfigError: The rule cannot be built.
     """
-    with naming("study.answer"):
-        rule: Callable[..., Any] = instantiate(node)
+    rule: Callable[..., Any] = make(node, "study.answer")
     return rule

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
+from candelabra.build.instantiate import Node, make
 from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
@@ -24,8 +24,6 @@ from candelabra.training.distillation import LwfTeacher
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import Objective
 from candelabra.weighting.base import Weighting
-
-Node = Mapping[str, Any]
 
 
 def build_module(
@@ -59,8 +57,8 @@ def build_module(
         model,
         objectives,
         weighting=weighting,
-        optimizer=instantiate(optimizer),
-        scheduler=instantiate(scheduler),
+        optimizer=make(optimizer, "optimizer"),
+        scheduler=make(scheduler, "scheduler"),
         total_steps=total_steps,
         seed=seed,
         frozen_copy=_teacher(model, distill_frozen) if distill_frozen else None,
@@ -99,7 +97,7 @@ def build_loggers(
         group: Name of the runs that belong together.
         tags: Words to find the run by.
     """
-    loggers = [instantiate(node) for node in nodes.values() if node is not None]
+    loggers = [make(node, f"logger.{key}") for key, node in nodes.items() if node is not None]
     # Experiment trackers are partial and need the identity of the run.
     return [
         logger(
@@ -134,7 +132,11 @@ def build_trainer(
         precision: Lightning's name of the precision.
         run_dir: Folder of the run.
     """
-    built = [instantiate(callback) for callback in callbacks.values() if callback is not None]
+    built = [
+        make(callback, f"callbacks.{name}")
+        for name, callback in callbacks.items()
+        if callback is not None
+    ]
     built.append(StopOnSignal(f"candelabra train resume={run_dir}"))
     return instantiate(
         node,

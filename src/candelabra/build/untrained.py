@@ -8,6 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from candelabra.build.model import build_backbone, load_encoder, load_tokenizer
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.config import BundleConfig
 from candelabra.data.loading import TaskData
@@ -37,8 +38,9 @@ def untrained(
         ConfigError: A task needs a trained head and cannot be probed, or the pooling has untrained
             weights.
     """
-    backbone = instantiate(cfg.encoder)
-    tokenizer, encoder = backbone.tokenizer(), backbone.load()
+    backbone = build_backbone(cfg.encoder)
+    tokenizer = load_tokenizer(backbone, cfg.encoder)
+    encoder = load_encoder(backbone, cfg.encoder)
     labels = {name: data[name].labels for name in tasks if name in data}
     headed = set()
     for name, node in tasks.items():

@@ -32,7 +32,7 @@ from candelabra.bundle.weights import check_encoder, check_sizes, load_adapters,
 from candelabra.config.targets import check_targets
 from candelabra.data.tokens import TextTokenizer
 from candelabra.embedding.embedder import Embedder
-from candelabra.errors import BundleError, nearest
+from candelabra.errors import BundleError, naming, nearest
 from candelabra.files import write_json
 from candelabra.model.adapters import adapter_state, base_state, choose, merge
 from candelabra.model.assembly import assemble
@@ -240,7 +240,8 @@ def load(folder: str | Path, *, allow: Sequence[str] = (), device: str = "cpu") 
         )
         load_weights(model, root / "heads.safetensors")
         if config.adapter is not None:
-            make(config.adapter, allow=allow)().attach(encoder, list(config.tasks))
+            with naming("adapter", config.adapter):
+                make(config.adapter, allow=allow)().attach(encoder, list(config.tasks))
             load_adapters(encoder, root / ADAPTERS)
     except BundleError:
         raise

@@ -92,12 +92,7 @@ def start_from(
         )
     root = checked_folder(Path(folder), key="init_from")
     check_checksums(root)
-    theirs, their_config = stored_labels(root), stored_config(root)
-    if their_config.adapter is not None:
-        raise ConfigError(
-            f"init_from={folder}: its encoder is another for each task (adapter=lora_per_task); "
-            f"encoder=path encoder.name={root / 'encoder'} starts from their shared weights"
-        )
+    _check_shared_encoder(root, folder)
     encoder, rest = (read_tensors(root / name) for name in WEIGHTS)
     differs = _take(model.encoder.backbone, encoder)
     if differs:
@@ -105,24 +100,45 @@ def start_from(
             f"init_from={folder}: its encoder is not the run's: {differs}; encoder= has to name "
             "the one that it was trained from"
         )
-
     origins = {}
     for task in model.heads:
         if heads is not None and task not in heads:
             origins[task] = NEW
             continue
-        pools = model.head(task).pools
-        differs = (
-            _other_labels(task, labels[task], theirs)
-            or _reads_other(task, config, their_config.to_json(), pools=pools)
-            or _take(model.heads[task], _below(rest, f"heads.{task}."))
-        )
+        differs = _take_head(model, task, rest, root=root, config=config, labels=labels[task])
         if differs and heads is not None:
             raise ConfigError(f"init_heads: the head of '{task}' does not fit: {differs}")
         origins[task] = f"{NEW}: {differs}" if differs else BUNDLE
     taken = [task for task, origin in origins.items() if origin == BUNDLE]
     heads_from = {f"head of {task}": origin for task, origin in origins.items()}
     return {"encoder": BUNDLE, **heads_from, **_take_inputs_of_heads(model, rest, taken)}
+
+
+def _check_shared_encoder(root: Path, folder: str) -> None:
+    """Raise ConfigError if each task of a bundle has its own adapter."""
+    if stored_config(root).adapter is not None:
+        raise ConfigError(
+            f"init_from={folder}: its encoder is another for each task (adapter=lora_per_task); "
+            f"encoder=path encoder.name={root / 'encoder'} starts from their shared weights"
+        )
+
+
+def _take_head(
+    model: MultiTaskModel,
+    task: str,
+    tensors: Mapping[str, Tensor],
+    *,
+    root: Path,
+    config: Mapping[str, Any],
+    labels: list[str],
+) -> str:
+    """Copy the head of a task if it fits; otherwise return the difference."""
+    theirs = stored_config(root).to_json()
+    return (
+        _other_labels(task, labels, stored_labels(root))
+        or _reads_other(task, config, theirs, pools=model.head(task).pools)
+        or _take(model.heads[task], _below(tensors, f"heads.{task}."))
+    )
 
 
 def _take_inputs_of_heads(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from candelabra.build.early import check_source
 from candelabra.bundle.folder import checked_folder, stored_config
 from candelabra.commands.arguments import compose, compose_command
 from candelabra.commands.evaluate import checked_output
@@ -163,6 +164,7 @@ def open_model(name: str, cfg: DictConfig, rest: Sequence[str]) -> Model:
         own = compose("compare", [*words, f"encoder={name}"])
         for task, node in own.tasks.items():
             validate_task(str(task), node)
+            check_source(str(task), node["source"])
         return Model(name, plain(own)["tasks"], own, None)
     folder = checked_folder(Path(name), key="models")
     return Model(name, dict(stored_config(folder).tasks), cfg, name)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from candelabra.build.early import check_source
 from candelabra.bundle.folder import checked_folder
 from candelabra.commands.arguments import compose_command
-from candelabra.commands.models import refuse_beside_a_bundle
+from candelabra.commands.models import check_no_encoder_options
 from candelabra.config.validation import validate_task
 from candelabra.errors import ConfigError, DataError
 from candelabra.files import check_place
@@ -90,7 +91,7 @@ def check_model(cfg: DictConfig, given: Mapping[str, str], rest: Sequence[str]) 
     """
     if "bundle" in given:
         checked_folder(Path(given["bundle"]))
-        refuse_beside_a_bundle(rest)
+        check_no_encoder_options(rest)
         return
     if not any(word.startswith("encoder=") for word in rest):
         raise ConfigError("evaluate needs bundle=FOLDER, or encoder=NAME with tasks=PRESET")
@@ -100,3 +101,4 @@ def check_model(cfg: DictConfig, given: Mapping[str, str], rest: Sequence[str]) 
         )
     for name, task in cfg.tasks.items():
         validate_task(str(name), task)
+        check_source(str(name), task["source"])

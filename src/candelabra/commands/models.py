@@ -48,10 +48,10 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
             f"bundle={given['bundle']}: tasks.{crossed} is a cross-encoder, which has no "
             "embeddings of single texts; search uses it with rerank=BUNDLE"
         )
-    refuse_beside_a_bundle(overrides)
+    check_no_encoder_options(overrides)
 
 
-def refuse_beside_a_bundle(overrides: Sequence[str]) -> None:
+def check_no_encoder_options(overrides: Sequence[str]) -> None:
     """Reject settings of encoder and pooling, which a bundle contains itself.
 
     Raises:

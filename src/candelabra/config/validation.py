@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.checks import at_least
@@ -16,7 +15,7 @@ from candelabra.config.ranges import check_ranges
 from candelabra.config.schema import TrainConfig
 from candelabra.config.targets import NAME
 from candelabra.data.rows.shapes import CROSSED
-from candelabra.errors import ConfigError, DataError, naming, nearest
+from candelabra.errors import ConfigError, nearest
 
 ANSWER_KEYS = ("text",)
 """Keys of a prediction that are not names of tasks: no task can have such a name."""
@@ -69,11 +68,10 @@ PARTS = {"head": "head", "loss": "loss", "pooling": "+pooling"}
 
 
 def validate(cfg: DictConfig) -> None:
-    """Check what Hydra does not: unknown keys, ranges, rules of several keys, missing files.
+    """Check what Hydra does not: unknown keys, ranges, and rules of several keys.
 
     Raises:
         ConfigError: A rule is broken.
-        DataError: A source's files are missing.
     """
     _check_resolves(cfg)
     _check_keys(cfg)
@@ -96,9 +94,9 @@ def validate(cfg: DictConfig) -> None:
         if task.get("max_tokens") is not None:
             # A batch must have room for one text of full length.
             at_least(f"tasks.{name}.max_tokens", task.max_tokens, cfg.encoder.max_length)
-    _check_balancing(cfg)
+    if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
+        raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
     _check_freeze("freeze", cfg.freeze, cfg.tasks)
-    _check_adapter(cfg.adapter)
     _check_start(cfg)
     _check_monitors(cfg)
 
@@ -147,28 +145,8 @@ def _check_keys(cfg: DictConfig) -> None:
             raise ConfigError(f"{group} must be an option of its group, got {cfg[group]!r}")
 
 
-def _check_balancing(cfg: DictConfig) -> None:
-    """Raise ConfigError for wrong settings of the shares, before the data are read.
-
-    The shares are computed once, for tasks of one example each.
-    """
-    from hydra.utils import instantiate
-
-    from candelabra.records import TrainingProgress
-
-    if cfg.balancing.epoch == "steps" and cfg.balancing.steps_per_epoch is None:
-        raise ConfigError("balancing.epoch=steps needs balancing.steps_per_epoch=NUMBER")
-    try:
-        instantiate(cfg.balancing.shares)(
-            dict.fromkeys(training_tasks(cfg.tasks), 1), TrainingProgress()
-        )
-    except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
-
-
 def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
-    from hydra.utils import instantiate
-
+    """Raise ConfigError if a scheme or one of its parts freezes the head of no task."""
     frozen = node.get("head")
     if frozen is not None and frozen not in tasks:
         raise ConfigError(
@@ -177,21 +155,6 @@ def _check_freeze(where: str, node: DictConfig, tasks: Iterable[str]) -> None:
         )
     for name, part in node.get("parts", {}).items():
         _check_freeze(f"{where}.parts.{name}", part, tasks)
-    try:
-        instantiate(node)
-    except InstantiationException as error:
-        rule = error.__cause__
-        said = f"{where}.{rule}" if isinstance(rule, (ValueError, ConfigError)) else str(error)
-        raise ConfigError(said) from error
-
-
-def _check_adapter(node: DictConfig) -> None:
-    from hydra.utils import instantiate
-
-    try:
-        instantiate(node).check()
-    except InstantiationException as error:
-        raise ConfigError(str(error.__cause__ or error)) from error
 
 
 def _check_start(cfg: DictConfig) -> None:
@@ -215,14 +178,11 @@ def _check_limits(cfg: DictConfig) -> None:
 
 
 def validate_task(name: str, task: Any) -> None:
-    """Check the settings of one task, and that the files of its source exist.
+    """Check the settings of one task.
 
     Raises:
         ConfigError: A key is unknown or missing, or its value is wrong.
-        DataError: A file of the source does not exist.
     """
-    from hydra.utils import instantiate
-
     where = f"tasks.{name}"
     if not NAME.fullmatch(name):
         raise ConfigError(f"{where}: a task's name must match {NAME.pattern}")
@@ -250,11 +210,6 @@ def validate_task(name: str, task: Any) -> None:
             f"{where}.cross puts two texts into one sequence: columns must name {shapes}, found "
             f"{{{', '.join(map(str, task.columns))}}}"
         )
-    try:
-        with naming(f"{where}.source"):
-            instantiate(task.source).check()
-    except DataError as error:
-        raise DataError(f"task '{name}': {error}") from error
 
 
 def _check_resolves(cfg: DictConfig) -> None:

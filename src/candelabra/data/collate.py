@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from candelabra.data.loading import TaskData
-from candelabra.data.tokens import TextTokenizer, TokenizedTexts, tokenize_cached
+from candelabra.data.token_cache import tokenize_cached
+from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.records import IGNORED, Batch, Examples, Tokens
 
 

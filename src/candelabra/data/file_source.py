@@ -11,7 +11,7 @@ from candelabra.data.files.readers import check_path, read_tables
 from candelabra.data.files.several import matching
 from candelabra.data.files.table import Table
 from candelabra.data.schemes import AUTO
-from candelabra.errors import DataError
+from candelabra.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
 MOST_NAMED = 300
@@ -66,7 +66,8 @@ class Files:
         """Check that the files exist and have a known extension.
 
         Raises:
-            DataError: A file is missing, its extension is unknown, or a setting is invalid.
+            ConfigError: A setting is invalid.
+            DataError: A file is missing, or its extension is unknown.
         """
         self.layout.check()
         for split in SPLITS:
@@ -89,10 +90,10 @@ class Files:
         """Return the paths and patterns of a split; empty if none is configured.
 
         Raises:
-            DataError: A path is no text.
+            ConfigError: A path is no text.
         """
         given = {"train": self.train, "validation": self.validation, "test": self.test}.get(split)
         names = [given] if given is None or isinstance(given, str) else list(given)
         if not names or not all(isinstance(name, str) for name in names if given is not None):
-            raise DataError(f"source.{split} must be a path or a list of paths, got {given!r}")
+            raise ConfigError(f"{split} must be a path or a list of paths, got {given!r}")
         return [Path(self.folder or "", name).expanduser() for name in names if name is not None]

@@ -100,13 +100,8 @@ def load_task(
         DataError: A file, a row or a setting is invalid, or a split is empty.
     """
     try:
-        if not set(columns) & set(LEARNT):
-            raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
         unnamed = labels is None and bool(set(LABELLED) & set(columns))
-        tables = {
-            split: with_lists(table, columns)
-            for split, table in _read(source, only, inferred=unnamed).items()
-        }
+        tables = _tables(source, columns, only, inferred=unnamed)
         _report_notes(name, tables)
         names = _names(labels, columns, tables)
         check = partial(
@@ -123,18 +118,27 @@ def load_task(
             splits = _with_validation(splits, names, part=validation, seed=split_seed)
         limits = {split: size for split, size in (limit or {}).items() if only in (None, split)}
         splits = _limited(splits, names, limit=limits, seed=split_seed)
-        if only is not None:
-            splits = {only: splits[only]}
     except DataError as error:
         raise type(error)(f"task {name!r}: {error}") from error
-    prints = {split: fingerprint(examples, names) for split, examples in splits.items()}
-    unlabelled = {split: rules.pop(NO_LABEL, 0) for split, rules in skipped.items()}
+    return _task_data(splits if only is None else {only: splits[only]}, names, skipped)
+
+
+def _task_data(
+    splits: dict[str, Examples], labels: list[str], skipped: Mapping[str, Mapping[str, int]]
+) -> TaskData:
+    """Return the data of a task, with rows that only lack a label counted apart."""
+    rules = {
+        split: {rule: count for rule, count in counts.items() if rule != NO_LABEL}
+        for split, counts in skipped.items()
+    }
     return TaskData(
         splits,
-        names,
-        {split: rules for split, rules in skipped.items() if rules},
-        prints,
-        {split: count for split, count in unlabelled.items() if count},
+        labels,
+        skipped={split: counts for split, counts in rules.items() if counts},
+        fingerprint={split: fingerprint(examples, labels) for split, examples in splits.items()},
+        unlabelled={
+            split: counts[NO_LABEL] for split, counts in skipped.items() if counts.get(NO_LABEL)
+        },
     )
 
 
@@ -169,6 +173,16 @@ def _names(
             raise DataError(f"{', '.join(columns)} have no labels, found labels {labels}")
         return []
     return infer_labels(tables["train"], columns) if labels is None else read_labels(labels)
+
+
+def _tables(
+    source: Source, columns: Mapping[str, str], only: str | None, *, inferred: bool
+) -> dict[str, Table]:
+    """Read the tables of the splits, with lists that are written as text converted to lists."""
+    if not set(columns) & set(LEARNT):
+        raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
+    read = _read(source, only, inferred=inferred)
+    return {split: with_lists(table, columns) for split, table in read.items()}
 
 
 def _read(source: Source, only: str | None, *, inferred: bool) -> dict[str, Table]:

@@ -1,28 +1,21 @@
-"""Tokenize texts once, and find the first piece of each word; the result is cached."""
+"""Tokenize texts, and find the first piece of each word."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from candelabra.data.special_tokens import around_pair, around_text
-from candelabra.data.token_cache import read_arrays, write_arrays
 from candelabra.data.truncation import TRUNCATIONS
-from candelabra.records import Examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-log = logging.getLogger(__name__)
 
 CACHE_FORMAT = 2
 """Part of every cache key. It grows when the stored arrays change their meaning."""
@@ -112,7 +105,7 @@ class TextTokenizer:
         self._prefix, self._suffix = around_text(tokenizer)
         self._budget = max_length - len(self._prefix) - len(self._suffix)
         if self._budget < 1:
-            raise ValueError(f"encoder.max_length must leave room for a token, got {max_length}")
+            raise ValueError(f"max_length must leave room for a token, got {max_length}")
 
     def __call__(
         self, texts: Sequence[str], words: Sequence[WordSpans] | None = None
@@ -156,9 +149,7 @@ class TextTokenizer:
         before, between, after = around_pair(self.tokenizer)
         budget = self.max_length - len(before) - len(between) - len(after)
         if budget < 2:
-            raise ValueError(
-                f"encoder.max_length must leave room for two tokens, got {self.max_length}"
-            )
+            raise ValueError(f"max_length must leave room for two tokens, got {self.max_length}")
         cut, ids, seconds = TRUNCATIONS[self.truncation], [], []
         pieces = (self._pieces(texts, offsets=False) for texts in (first, second))
         for (one, _), (other, _) in zip(*pieces, strict=True):
@@ -257,51 +248,3 @@ def _first_pieces(words: WordSpans, spans: np.ndarray) -> np.ndarray:
     # An additional row that starts beyond every word means that a word has no piece.
     starts = np.append(spans[:, 0], np.iinfo(np.int64).max)
     return np.where(starts[index] < bounds[:, 1], index, len(spans))
-
-
-def tokenize_cached(
-    examples: Examples,
-    tokenizer: TextTokenizer,
-    *,
-    fingerprint: str,
-    cache_dir: Path | None,
-    cross: bool = False,
-) -> tuple[TokenizedTexts, ...]:
-    """Return one `TokenizedTexts` per text column, from the cache if it contains them.
-
-    Args:
-        examples: Rows to tokenize.
-        tokenizer: Tokenizer of the run.
-        fingerprint: Hash of the examples.
-        cache_dir: Folder of the cache; `None` disables it.
-        cross: Whether the two texts of a pair form one sequence.
-    """
-    key = hashlib.sha256(f"{fingerprint} {tokenizer.fingerprint()}".encode()).hexdigest()[:32]
-    makers = {
-        str(index): partial(tokenizer, column, examples.words)
-        for index, column in enumerate(examples.texts)
-    }
-    if cross:
-        makers = {"cross": partial(tokenizer.pairs, *examples.texts)}
-    return tuple(
-        _load_or_make(make, None if cache_dir is None else cache_dir / f"{key}-{name}.safetensors")
-        for name, make in makers.items()
-    )
-
-
-def _load_or_make(make: Callable[[], TokenizedTexts], path: Path | None) -> TokenizedTexts:
-    from safetensors import SafetensorError
-
-    if path is not None and path.exists():
-        try:
-            return TokenizedTexts(**read_arrays(path))
-        except (OSError, TypeError, ValueError) as error:
-            log.warning("token cache %s is damaged (%s); it is made again", path, error)
-    tokenized = make()
-    if path is not None:
-        arrays = {name: array for name, array in vars(tokenized).items() if array is not None}
-        try:
-            write_arrays(path, arrays)
-        except (OSError, SafetensorError) as error:
-            log.warning("token cache %s cannot be written (%s)", path, error)
-    return tokenized

@@ -94,9 +94,9 @@ class Lora(Adapters):
         """Check the settings."""
         from candelabra.checks import at_least
 
-        at_least("adapter.r", self.r, 1)
+        at_least("r", self.r, 1)
         if self.num_layers is not None:
-            at_least("adapter.num_layers", self.num_layers, 1)
+            at_least("num_layers", self.num_layers, 1)
 
     def check(self) -> None:
         """Raise ConfigError if PEFT is not installed."""
@@ -141,7 +141,7 @@ class Lora(Adapters):
         depth = len(encoder.layers)
         count = depth if self.num_layers is None else self.num_layers
         if count > depth:
-            raise ConfigError(f"adapter.num_layers must be at most {depth}, got {count}")
+            raise ConfigError(f"num_layers must be at most {depth}, got {count}")
         kind = encoder.backbone.config.model_type
         suffixes = self.targets or TARGETS.get(kind) or DEFAULTS.get(kind, [])
         targeted = {
@@ -153,7 +153,7 @@ class Lora(Adapters):
         if not targeted:
             known = sorted({name for name, _ in encoder.layers[0].named_modules() if name})
             raise ConfigError(
-                f"adapter.targets must be ends of the names of modules in a layer of {kind} "
+                f"targets must be ends of the names of modules in a layer of {kind} "
                 f"({', '.join(known)}); got {list(suffixes)}"
             )
         return [name for name, module in encoder.backbone.named_modules() if module in targeted]

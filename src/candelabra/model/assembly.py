@@ -81,7 +81,7 @@ def assemble(
 
 def _pooling(make: Maker, node: Node, width: int, *, key: str) -> nn.Module:
     made = make(node)
-    with naming(key):
+    with naming(key, node):
         # Only poolings that are classes have parameters, whose shapes depend on the width.
         is_class = isinstance(made.func, type)
         return made(width=width) if is_class else FunctionPooling(made)
@@ -92,7 +92,7 @@ def _head(
 ) -> Head:
     """Build a head for the width of what it takes: of a token embedding, or of a pooled one."""
     made = make(task["head"])
-    with naming(key):
+    with naming(key, task["head"]):
         head: Head = made(width=widths[bool(getattr(made.func, "pools", True))], labels=labels)
     if task.get("cross"):
         head.alone = False  # A cross-encoder needs both texts of a pair.
@@ -108,8 +108,10 @@ def start_from_pooler(model: MultiTaskModel) -> None:
     Raises:
         ConfigError: If the layers of that folder do not fit.
     """
-    for pooling in (model.pooling, *model.poolings.values()):
+    own = {f"tasks.{name}.pooling": pooling for name, pooling in model.poolings.items()}
+    for key, pooling in {"pooling": model.pooling, **own}.items():
         if isinstance(pooling, ClsPooler) and model.encoder.pooler is not None:
             pooling.dense.load_state_dict(model.encoder.pooler)
         if isinstance(pooling, SentenceModules) and model.encoder.sentence_folder is not None:
-            pooling.load_folder(model.encoder.sentence_folder)
+            with naming(key, ["layers"]):
+                pooling.load_folder(model.encoder.sentence_folder)

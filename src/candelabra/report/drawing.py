@@ -88,6 +88,7 @@ def drawing(name: str, *, height: float) -> Iterator[tuple[Any, Any]]:
         axes.patch.set_visible(False)
 
         def finish(description: str) -> Picture:
+            """Return what was drawn, as SVG with a description."""
             stream = io.StringIO()
             # The reader's browser has the fonts, so a letter that ours lacks is no loss.
             warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)

@@ -153,21 +153,8 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
             run is finished.
     """
     path = Path(folder).absolute()
-    for name in ("run.json", "config.yaml"):
-        if not (path / name).is_file():
-            raise ConfigError(f"resume={folder}: not a run folder, it has no file {name}")
-    try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-        words = [*record["overrides"], *record["config_dirs"], record["cwd"], record["run_id"]]
-        before = Path(config["paths"]["run_dir"])
-    except (ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"resume={folder}: run.json or config.yaml is damaged ({reason})"
-        ) from error
-    if not all(isinstance(word, str) for word in words):
-        raise ConfigError(f"resume={folder}: run.json must hold words, found {words}")
+    record, config = _read_record(path, folder)
+    before = Path(config["paths"]["run_dir"])
     if record.get("status") == "finished":
         raise ConfigError(f"resume={folder}: this run is finished")
     if before.resolve() != path.resolve():
@@ -180,15 +167,44 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
         )
     if not zipfile.is_zipfile(run.checkpoint):
         raise ConfigError(f"resume={folder}: {run.checkpoint} is truncated")
+    _check_links(path, folder)
+    if not isinstance(record.get("precision"), str):
+        raise ConfigError(f"resume={folder}: run.json is damaged (it has no precision)")
+    return run
+
+
+def _read_record(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return `run.json` and `config.yaml` of a run folder.
+
+    Raises:
+        ConfigError: If a file is missing or damaged.
+    """
+    for name in ("run.json", "config.yaml"):
+        if not (path / name).is_file():
+            raise ConfigError(f"resume={folder}: not a run folder, it has no file {name}")
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        words = [*record["overrides"], *record["config_dirs"], record["cwd"], record["run_id"]]
+        Path(config["paths"]["run_dir"])
+    except (ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"resume={folder}: run.json or config.yaml is damaged ({reason})"
+        ) from error
+    if not all(isinstance(word, str) for word in words):
+        raise ConfigError(f"resume={folder}: run.json must hold words, found {words}")
+    return record, config
+
+
+def _check_links(path: Path, folder: str) -> None:
+    """Raise ConfigError if a link in a run folder leads out of it."""
     # The link to the W&B files outside the folder is ours, and so is the draft of it that a killed
     # run may have left. The resumed run replaces both.
     links = {path / "wandb", *(draft for draft, _ in drafts(path, ["wandb"]))}
     for file in path.rglob("*"):
         if file.is_symlink() and file not in links and not _is_inside(file, path):
             raise ConfigError(f"resume={folder}: {file} is a link out of the folder")
-    if not isinstance(record.get("precision"), str):
-        raise ConfigError(f"resume={folder}: run.json is damaged (it has no precision)")
-    return run
 
 
 def _is_inside(file: Path, folder: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from candelabra.build.early import check_parts
 from candelabra.build.rows import tasks_data
 from candelabra.bundle.transfer import check_start
 from candelabra.config.messages import building
@@ -39,6 +40,7 @@ def check_settings(cfg: DictConfig) -> None:
         BundleError: `init_from` names no bundle.
     """
     validate(cfg)
+    check_parts(cfg)
     if cfg.init_from is not None:
         check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
 

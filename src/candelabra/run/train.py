@@ -16,10 +16,12 @@ from candelabra.build.model import (
     adapt_and_freeze,
     build_backbone,
     build_model,
+    load_encoder,
     load_initial_weights,
+    load_tokenizer,
 )
 from candelabra.build.objectives import build_weighting, check_objectives, objectives
-from candelabra.build.schedule import build_schedule, tokenize_tasks
+from candelabra.build.schedule import TokenizedTasks, build_schedule, tokenize_tasks
 from candelabra.build.trainer import build_loggers, build_module, build_trainer
 from candelabra.bundle import transfer
 from candelabra.config.environment import with_variables
@@ -71,35 +73,26 @@ def train(
     fingerprints = _fingerprints(cfg, data, resume)
     labels = {name: task.labels for name, task in data.items()}
     counts = {name: task.counts for name, task in data.items()}
-    learns = training_tasks(cfg.tasks)
+    trained = training_tasks(cfg.tasks)
     with building():
         backbone = build_backbone(cfg.encoder)
-        tokenizer = backbone.tokenizer()
+        tokenizer = load_tokenizer(backbone, cfg.encoder)
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
         losses = objectives(cfg.tasks, labels, counts)
-        schedule = schedule_of(cfg, {name: splits[name]["train"] for name in learns}, losses)
-        datamodule = MultiTaskDataModule(
-            splits,
-            schedule=schedule,
-            eval_batch_size=cfg.eval_batch_size,
-            num_workers=cfg.num_workers,
-        )
-        model = _model(cfg, backbone.load(), labels, schedule)
+        schedule = schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
+        datamodule = _datamodule(cfg, splits, schedule)
+        model = _model(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
         module = _module(cfg, model, losses, schedule, precision=precision)
         trainer = _trainer(cfg, record, precision=precision)
     tables.show(
         tasks_table(data, schedule), model_table(model, schedule.total_steps, device=device)
     )
     record.update(
-        device=device,
         precision=precision,
-        threads=torch.get_num_threads(),
-        processes=trainer.world_size,
-        attention=model.encoder.attention_of(device, training=True),
         fingerprints=fingerprints,
-        skipped={name: task.skipped for name, task in data.items()},
-        unlabelled={name: task.unlabelled for name, task in data.items()},
         steps_per_epoch=schedule.steps_per_epoch,
+        **_machine(model, device, num_processes=trainer.world_size),
+        **_dropped_rows(data),
     )
     with tracked(trainer, plain(cfg), cfg.tasks):
         started = time.perf_counter()
@@ -110,15 +103,37 @@ def train(
             metrics |= finish.test(trainer, module, datamodule, record.path)
         if trainer.is_global_zero:
             record.metrics(metrics)
-            stored, raw = plain(cfg), OmegaConf.to_container(cfg, resolve=False)
-            assert isinstance(raw, dict)
-            stored["tasks"] = with_variables(stored["tasks"], raw)
-            bundle = finish.bundle(stored, model, tokenizer, labels, metrics)
+            bundle = finish.bundle(_stored(cfg), model, tokenizer, labels, metrics)
             bundle.save(record.path / "bundle")
         # After the results: a W&B that hangs cannot lose them.
         log_summary(trainer, metrics)
     tables.show(*tables.result_tables(metrics), f"run folder: {record.path}")
     return metrics
+
+
+def _machine(model: MultiTaskModel, device: str, *, num_processes: int) -> dict[str, Any]:
+    """Return facts about the machine for the record of the run."""
+    return {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "processes": num_processes,
+        "attention": model.encoder.attention_of(device, training=True),
+    }
+
+
+def _dropped_rows(data: Mapping[str, TaskData]) -> dict[str, Any]:
+    """Return the numbers of skipped and unlabelled rows of each task."""
+    return {
+        "skipped": {name: task.skipped for name, task in data.items()},
+        "unlabelled": {name: task.unlabelled for name, task in data.items()},
+    }
+
+
+def _stored(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration as it is stored in the bundle, with variables in the paths."""
+    stored, raw = plain(cfg), OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    return {**stored, "tasks": with_variables(stored["tasks"], raw)}
 
 
 def _precision(cfg: DictConfig, resume: StoredRun | None) -> Any:
@@ -163,6 +178,16 @@ def schedule_of(
         trainer=cfg.trainer,
         batch_size=cfg.batch_size,
         seed=cfg.seed,
+    )
+
+
+def _datamodule(cfg: DictConfig, splits: TokenizedTasks, schedule: Schedule) -> MultiTaskDataModule:
+    """Build the data module, which yields the batches of all splits."""
+    return MultiTaskDataModule(
+        splits,
+        schedule=schedule,
+        eval_batch_size=cfg.eval_batch_size,
+        num_workers=cfg.num_workers,
     )
 
 

@@ -120,14 +120,14 @@ def read_schedule(cfg: DictConfig, data: Mapping[str, TaskData]) -> Schedule:
         cfg: Configuration of the run.
         data: Rows of all tasks.
     """
-    from candelabra.build.model import build_backbone
+    from candelabra.build.model import build_backbone, load_tokenizer
     from candelabra.build.objectives import objectives
     from candelabra.build.schedule import tokenize_tasks
     from candelabra.config.messages import building
     from candelabra.run.train import schedule_of
 
     with building():
-        tokenizer = build_backbone(cfg.encoder).tokenizer()
+        tokenizer = load_tokenizer(build_backbone(cfg.encoder), cfg.encoder)
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
         losses = objectives(
             cfg.tasks,

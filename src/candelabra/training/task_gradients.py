@@ -164,19 +164,26 @@ def check_possible(
             "this weighting needs every task in every step; found step=alternate: take step=joint, "
             "or a weighting of losses such as fixed, uncertainty, dwa or random"
         )
-    if weighting.uses_gradients and len(weighting.tasks) < 2:
-        raise ConfigError(
-            "a weighting of gradients needs two or more tasks that share the encoder; found "
-            f"{list(weighting.tasks)}: take weighting=fixed"
+    if weighting.uses_gradients:
+        _check_gradients_possible(
+            weighting, model, precision=precision, last_step=max(0, total_steps - 1)
         )
     # A trial call raises the errors of the scheme before training instead of in the first step.
     losses_K = torch.ones(len(weighting.tasks), dtype=torch.float64)
     deepcopy(weighting).weigh(losses_K, {ALL: losses_K.diag()})
-    if not weighting.uses_gradients:
-        return
+
+
+def _check_gradients_possible(
+    weighting: StepWeighting, model: MultiTaskModel, *, precision: str, last_step: int
+) -> None:
+    """Raise ConfigError unless gradients of several tasks meet in trainable parameters."""
+    if len(weighting.tasks) < 2:
+        raise ConfigError(
+            "a weighting of gradients needs two or more tasks that share the encoder; found "
+            f"{list(weighting.tasks)}: take weighting=fixed"
+        )
     freezer = model.freezer
-    last = max(0, total_steps - 1)
-    learning = model.parameters() if freezer is None else freezer.learning(model, last)
+    learning = model.parameters() if freezer is None else freezer.learning(model, last_step)
     if not {id(p) for p in learning} & {id(p) for p in shared(model)}:
         raise ConfigError(
             "a weighting of gradients needs shared parameters that learn, and the freeze or the "

@@ -43,10 +43,10 @@ class UnfreezingOptimizer:
         self._make_optimizer = make_optimizer
         if model.freezer is not None:
             model.freezer.apply(model, 0)
-        with naming("optimizer"):
+        with naming("optimizer", getattr(make_optimizer, "keywords", ())):
             self.optimizer = make_optimizer(model, weighting)
         self._drop()
-        with naming("scheduler"):
+        with naming("scheduler", getattr(make_scheduler, "keywords", ())):
             self.scheduler = make_scheduler(self.optimizer, total_steps)
         self._shape = self.scheduler.lr_lambdas[0]
         if model.freezer is not None:

@@ -42,7 +42,7 @@ class Weighting(nn.Module, ABC):
     def __init__(self, tasks: Collection[str]) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):
-            raise ValueError(f"tasks must be one or more different names; found {list(tasks)}")
+            raise ValueError(f"tasks must be one or more different names, got {list(tasks)}")
         self.tasks = tuple(tasks)
 
     def begin(self, step: int) -> None:
@@ -83,8 +83,7 @@ class Weighting(nn.Module, ABC):
         unknown = sorted(set(losses) - set(self.tasks))
         if unknown or not losses:
             raise ValueError(
-                f"losses must be of one or more of the tasks {list(self.tasks)}; "
-                f"found {list(losses)}"
+                f"losses must be of one or more of the tasks {list(self.tasks)}, got {list(losses)}"
             )
 
 

@@ -36,11 +36,10 @@ class Dwa(Linear):
         self, tasks: Collection[str], *, window: int = 100, temperature: float = 2.0
     ) -> None:
         super().__init__(tasks)
-        if window < 1 or not temperature > 0:
-            raise ValueError(
-                "weighting.window must be 1 or more, and weighting.temperature positive; found "
-                f"{window} and {temperature}"
-            )
+        if window < 1:
+            raise ValueError(f"window must be 1 or more, got {window}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
         self.window, self.temperature = window, temperature
         self._step = 0
         for name in ("sums_K", "counts_K"):

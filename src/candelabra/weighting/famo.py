@@ -46,7 +46,7 @@ class Famo(StepWeighting):
     ) -> None:
         super().__init__(tasks)
         if not lr_w > 0:
-            raise ValueError(f"weighting.lr_w must be positive; found {lr_w}")
+            raise ValueError(f"lr_w must be positive, got {lr_w}")
         self.bound = bound
         self.register_buffer("w_K", torch.zeros(len(self.tasks)))
         self.adam = Adam(len(self.tasks), lr=lr_w, decay=decay)

@@ -48,15 +48,16 @@ class GradNorm(Rescaled):
         rescale: bool = True,
     ) -> None:
         super().__init__(tasks, rescale=rescale)
-        if not lr_w > 0 or not alpha >= 0 or first_steps < 0:
-            raise ValueError(
-                "weighting.lr_w must be positive, alpha and first_steps 0 or more; found "
-                f"{lr_w}, {alpha} and {first_steps}"
-            )
+        if not lr_w > 0:
+            raise ValueError(f"lr_w must be positive, got {lr_w}")
+        if not alpha >= 0:
+            raise ValueError(f"alpha must be 0 or more, got {alpha}")
+        if first_steps < 0:
+            raise ValueError(f"first_steps must be 0 or more, got {first_steps}")
         self.alpha, self.first_steps = alpha, first_steps
         self.register_buffer("w_K", torch.ones(len(self.tasks)))
         if not first_steps and min(tasks.values()) < 2:
-            raise ValueError("weighting.first_steps=0 needs two or more labels of each task")
+            raise ValueError("first_steps=0 needs two or more labels of each task")
         start = [0.0] * len(tasks) if first_steps else [math.log(c) for c in tasks.values()]
         self.register_buffer("start_K", torch.tensor(start))
         self.adam = Adam(len(self.tasks), lr=lr_w)

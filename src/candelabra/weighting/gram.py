@@ -132,7 +132,7 @@ def nash(gram_KK: Tensor, step: int, *, max_norm: float = math.inf) -> Tensor:
         ValueError: `max_norm` is not above 0.
     """
     if not max_norm > 0:
-        raise ValueError(f"weighting.scheme.max_norm must be above 0, got {max_norm}")
+        raise ValueError(f"max_norm must be above 0, got {max_norm}")
     pair = _pair(gram_KK)
     if pair is None:
         weights_K = gram_many.nash(gram_KK, ridge=SINGULAR)
@@ -180,7 +180,7 @@ def cagrad(gram_KK: Tensor, step: int, *, radius: float = 0.5) -> Tensor:
         ValueError: `radius` is negative.
     """
     if not radius >= 0:
-        raise ValueError(f"weighting.scheme.radius must be 0 or more; found {radius}")
+        raise ValueError(f"radius must be 0 or more, got {radius}")
     num = len(gram_KK)
     mean_K = gram_KK.new_full((num,), 1 / num)
     ball = radius * math.sqrt(max(float(mean_K @ gram_KK @ mean_K), 0.0))

@@ -29,7 +29,7 @@ class Uncertainty(Weighting):
     def __init__(self, tasks: Sequence[str], *, lr: float = 1e-2) -> None:
         super().__init__(tasks)
         if not lr > 0:
-            raise ValueError(f"weighting.lr must be positive; found {lr}")
+            raise ValueError(f"lr must be positive, got {lr}")
         self.lr = lr
         # With one parameter per task, the parameter of an absent task has no gradient, and the
         # optimizer skips it.

@@ -12,7 +12,7 @@ from candelabra.data.files.readers import read_table
 from candelabra.data.files.table import Table
 from candelabra.data.loading import load_task
 from candelabra.data.sources import Files
-from candelabra.errors import DataError
+from candelabra.errors import ConfigError, DataError
 
 TOKENS = [["Ana", "lives"], ["She", "sings"]]
 TAGS = [["B-PER", "O"], ["O", "O"]]
@@ -144,12 +144,12 @@ def test_the_scheme_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"scheme": "iobs"}, "source.scheme must be one of .*iobes"),
-        ({"word_column": 1.5}, "source.word_column must be a whole number, got 1.5"),
-        ({"tag_column": "last"}, "source.tag_column must be a whole number"),
+        ({"scheme": "iobs"}, "scheme must be one of .*iobes"),
+        ({"word_column": 1.5}, "word_column must be a whole number, got 1.5"),
+        ({"tag_column": "last"}, "tag_column must be a whole number"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text(PLAIN)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(ConfigError, match=said):
         Files(train="a.conll", folder=str(tmp_path), **settings).check()

@@ -82,12 +82,12 @@ def test_a_large_exponent_does_not_overflow() -> None:
 @pytest.mark.parametrize(
     ("sizes", "settings", "message"),
     [
-        ({}, {}, "at least one task; found none"),
-        ({"imdb": 5, "movie": 0}, {}, "'movie' must have training examples; found 0"),
-        (SIZES, {"alpha": -0.1}, r"balancing\.shares\.alpha must be 0 or more; found -0\.1"),
-        (SIZES, {"alpha": float("nan")}, "found nan"),
-        (SIZES, {"alpha": "half"}, "found 'half'"),
-        (SIZES, {"cap": 0}, r"balancing\.shares\.cap must be at least 1; found 0"),
+        ({}, {}, "at least one task, got none"),
+        ({"imdb": 5, "movie": 0}, {}, "'movie' must have training examples, got 0"),
+        (SIZES, {"alpha": -0.1}, r"alpha must be 0 or more, got -0\.1"),
+        (SIZES, {"alpha": float("nan")}, "got nan"),
+        (SIZES, {"alpha": "half"}, "got 'half'"),
+        (SIZES, {"cap": 0}, r"cap must be at least 1, got 0"),
     ],
 )
 def test_bad_settings_are_named(
@@ -136,7 +136,7 @@ def test_annealing_counts_to_a_cap() -> None:
 @pytest.mark.parametrize("wrong", [-0.5, math.inf, math.nan])
 def test_a_wrong_end_of_the_line_is_named(key: str, wrong: float) -> None:
     """At any moment, also while the exponent between the ends is still fine."""
-    rule = rf"balancing\.shares\.{key} must be 0 or more; found {wrong}"
+    rule = rf"{key} must be 0 or more, got {wrong}"
     with pytest.raises(ValueError, match=rule):
         annealed(SIZES, at(0.5), **{key: wrong})
 
@@ -154,7 +154,7 @@ def test_capped_by_hand() -> None:
         "imdb": 0.595,
         "movie": 0.405,
     }
-    with pytest.raises(ValueError, match=r"balancing\.shares\.cap must be at least 1; found 0"):
+    with pytest.raises(ValueError, match=r"cap must be at least 1, got 0"):
         capped(SIZES, NOW, cap=0)
 
 
@@ -200,15 +200,15 @@ def test_more_of_the_task_that_is_farther(marks: list[tuple[float, float]], floo
     ("settings", "message"),
     [
         ({"references": {"imdb": 0.9}}, r"references must hold a score for each .*'movie'"),
-        ({"references": {}}, r"references must hold .* found \{\}"),
-        ({"references": {**REFERENCES, "x": 0.5}}, "and nothing else; found .*'x'"),
-        ({"references": 0.9}, "references must hold .* found 0.9"),
-        ({"references": {"imdb": math.nan, "movie": 0.7}}, "be finite numbers; found .*nan"),
-        ({"references": {"imdb": "high", "movie": 0.7}}, "be finite numbers; found .*'high'"),
-        ({"references": REFERENCES, "floor": 0.0}, r"floor must be above 0.*; found 0\.0"),
-        ({"references": REFERENCES, "floor": -1.0}, r"floor must be above 0.*; found -1\.0"),
-        ({"references": REFERENCES, "floor": math.inf}, "floor must be .* finite; found inf"),
-        ({"references": REFERENCES, "floor": "low"}, "floor must be above 0.* found 'low'"),
+        ({"references": {}}, r"references must hold .* got \{\}"),
+        ({"references": {**REFERENCES, "x": 0.5}}, "and nothing else, got .*'x'"),
+        ({"references": 0.9}, "references must hold .* got 0.9"),
+        ({"references": {"imdb": math.nan, "movie": 0.7}}, "be finite numbers, got .*nan"),
+        ({"references": {"imdb": "high", "movie": 0.7}}, "be finite numbers, got .*'high'"),
+        ({"references": REFERENCES, "floor": 0.0}, r"floor must be above 0.*, got 0\.0"),
+        ({"references": REFERENCES, "floor": -1.0}, r"floor must be above 0.*, got -1\.0"),
+        ({"references": REFERENCES, "floor": math.inf}, "floor must be .* finite, got inf"),
+        ({"references": REFERENCES, "floor": "low"}, "floor must be above 0.* got 'low'"),
     ],
 )
 @pytest.mark.parametrize("scores", [{}, {"imdb": 0.5, "movie": 0.5}])
@@ -257,7 +257,7 @@ def test_known_splits(shares: dict[str, float], batch_size: int, counts: dict[st
 
 
 def test_a_batch_smaller_than_the_tasks_is_refused() -> None:
-    rule = r"at least 2, .*\['imdb', 'movie'\]; found 1"
+    rule = r"at least 2, .*\['imdb', 'movie'\], got 1"
     with pytest.raises(ValueError, match=rule):
         split_batch({"imdb": 0.5, "movie": 0.5}, 1)
 
@@ -266,7 +266,7 @@ def test_a_batch_smaller_than_the_tasks_is_refused() -> None:
     "shares", [{}, {"a": 0.5, "b": 0.4}, {"a": 1.5, "b": -0.5}, {"a": float("nan"), "b": 0.5}]
 )
 def test_shares_that_are_none_are_refused(shares: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="0 or more and sum to 1; found"):
+    with pytest.raises(ValueError, match="0 or more and sum to 1, got"):
         split_batch(shares, 8)
 
 
@@ -294,5 +294,5 @@ def test_ratios_ignore_sizes(sizes: dict[str, int], ratio: float) -> None:
     "wrong", [{"nope": 1.0}, {"imdb": 0.0}, {"imdb": -1.0}, {"imdb": "many"}, {"imdb": math.nan}, 2]
 )
 def test_ratios_name_tasks_and_are_positive(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"balancing\.shares\.ratios"):
+    with pytest.raises(ValueError, match=r"ratios"):
         ratios(SIZES, NOW, ratios=wrong)

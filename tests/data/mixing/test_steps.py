@@ -142,7 +142,7 @@ def test_annealed_shares_move_the_turns(turns: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["random", "", "Cycled"])
 def test_unknown_turns_are_named(wrong: str) -> None:
-    rule = rf"balancing\.turns must be one of drawn, cycled; found '{wrong}'"
+    rule = rf"turns must be one of drawn, cycled, got '{wrong}'"
     with pytest.raises(ValueError, match=rule):
         alternate([{"imdb": 1.0}], 8, turns=wrong, rng=np.random.default_rng(0))
 

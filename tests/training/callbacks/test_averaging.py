@@ -98,11 +98,11 @@ def test_a_resumed_run_equals_an_unbroken_one(toys: Splits, tmp_path: Path, name
 
 @pytest.mark.parametrize("start", [-0.1, 1.0])
 def test_a_start_outside_of_the_run_is_refused(start: float) -> None:
-    with pytest.raises(ValueError, match=r"average\.start must lie from 0 to below 1, got"):
+    with pytest.raises(ValueError, match=r"start must lie from 0 to below 1, got"):
         StochasticWeightAveraging(start=start)
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_a_decay_that_keeps_all_or_nothing_is_refused(decay: float) -> None:
-    with pytest.raises(ValueError, match=r"average\.decay must lie between 0 and 1, got"):
+    with pytest.raises(ValueError, match=r"decay must lie between 0 and 1, got"):
         ExponentialMovingAverage(decay=decay)

@@ -264,7 +264,7 @@ def test_a_disk_that_is_full_does_not_fail_the_run(
 
 
 def test_a_wrong_interval_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"every_n_steps must be 1 or more; found 0"):
+    with pytest.raises(ValueError, match=r"every_n_steps must be 1 or more, got 0"):
         GradientDiagnostics(every_n_steps=0)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from candelabra.data.schemes import AUTO, SCHEMES
-from candelabra.errors import DataError, nearest
+from candelabra.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Layout:
         """Check the settings of CoNLL/BIO files.
 
         Raises:
-            DataError: A column is no whole number, or the scheme is unknown.
+            ConfigError: A column is no whole number, or the scheme is unknown.
         """
         for key in ("word_column", "tag_column"):
             value = getattr(self, key)
             if value is not None and type(value) is not int:
-                raise DataError(f"source.{key} must be a whole number, got {value!r}")
+                raise ConfigError(f"{key} must be a whole number, got {value!r}")
         if self.scheme not in SCHEMES:
             hint = nearest(str(self.scheme), SCHEMES)
-            raise DataError(
-                f"source.scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}{hint}"
+            raise ConfigError(
+                f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}{hint}"
             )

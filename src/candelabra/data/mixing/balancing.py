@@ -89,14 +89,14 @@ def temperature(
         {'imdb': 0.75, 'movie': 0.25}
     """
     if not sizes:
-        raise ValueError("balancing needs at least one task; found none")
+        raise ValueError("there must be at least one task, got none")
     for task, size in sizes.items():
         if size < 1:
-            raise ValueError(f"task {task!r} must have training examples; found {size}")
+            raise ValueError(f"task {task!r} must have training examples, got {size}")
     if not _is_number(alpha) or alpha < 0:
-        raise ValueError(f"balancing.shares.alpha must be 0 or more; found {alpha!r}")
+        raise ValueError(f"alpha must be 0 or more, got {alpha!r}")
     if cap is not None and (not _is_number(cap) or cap < 1):
-        raise ValueError(f"balancing.shares.cap must be at least 1; found {cap!r}")
+        raise ValueError(f"cap must be at least 1, got {cap!r}")
     counted = {task: size if cap is None else min(size, cap) for task, size in sizes.items()}
     largest = max(counted.values())
     powers = {task: (size / largest) ** alpha for task, size in counted.items()}
@@ -138,7 +138,7 @@ def annealed(
     """
     for key, alpha in (("start", start), ("end", end)):
         if not _is_number(alpha) or alpha < 0:
-            raise ValueError(f"balancing.shares.{key} must be 0 or more; found {alpha!r}")
+            raise ValueError(f"{key} must be 0 or more, got {alpha!r}")
     return temperature(sizes, progress, alpha=start + (end - start) * progress.fraction, cap=cap)
 
 
@@ -197,13 +197,13 @@ def gap_driven(
     """
     if not isinstance(references, Mapping) or set(references) != set(sizes):
         raise ValueError(
-            f"balancing.shares.references must hold a score for each of the tasks {list(sizes)} "
-            f"and nothing else; found {references}"
+            f"references must hold a score for each of the tasks {list(sizes)} "
+            f"and nothing else, got {references}"
         )
     if not all(map(_is_number, references.values())):
-        raise ValueError(f"balancing.shares.references must be finite numbers; found {references}")
+        raise ValueError(f"references must be finite numbers, got {references}")
     if not _is_number(floor) or floor <= 0:
-        raise ValueError(f"balancing.shares.floor must be above 0 and finite; found {floor!r}")
+        raise ValueError(f"floor must be above 0 and finite, got {floor!r}")
     if not progress.scores:
         return equal(sizes, progress)
     # Rounding keeps floating-point error from deciding whether a gap is above the floor.
@@ -233,12 +233,12 @@ def ratios(
         {'imdb': 0.25, 'movie': 0.75}
     """
     if not isinstance(ratios, Mapping):
-        raise ValueError(f"balancing.shares.ratios must be task: number; found {ratios!r}")
+        raise ValueError(f"ratios must be task: number, got {ratios!r}")
     unknown = sorted(set(ratios) - set(sizes))
     if unknown:
-        raise ValueError(f"balancing.shares.ratios must name tasks {list(sizes)}; found {unknown}")
+        raise ValueError(f"ratios must name tasks {list(sizes)}, got {unknown}")
     if not all(_is_number(ratio) and ratio > 0 for ratio in ratios.values()):
-        raise ValueError(f"balancing.shares.ratios must be numbers above 0; found {ratios}")
+        raise ValueError(f"ratios must be numbers above 0, got {ratios}")
     weights = {task: float(ratios.get(task, 1.0)) for task in sizes}
     total = math.fsum(weights.values())
     return {task: ratio / total for task, ratio in weights.items()}
@@ -274,11 +274,11 @@ def split_batch(shares: Mapping[str, float], batch_size: int) -> dict[str, int]:
     if batch_size < len(shares):
         raise ValueError(
             f"batch_size must be at least {len(shares)}, one example for each of the tasks "
-            f"{list(shares)}; found {batch_size}"
+            f"{list(shares)}, got {batch_size}"
         )
     are_shares = all(share >= 0 for share in shares.values())
     if not are_shares or not abs(math.fsum(shares.values()) - 1) <= 1e-6:
-        raise ValueError(f"shares must be 0 or more and sum to 1; found {dict(shares)}")
+        raise ValueError(f"shares must be 0 or more and sum to 1, got {dict(shares)}")
     exact = {task: share * batch_size for task, share in shares.items()}
     counts = {task: max(1, int(number)) for task, number in exact.items()}
     while sum(counts.values()) < batch_size:

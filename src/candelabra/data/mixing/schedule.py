@@ -102,7 +102,7 @@ class Schedule:
         self.max_tokens = dict(max_tokens or {})
         self.arrange = dict(arrange or {})
         if turns not in TURNS:
-            raise ValueError(f"balancing.turns must be one of {', '.join(TURNS)}, got {turns!r}")
+            raise ValueError(f"turns must be one of {', '.join(TURNS)}, got {turns!r}")
         self._share_function = shares
         self._step_function = step
         self._plans: dict[object, Plan] = {}
@@ -169,12 +169,12 @@ class Schedule:
 
     def _steps(self, rule: str, limit: int | None) -> int:
         if rule not in RULES:
-            raise ValueError(f"balancing.epoch must be one of {', '.join(RULES)}, got {rule!r}")
+            raise ValueError(f"epoch must be one of {', '.join(RULES)}, got {rule!r}")
         if limit is not None and limit < 1:
-            raise ValueError(f"balancing.steps_per_epoch must be 1 or more, got {limit}")
+            raise ValueError(f"steps_per_epoch must be 1 or more, got {limit}")
         if rule == "steps":
             if limit is None:
-                raise ValueError("balancing.epoch=steps needs balancing.steps_per_epoch, got none")
+                raise ValueError("epoch=steps needs steps_per_epoch, got none")
             return limit
         largest = max(self.sizes, key=self.sizes.__getitem__)
         tasks = [largest] if rule == "max_size_cycle" else list(self.sizes)
@@ -211,7 +211,7 @@ class Schedule:
             return limit
         raise ValueError(
             f"an epoch must end within {MOST_STEPS:,} steps, but with the shares {start} it does "
-            "not; give balancing.steps_per_epoch"
+            "not; give steps_per_epoch"
         )
 
     def _end(self, task: str, counts_S: np.ndarray, share: float) -> float:

@@ -82,7 +82,7 @@ def alternate(
         {'imdb': array([8, 0, 8, 0]), 'movie': array([0, 8, 0, 8])}
     """
     if turns not in TURNS:
-        raise ValueError(f"balancing.turns must be one of {', '.join(TURNS)}; found {turns!r}")
+        raise ValueError(f"turns must be one of {', '.join(TURNS)}, got {turns!r}")
     turn_S = _regular_turns(shares_S)
     if turns == "drawn":
         for start in range(0, len(turn_S), POOL_STEPS):

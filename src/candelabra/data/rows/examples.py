@@ -54,10 +54,8 @@ def to_examples(
         DataError: If the columns have no known shape, a column is missing, or a row is bad. The
             message names the file, the row and the rule of the first bad row, and counts all.
     """
-    if on_bad_row not in ("error", "skip"):
-        raise DataError(f"on_bad_row must be error or skip, found {on_bad_row!r}")
-    if missing_labels not in ("error", "skip"):
-        raise DataError(f"missing_labels must be error or skip, found {missing_labels!r}")
+    _check_choice("on_bad_row", on_bad_row)
+    _check_choice("missing_labels", missing_labels)
     roles = shape_of(columns)
     partial = missing_labels == "skip" and roles[-1] in LEARNT
     cells = [table.column(columns[role], role=role) for role in roles]
@@ -72,6 +70,11 @@ def to_examples(
     if absent:
         counts[NO_LABEL] = len(absent)
     return _gather(list(good.values()), list(good)), counts
+
+
+def _check_choice(setting: str, value: str) -> None:
+    if value not in ("error", "skip"):
+        raise DataError(f"{setting} must be error or skip, found {value!r}")
 
 
 def _checked_range(given: Sequence[float]) -> tuple[float, float]:

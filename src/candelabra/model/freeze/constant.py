@@ -66,7 +66,7 @@ class FreezeLowerLayers(Scheme):
         if num not in range(len(layers) + 1):
             raise ValueError(
                 f"num_layers must lie between 0 and {len(layers)}, the number of layers of this "
-                f"encoder, or be a fraction of them between 0 and 1; found {self.num_layers!r}"
+                f"encoder, or be a fraction of them between 0 and 1, got {self.num_layers!r}"
             )
         return [*model.encoder.stem, *layers[: int(num)]]
 
@@ -92,7 +92,7 @@ class FreezeHead(Scheme):
         names = list(model.heads)
         if self.head not in names:
             raise ValueError(
-                f"head must name one of the heads {names}; found {self.head!r}"
+                f"head must name one of the heads {names}, got {self.head!r}"
                 + nearest(self.head, names)
             )
         return list(model.parts_of(self.head))

@@ -110,10 +110,7 @@ class Freezer:
 
     def _scheme_at(self, model: Freezable, step: int) -> tuple[nn.Module, ...]:
         at = TrainingProgress(step, self.steps_per_epoch)
-        try:
-            return (*self.scheme.frozen(model, at), *model.idle)
-        except ValueError as error:
-            raise ValueError(f"freeze.{error}") from error
+        return (*self.scheme.frozen(model, at), *model.idle)
 
 
 def _frozen_parameter_ids(model: Freezable, frozen: Iterable[nn.Module]) -> set[int]:

@@ -35,7 +35,7 @@ class ExponentialMovingAverage(_BesideTheWeights):
 
     def __init__(self, *, decay: float = 0.99) -> None:
         if not 0 < decay < 1:
-            raise ValueError(f"callbacks.average.decay must lie between 0 and 1, got {decay}")
+            raise ValueError(f"decay must lie between 0 and 1, got {decay}")
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
@@ -54,7 +54,7 @@ class StochasticWeightAveraging(_BesideTheWeights):
 
     def __init__(self, *, start: float = 0.75) -> None:
         if not 0 <= start < 1:
-            raise ValueError(f"callbacks.average.start must lie from 0 to below 1, got {start}")
+            raise ValueError(f"start must lie from 0 to below 1, got {start}")
         super().__init__(use_buffers=False, multi_avg_fn=self._mean)
         self.start = start
         self._first = 0

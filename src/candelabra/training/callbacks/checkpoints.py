@@ -147,10 +147,7 @@ class ResumeCheckpoint(Checkpoint):
     def __init__(self, *, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
         super().__init__()
         if every_n_train_steps < 1:
-            raise ValueError(
-                "callbacks.checkpoint.every_n_train_steps must be 1 or more, "
-                f"got {every_n_train_steps}"
-            )
+            raise ValueError(f"every_n_train_steps must be 1 or more, got {every_n_train_steps}")
         self.path = Path(dirpath) / RESUME_FILE
         self.every_n_train_steps = every_n_train_steps
         self.saved_step = 0

@@ -67,9 +67,7 @@ class GradientDiagnostics(pl.Callback):
 
     def __init__(self, *, every_n_steps: int = 50, path: str | Path | None = None) -> None:
         if every_n_steps < 1:
-            raise ValueError(
-                f"callbacks.gradients.every_n_steps must be 1 or more; found {every_n_steps}"
-            )
+            raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self.path = None if path is None else Path(path)
         self.looks: dict[int, Cosines] = {}

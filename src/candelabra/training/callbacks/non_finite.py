@@ -39,7 +39,7 @@ class NonFiniteGuard(pl.Callback):
 
     def __init__(self, action: str = "stop") -> None:
         if action not in ACTIONS:
-            raise ValueError(f"callbacks.finite.action must be stop or skip, got {action!r}")
+            raise ValueError(f"action must be stop or skip, got {action!r}")
         self.action = action
         self.skipped = 0
         self._first: dict[str, Tensor] = {}
