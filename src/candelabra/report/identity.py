@@ -1,4 +1,4 @@
-"""What identifies a run: times, code, versions, machine and data."""
+"""Identity of a run: times, code, versions, machine and data."""
 
 from __future__ import annotations
 

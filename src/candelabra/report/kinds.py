@@ -1,4 +1,4 @@
-"""What a folder is, by its files."""
+"""Kind of a folder, recognized by its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SWEEP_FILES = (".trials", "multirun.yaml", "sweep.csv")
 
 
 class FolderKind(StrEnum):
-    """What `candelabra report` can report on."""
+    """Kinds of folders that `candelabra report` takes."""
 
     RUN = "run"
     SWEEP = "sweep"

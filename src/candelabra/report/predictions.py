@@ -14,7 +14,7 @@ from candelabra.report.stored import is_number, stored_lines
 
 
 class Kind(StrEnum):
-    """What a task predicts for a row."""
+    """Prediction of a task for a row."""
 
     CLASS = "class"
     LABELS = "labels"
