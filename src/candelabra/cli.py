@@ -22,7 +22,7 @@ COMMANDS = {
     "search": "the texts of a corpus that are nearest to a query",
     "mine": "negatives for pairs of texts; pairs out of documents",
     "study": "compare ways of training over several seeds, with a report on one page",
-    "report": "a run on one page: curves, confusion matrix, worst errors",
+    "report": "a run, a sweep or a study on one page",
     "export": "a bundle in the format of another tool, with a model card",
 }
 

@@ -10,6 +10,7 @@ from helpers.command_line import Run, called, python
 from helpers.full_disks import full_disk
 from helpers.pages import assert_harmless
 from helpers.report_folders import write_run
+from helpers.sweep_folders import write_sweep
 
 
 def test_a_trained_run_gets_its_page(run: Run) -> None:
@@ -32,6 +33,14 @@ def test_the_page_may_go_elsewhere(tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert "The 3 worst errors" in (tmp_path / "page" / "report.html").read_text()
     assert not (folder / "report.html").exists()
+
+
+def test_a_sweep_gets_its_page(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "sweep")
+    done = called("report", str(tmp_path / "sweep"))
+    assert done.status == 0, done.err
+    assert done.out.startswith("Highest val/score: 0.")
+    assert "Parallel coordinates" in (tmp_path / "sweep" / "report.html").read_text()
 
 
 def test_any_other_folder_is_refused(tmp_path: Path) -> None:

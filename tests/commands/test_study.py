@@ -45,6 +45,15 @@ def test_a_study_ends_with_a_page(root: Path, done: Done, result: dict[str, Any]
         }
 
 
+def test_a_report_writes_the_page_again_without_another_look(root: Path, done: Done) -> None:
+    page = root / "page"
+    before = {file: file.read_bytes() for file in page.rglob("*") if file.is_file()}
+    (page / "report.html").unlink()
+    again = called("report", str(page))
+    assert again.status == 0, again.err
+    assert {file: file.read_bytes() for file in page.rglob("*") if file.is_file()} == before
+
+
 def test_scores_are_those_of_the_runs(root: Path, result: dict[str, Any]) -> None:
     metrics = [json.loads(file.read_text()) for file in root.glob("**/runs/*/metrics.json")]
     assert len(metrics) == 6  # two shared ones, and two for each task alone

@@ -12,9 +12,11 @@ from candelabra.errors import ConfigError, DataError
 from candelabra.files import check_place
 from candelabra.report.kinds import FolderKind, kind_of
 
-HELP = """candelabra report FOLDER [overrides]: a run on one page.
+HELP = """candelabra report FOLDER [overrides]: a run, a sweep or a study on one page.
 
   FOLDER           of a run: its scores, curves, calibration, what it confuses, its worst errors
+                   of a sweep: its trials, and the effect of each option
+                   of a study: its page again, from the runs that are there
   output=FOLDER    receives report.html, report.md and pictures/; default: the folder itself
   errors=20        worst errors of each task of a run; 0 shows none and reads no texts
   data_dir=FOLDER  replaces the data folder of the training, from which the texts are read
@@ -80,11 +82,34 @@ def checked_output(folder: Path, given: str | None) -> Path:
 
 def write(kind: FolderKind, folder: Path, output: Path, cfg: DictConfig) -> str:
     """Write the page, and return its most important sentence."""
-    if kind is not FolderKind.RUN:
-        raise ConfigError(f"report {folder}: is the folder of a {kind}; runs alone have a report")
-    from candelabra.report.page import write_page
-    from candelabra.report.run_view import run_page
+    if kind is FolderKind.STUDY:
+        return write_study_again(folder, output, allow=list(cfg.allow))
 
-    page = run_page(folder, most_errors=cfg.errors, data_dir=cfg.data_dir, allow=list(cfg.allow))
+    from candelabra.report.page import write_page
+
+    if kind is FolderKind.SWEEP:
+        from candelabra.report.sweep_view import sweep_page
+
+        page = sweep_page(folder)
+    else:
+        from candelabra.report.run_view import run_page
+
+        allow = list(cfg.allow)
+        page = run_page(folder, most_errors=cfg.errors, data_dir=cfg.data_dir, allow=allow)
     write_page(output, "page", page.pictures, page=page)
     return page.answer
+
+
+def write_study_again(folder: Path, output: Path, *, allow: Sequence[str]) -> str:
+    """Write the files of a study from the runs that are there, and return its answer."""
+    from candelabra.study.again import INPUTS, read_study
+    from candelabra.study.page import write_study
+    from candelabra.study.result import compare_arms
+
+    result = compare_arms(read_study(folder, allow=allow))
+    try:
+        sentence = result.answer.sentence
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{folder / INPUTS}: its rule does not fit its arms: {error}") from error
+    write_study(result, output)
+    return sentence

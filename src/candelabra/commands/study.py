@@ -105,6 +105,7 @@ def run_study(cfg: DictConfig, words: Words, command: str) -> int:
         name=words.study,
         question=cfg.study.question,
         arms=[replace(arm, ms_per_text=speeds.get(arm.name)) for arm in loaded],
+        runs_dir=runs_dir,
         baseline=cfg.study.baseline,
         margins=margins,
         equal=terms.equal(),
@@ -209,6 +210,7 @@ def study_of_sweep(cfg: DictConfig, words: Words, command: str) -> int:
         name=words.study,
         question=cfg.study.question or f"Which {key}?",
         arms=arms,
+        runs_dir=folder,
         baseline=baseline,
         margins=task_margins(metrics, cfg.study.margins, cfg.study.metric_margins),
         equal=(),
@@ -217,16 +219,19 @@ def study_of_sweep(cfg: DictConfig, words: Words, command: str) -> int:
     return 0
 
 
-def write_page(cfg: DictConfig, place: Path, **facts: Any) -> None:
+def write_page(cfg: DictConfig, place: Path, *, runs_dir: Path, **facts: Any) -> None:
     """Compare the arms, write the files of the study, and print the answer.
 
     Args:
         cfg: Settings of the study.
         place: Folder of the study.
+        runs_dir: Folder that the names of the runs are relative to.
         facts: Attributes of the study.
     """
     from candelabra import tables
     from candelabra.build.study import build_decision
+    from candelabra.config.schema import plain
+    from candelabra.study.again import keep_inputs
     from candelabra.study.collect import count_looks
     from candelabra.study.inputs import Study
     from candelabra.study.page import write_study
@@ -238,6 +243,7 @@ def write_page(cfg: DictConfig, place: Path, **facts: Any) -> None:
         **facts,
     )
     result = compare_arms(study)
+    keep_inputs(place, study, runs_dir=runs_dir, answer=plain(cfg)["study"]["answer"])
     write_study(result, place)
     lines = [
         f"{task}, {arm}: {found.words}"

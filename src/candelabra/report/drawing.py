@@ -19,9 +19,9 @@ from markupsafe import Markup, escape
 
 from candelabra.errors import printable
 
-INK, MUTED, BAND = "#1b1b1e", "#6a6a70", "#e4e4e9"
+INK, MUTED, BAND, PAPER = "#1b1b1e", "#6a6a70", "#e4e4e9", "#ffffff"
 SERIES = ("#0072b2", "#d55e00", "#007e5c", "#b3528a", "#8f6a00", "#5a55c9")
-VARIABLES = {INK: "--ink", MUTED: "--muted", BAND: "--band"} | {
+VARIABLES = {INK: "--ink", MUTED: "--muted", BAND: "--band", PAPER: "--paper"} | {
     colour: f"--series-{place}" for place, colour in enumerate(SERIES, 1)
 }
 """Colours of the light style -> variables of the page's style sheet."""

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
 from candelabra.errors import DataError
 from candelabra.evaluation.comparison import TELLING
 from candelabra.evaluation.row_scores import row_scores
-from candelabra.files import read_json
-from candelabra.study.inputs import ArmRuns, Cost, Row, Run, Status, TestRows
+from candelabra.report.stored import is_number, stored_file, stored_history, stored_yaml
+from candelabra.study.inputs import ArmRuns, Cost, Run, Status, TestRows
 
 SPLIT = "test"
 
@@ -76,15 +73,15 @@ def load_run(
         name = folder.relative_to(root).as_posix()
     if not folder.is_dir():
         return Run(name, Status.MISSING, "not trained yet", dict(main_metrics or {}))
-    record = _read(folder / "run.json")
-    tasks = _main_metrics(folder / "config.yaml") or dict(main_metrics or {})
-    metrics = _read(folder / "metrics.json")
+    record = _read(folder, "run.json")
+    tasks = _main_metrics(folder) or dict(main_metrics or {})
+    metrics = _read(folder, "metrics.json")
     problem = _problem(record, metrics, tasks)
     if problem is not None:
         return Run(name, *problem, tasks, record=record)
     scores = {task: float(metrics[f"{SPLIT}/{task}/{metric}"]) for task, metric in tasks.items()}
     rows = {
-        task: _test_rows(folder / "predictions" / f"{task}.jsonl", metric, scores[task])
+        task: _test_rows(folder, f"predictions/{task}.jsonl", metric, scores[task])
         for task, metric in tasks.items()
     }
     return Run(
@@ -94,7 +91,7 @@ def load_run(
         tasks,
         scores,
         {task: found for task, found in rows.items() if found is not None},
-        _history(folder / "metrics.csv"),
+        stored_history(folder),
         _cost(folder, record),
         record,
     )
@@ -113,35 +110,40 @@ def _problem(
         return Status.MISSING, "no metrics.json"
     for task, metric in tasks.items():
         value = metrics.get(f"{SPLIT}/{task}/{metric}")
-        if value is None or not math.isfinite(value):
+        if not is_number(value):
             return Status.FAILED, f"metrics.json has no number for {SPLIT}/{task}/{metric}"
     return None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    file = stored_file(folder, name)
+    if file is None:
+        return {}
     try:
-        found = read_json(file)
-    except (OSError, ValueError) as error:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise DataError(f"{file}: must be a JSON object; found {type(found).__name__}")
     return found
 
 
-def _main_metrics(file: Path) -> dict[str, str]:
+def _main_metrics(folder: Path) -> dict[str, str]:
     """Return the main metric of each task of a run's configuration; empty without the file."""
-    if not file.is_file():
+    config = stored_yaml(folder, "config.yaml")
+    if not config:
         return {}
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
         return {str(task): str(node["main_metric"]) for task, node in config["tasks"].items()}
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
+        file = folder / "config.yaml"
         raise DataError(f"{file}: must name the main_metric of each task: {error}") from error
 
 
-def _test_rows(file: Path, metric: str, score: float) -> TestRows | None:
+def _test_rows(folder: Path, name: str, metric: str, score: float) -> TestRows | None:
     """Return the rows of a predictions file, or `None` if there is no such file."""
-    if not file.is_file():
+    file = stored_file(folder, name)
+    if file is None:
         return None
     digest = hashlib.sha256()
     rows = []
@@ -151,39 +153,23 @@ def _test_rows(file: Path, metric: str, score: float) -> TestRows | None:
             digest.update(f"{row['row']} {row['label']!r}\n".encode())
             rows.append({"label": row["label"], "prediction": row["prediction"]})
         scored = row_scores(metric, rows)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"{file}: has a line that is no prediction: {error}") from error
     if scored is not None and abs(scored.value - score) > TELLING:
         scored = None
     return TestRows(scored, len(rows), digest.hexdigest())
 
 
-def _history(file: Path) -> list[Row]:
-    """Return the rows of `metrics.csv` without empty cells; empty without the file."""
-    if not file.is_file():
-        return []
-    rows = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8", errors="replace")))
-    return [
-        {name: float(cell) for name, cell in row.items() if name and cell and _is_number(cell)}
-        for row in rows
-    ]
-
-
-def _is_number(cell: Any) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except (TypeError, ValueError):
-        return False
-
-
 def _cost(folder: Path, record: Mapping[str, Any]) -> Cost:
     """Return the cost that `run.json` and the bundle say."""
     bundle = folder / "bundle"
-    config = _read(bundle / "config.json")
+    config = _read(folder, "bundle/config.json")
     # A bundle keeps `adapter` only if each task has its own, and then needs a pass for each task.
-    passes = len(config.get("tasks", {})) if "adapter" in config else 1
+    tasks = config.get("tasks")
+    passes = len(tasks) if "adapter" in config and isinstance(tasks, dict) else 1
+    seconds: Any = record.get("fit_seconds")
     return Cost(
-        training_seconds=record.get("fit_seconds"),
+        training_seconds=float(seconds) if is_number(seconds) else None,
         parameters=_num_parameters(bundle),
         encoder_passes=passes if config else None,
     )

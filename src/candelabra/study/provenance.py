@@ -46,7 +46,7 @@ def provenance_of(study: Study) -> Provenance:
         if isinstance(splits, Mapping)
         for split, digest in splits.items()
     )
-    overrides = {run.name: " ".join(map(str, run.record.get("overrides", []))) for run in runs}
+    overrides = {run.name: " ".join(map(str, _words(run))) for run in runs}
     known = [(label, value) for label, value in facts if value]
     return Provenance(study.command, known, sorted(data), list(overrides.items()))
 
@@ -65,6 +65,11 @@ FACTS = {
 def _mapping(run: Run, key: str) -> Mapping[str, object]:
     found = run.record.get(key)
     return found if isinstance(found, Mapping) else {}
+
+
+def _words(run: Run) -> Sequence[object]:
+    found = run.record.get("overrides")
+    return found if isinstance(found, list) else ()
 
 
 def _values(runs: Sequence[Run], key: str) -> str:
