@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -233,13 +234,18 @@ def check_place(path: Path, *, key: str = "output") -> None:
         key: Configuration key that gave the path, for the error message.
 
     Raises:
-        ConfigError: If its nearest existing parent is not a writable folder.
+        ConfigError: If its nearest existing parent is not a folder in which one can be made.
     """
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
         raise ConfigError(f"{key}={path}: cannot be written: {above} is not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
         raise ConfigError(f"{key}={path}: cannot be written: {above} is not writable")
+    try:  # Some file systems, such as that of /proc, refuse although the folder is writable.
+        os.rmdir(tempfile.mkdtemp(prefix=".candelabra", dir=above))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"{key}={path}: cannot be written in {above}: {reason}") from error
 
 
 @contextmanager

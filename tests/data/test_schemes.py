@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
+from candelabra.data.loading import load_task
 from candelabra.data.schemes import recognized, to_bio
+from candelabra.data.sources import Files
+from candelabra.errors import DataError
 
 REFERENCES = {"iob1": IOB1, "iobes": IOBES, "bilou": BILOU}
 Spans = list[tuple[int, int, str]]
@@ -103,3 +111,55 @@ def test_what_is_not_certain_is_left_alone(tags: list[list[str]]) -> None:
 def test_broken_entities_are_refused(scheme: str, tags: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         to_bio(tags, scheme)
+
+
+def rows_of(spans: list[tuple[Spans, int]], scheme: str) -> list[dict[str, list[str]]]:
+    tags = [written(each, length, scheme) for each, length in spans]
+    return [{"tokens": [f"x{place}" for place in range(len(row))], "tags": row} for row in tags]
+
+
+def write_table(file: Path, rows: list[dict[str, list[str]]]) -> None:
+    if file.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif file.suffix == ".csv":  # pandas writes lists as text
+        pd.DataFrame(rows).to_csv(file, index=False)
+    elif file.suffix == ".json":
+        file.write_text(json.dumps(rows))
+    else:
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+COLUMNS = {"words": "tokens", "tags": "tags"}
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("scheme", [*REFERENCES, "iob2"])
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet", "csv"])
+def test_tables_are_converted_too(tmp_path: Path, ending: str, scheme: str, named: bool) -> None:
+    spans = [drawn(seed) for seed in range(30)]
+    tables = {}
+    for name in ("iob2", scheme):
+        file = tmp_path / f"{name}.{ending}"
+        write_table(file, rows_of(spans, name))
+        chosen = {"scheme": name} if named else {}
+        source = Files(train=str(file), validation=str(file), **chosen)
+        tables[name] = load_task("t", source=source, columns=COLUMNS)
+    assert tables[scheme].labels == tables["iob2"].labels
+    assert tables[scheme].splits == tables["iob2"].splits
+
+
+def test_an_invalid_sentence_of_a_table_is_a_bad_row(tmp_path: Path) -> None:
+    rows = [{"tokens": ["a", "b"], "tags": tags} for tags in (["S-X", "O"], ["B-X", "O"])]
+    write_table(file := tmp_path / "a.jsonl", [*rows, rows[0]])
+    source = Files(train=str(file))
+    with pytest.raises(DataError, match=r"line 2\): invalid IOBES: 'O' of word 1 follows 'B-X'"):
+        load_task("t", source=source, columns=COLUMNS, validation=1)
+    data = load_task("t", source=source, columns=COLUMNS, validation=1, on_bad_row="skip")
+    assert data.skipped == {"train": {"invalid IOBES": 1}}
+
+
+def test_numbers_have_no_scheme(tmp_path: Path) -> None:
+    write_table(file := tmp_path / "a.jsonl", [{"tokens": ["a"], "tags": [0]}] * 3)  # type: ignore[list-item]
+    source = Files(train=str(file), scheme="iob1")
+    with pytest.raises(DataError, match=r"source\.scheme=iob1 needs tags as text in column 'tags'"):
+        load_task("t", source=source, columns=COLUMNS, labels=["O", "I-X"])

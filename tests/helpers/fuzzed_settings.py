@@ -27,6 +27,7 @@ from candelabra.commands import (
     export,
     mine,
     predict,
+    report,
     search,
     similarity,
     train,
@@ -113,6 +114,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "similarity": (("input=nowhere.txt",), ((),)),
     "search": (("corpus=nowhere.txt", "text=x"), ((),)),
     "mine": (("input=nowhere.csv", "output=it.jsonl"), ((), ("negatives=easy",))),
+    "report": (("nowhere",), ((),)),
     "export": (("bundle=nowhere", "output=new"), (("format=onnx",), ("format=transformers",))),
 }
 """Verbatim words of each command, and choices of options."""
@@ -145,7 +147,9 @@ def group_cases(seed: object, number: int) -> Iterator[Case]:
     """Yield random cases, in which the option of a group is none."""
     random = Random(f"groups {seed}")
     for _ in range(number):
-        command = random.choice([name for name in COMMANDS if name not in ("predict", "export")])
+        command = random.choice(
+            [name for name in COMMANDS if name not in ("predict", "report", "export")]
+        )
         groups = ["encoder", "pooling"]
         if command == "train":
             groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
@@ -237,6 +241,7 @@ STUBS = (
     (mine.pair_files, "read_pairs"),
     (evaluate, "checked_output"),
     (compare, "compare"),
+    (report, "kind_of"),
 )
 """Where a command has checked its settings."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,12 +83,29 @@ def test_a_sweep_goes_on_in_its_folder() -> None:
         ("hydra.run.dir=file", "cannot be used: Not a directory"),
         ("hydra.run.dir=file/below", "cannot be used: Not a directory"),
         (f"hydra.run.dir={'long' * 100}", "cannot be used: File name too long"),
+        ("hydra.run.dir=/dev/null/x", "cannot be used: Not a directory"),
+        ("hydra.run.dir=pipe", "cannot be used: Not a directory"),
+        ("hydra.run.dir=pipe/x", "cannot be used: Not a directory"),
+        (
+            "hydra.run.dir=with_a_pipe",
+            "hydra.run.dir=with_a_pipe: run.log is neither a file nor a folder",
+        ),
         ("paths.output_dir=", "paths.output_dir must name a folder; found ''"),
     ],
 )
 def test_a_place_that_cannot_be_is_one_message(given: str, reason: str) -> None:
     fill(".", "file")
+    os.mkfifo("pipe")
+    Path("with_a_pipe").mkdir()
+    os.mkfifo("with_a_pipe/run.log")
     assert wrong(*SMALL, given).endswith(reason)
+
+
+@pytest.mark.skipif(not os.access("/proc/self", os.R_OK), reason="there is no /proc")
+@pytest.mark.parametrize("check", [check_run_folder, check_sweep_folder])
+def test_a_file_system_that_takes_no_folders_is_refused(check: Callable[[str], None]) -> None:
+    with pytest.raises(ConfigError, match=r"dir=/proc/x: cannot be written"):
+        check("/proc/x")
 
 
 def test_a_read_only_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,13 +49,17 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
             continue
         for value in _values(override):
             name = value.text if isinstance(value, QuotedString) else value
-            no_option = not isinstance(name, str) or "${" in name or len(name) > LONGEST
-            if no_option or name.startswith(PARTS):
+            if not isinstance(name, str) or not _may_be_a_name(name):
                 given = word.partition("=")[2]
                 raise ConfigError(
                     f"{override.key_or_group} takes the name of an option, got '{given}'"
                     f"{nearest(given, options)} (options: {', '.join(options)})"
                 )
+
+
+def _may_be_a_name(name: str) -> bool:
+    plain = "${" not in name and name.isprintable() and len(name) <= LONGEST
+    return plain and not name.startswith(PARTS)
 
 
 def _options(group: str, folders: Sequence[Path]) -> list[str]:

@@ -18,6 +18,7 @@ from candelabra.data.rows.labels import LABELLED, infer_labels, read_labels
 from candelabra.data.rows.lists import with_lists
 from candelabra.data.rows.shapes import LEARNT
 from candelabra.data.rows.splits import carve, strata_of
+from candelabra.data.rows.tag_schemes import with_bio
 from candelabra.data.sources import SPLITS, Source
 from candelabra.errors import DataError, MissingSplitError
 from candelabra.processes import rank
@@ -178,11 +179,11 @@ def _names(
 def _tables(
     source: Source, columns: Mapping[str, str], only: str | None, *, inferred: bool
 ) -> dict[str, Table]:
-    """Read the tables of the splits, with lists that are written as text converted to lists."""
+    """Read the tables of the splits, with lists written as text as lists, and tags as BIO."""
     if not set(columns) & set(LEARNT):
         raise DataError(f"columns must name {' or '.join(LEARNT)}, found {', '.join(columns)}")
     read = _read(source, only, inferred=inferred)
-    return {split: with_lists(table, columns) for split, table in read.items()}
+    return {split: with_bio(with_lists(table, columns), columns) for split, table in read.items()}
 
 
 def _read(source: Source, only: str | None, *, inferred: bool) -> dict[str, Table]:

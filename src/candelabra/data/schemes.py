@@ -13,9 +13,11 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from candelabra.data.bio import OUTSIDE, is_tag
+from candelabra.data.files.table import BadRowError
 
 AUTO = "auto"
-SCHEMES = (AUTO, "iob2", "iob1", "iobes", "bilou", "io")
+BIO = "iob2"
+SCHEMES = (AUTO, BIO, "iob1", "iobes", "bilou", "io")
 SPELLED = {"iobes": {"S": "B", "E": "I"}, "bilou": {"U": "B", "L": "I"}}
 """Prefixes of a scheme with ends -> those of BIO."""
 PREFIXED = re.compile(r"([BILUSE])-(.+)", re.DOTALL)
@@ -92,6 +94,29 @@ def to_bio(tags: Sequence[str], scheme: str) -> list[str]:
         found.append(f"{'I' if prefix == 'I' and kind == before else 'B'}-{kind}")
         before = kind
     return found
+
+
+def converted(
+    rows: Sequence[Sequence[str] | None], scheme: str
+) -> tuple[list[list[str] | None], dict[int, BadRowError]]:
+    """Convert the tags of each sentence to BIO.
+
+    Args:
+        rows: Tags of each sentence; `None` is kept.
+        scheme: A name of `SCHEMES` but `auto`.
+
+    Returns:
+        The tags, and a fault for each sentence that is invalid, whose tags are kept.
+    """
+    found: list[list[str] | None] = []
+    faults: dict[int, BadRowError] = {}
+    for row, tags in enumerate(rows):
+        try:
+            found.append(None if tags is None else to_bio(tags, scheme))
+        except ValueError as error:
+            found.append(None if tags is None else list(tags))
+            faults[row] = BadRowError(f"invalid {scheme.upper()}", str(error))
+    return found, faults
 
 
 def _without_ends(tags: Sequence[str], scheme: str) -> list[str]:

@@ -98,6 +98,10 @@ def check_run_folder(given: str) -> None:
             f"hydra.run.dir={given}: must be a new or an empty folder, or that of a run that did "
             f"not finish; it holds {others[0]}"
         )
+    for path in (Path(given, name) for name in names):
+        # A pipe in the place of the log would be waited for without end.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ConfigError(f"hydra.run.dir={given}: {path.name} is neither a file nor a folder")
     check_free(Path(given), f"hydra.run.dir={given}")
 
 

@@ -13,7 +13,7 @@ from candelabra.data.bio import OUTSIDE
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.table import BadRowError, Table, at_lines, shown
 from candelabra.data.files.text_files import numbered_lines, read_text
-from candelabra.data.schemes import AUTO, PREFIXED, all_tags, recognized, to_bio
+from candelabra.data.schemes import AUTO, BIO, PREFIXED, all_tags, converted, recognized
 from candelabra.errors import DataError
 
 DOCUMENT = "-DOCSTART-"
@@ -75,9 +75,12 @@ def read_conll(path: Path, layout: Layout) -> Table:
     scheme = layout.scheme
     if scheme == AUTO:
         scheme = recognized([row for row in tags if row])
-    _convert(tags, faults, scheme)
-    note = f"its tags are {scheme.upper()}; they are converted to BIO" if scheme != "iob2" else ""
-    return replace(table, faults=faults, note=note)
+    if scheme == BIO:
+        return replace(table, scheme=BIO)
+    bio, invalid = converted(tags, scheme)
+    note = f"its tags are {scheme.upper()}; they are converted to BIO"
+    columns = {"tokens": tokens, "tags": bio}
+    return replace(table, columns=columns, faults={**faults, **invalid}, note=note, scheme=BIO)
 
 
 def _rows(path: Path, sentences: Iterable[Lines], layout: Layout, seen: Seen) -> Table:
@@ -195,16 +198,3 @@ def _check_words(path: Path, rows: Sequence[list[str]], layout: Layout) -> None:
             f"{path}: its word column only counts {first}, {begin + 1}, ... in every sentence: set "
             f"source.word_column={other} (columns count from 0) to read the column behind it"
         )
-
-
-def _convert(tags: list[list[str] | None], faults: dict[int, BadRowError], scheme: str) -> None:
-    """Convert the tags of each sentence in place; a sentence that is invalid becomes a fault."""
-    if scheme == "iob2":
-        return
-    for row, before in enumerate(tags):
-        if before is None:
-            continue
-        try:
-            tags[row] = to_bio(before, scheme)
-        except ValueError as error:
-            faults[row] = BadRowError(f"invalid {scheme.upper()}", str(error))

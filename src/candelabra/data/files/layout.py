@@ -21,7 +21,7 @@ class Layout:
         tag_column: Column of the tag in a CoNLL/BIO file. `None` is the last.
         comment: Beginning of the comment lines of a CoNLL/BIO file; empty for none. `None` takes
             lines with `#` before the first word of a sentence that are no word and tag.
-        scheme: Tagging scheme of a CoNLL/BIO file, one of `SCHEMES`; `auto` recognizes it.
+        scheme: Tagging scheme of the tags, one of `SCHEMES`; `auto` recognizes it.
         quoted: Whether csv or tsv cells may be quoted; `None` means yes for csv and no for tsv.
         subfolders: For a folder, the sub-folders that are read; a mapping also sets the label of
             each. `None` reads every sub-folder and uses its name as the label.

@@ -7,6 +7,7 @@ a lone surrogate in its text. `to_examples` reports both together with the other
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from candelabra.data.files.conll import read_conll
@@ -53,7 +54,7 @@ def read_table(path: str | Path, layout: Layout | None = None) -> Table:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if len(table) == 0:
         raise DataError(f"{path}: empty: it has no rows")
-    return table
+    return table if read is read_conll else replace(table, scheme=(layout or Layout()).scheme)
 
 
 def read_tables(paths: Sequence[Path], layout: Layout, where: str) -> Table:

@@ -93,8 +93,15 @@ def joined(tables: Sequence[Table], where: str) -> Table:
         for row, fault in table.faults.items()
     }
     notes = dict.fromkeys(table.note for table in tables if table.note)
+    schemes = {table.scheme for table in tables}
     return Table(
-        JoinedColumns(tables), where, locate, faults, num_rows=ends[-1], note="; ".join(notes)
+        JoinedColumns(tables),
+        where,
+        locate,
+        faults,
+        num_rows=ends[-1],
+        note="; ".join(notes),
+        scheme=schemes.pop() if len(schemes) == 1 else "auto",
     )
 
 

@@ -48,6 +48,7 @@ class Table:
             1, as in an editor.
         faults: Errors of the rows that could not be read; the cells of these rows are `None`.
         note: Message about how the rows were read, for the user; empty without one.
+        scheme: Tagging scheme of a column of tags: `iob2` if they are BIO, `auto` if it is unknown.
         num_rows: Number of rows, if the columns are read on demand; otherwise `None`.
     """
 
@@ -57,6 +58,7 @@ class Table:
     faults: Mapping[int, BadRowError] = field(default_factory=dict)
     num_rows: int | None = None
     note: str = ""
+    scheme: str = "auto"
 
     def __len__(self) -> int:
         if self.num_rows is not None:

@@ -1,0 +1,54 @@
+"""Tag columns of other schemes than BIO, in files whose columns the task names."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from candelabra.data.files.table import Table
+from candelabra.data.schemes import AUTO, BIO, converted, recognized
+from candelabra.errors import DataError
+
+
+def with_bio(table: Table, columns: Mapping[str, str]) -> Table:
+    """Convert the tags of a table to BIO; those of a CoNLL file are converted by its reader.
+
+    Args:
+        table: Rows as they were read.
+        columns: Column name of each role.
+
+    Returns:
+        The table; its note names the scheme. A sentence that is invalid becomes a fault.
+
+    Raises:
+        DataError: A scheme is chosen, and the tags are numbers.
+    """
+    name = columns.get("tags")
+    if name is None or table.scheme == BIO or name not in table.columns:
+        return table
+    tags = [row if _is_texts(row) else None for row in table.columns[name]]
+    present = [row for row in tags if row]
+    scheme = recognized(present) if table.scheme == AUTO else table.scheme
+    if scheme == BIO:
+        return table
+    if not present:
+        raise DataError(
+            f"{table.where}: source.scheme={scheme} needs tags as text in column {name!r}"
+        )
+    bio, faults = converted(tags, scheme)
+    cells = zip(table.columns[name], bio, strict=True)
+    column: dict[str, list[Any]] = {name: [old if new is None else new for old, new in cells]}
+    said = f"its tags are {scheme.upper()}; they are converted to BIO"
+    return replace(
+        table,
+        columns=ChainMap(column, table.columns),  # type: ignore[arg-type]
+        faults={**faults, **table.faults},
+        note=f"{table.note}; {said}" if table.note else said,
+        scheme=BIO,
+    )
+
+
+def _is_texts(row: Any) -> bool:
+    return isinstance(row, list) and all(isinstance(tag, str) for tag in row)
