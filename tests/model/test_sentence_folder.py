@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import CNN, Pooling
 
 from candelabra.bundle.bundle import load
-from helpers.command_line import SMALL, called
+from helpers.command_line import SMALL, called, started
 from helpers.sentence_folders import WIDTH, kinds, made_old, made_oldest, saved
 
 TEXTS = [
@@ -162,3 +163,30 @@ def test_a_run_starts_from_the_folder_and_its_bundle_and_export_keep_all(tmp_pat
     np.testing.assert_allclose(reference(target), reference(folder), atol=1e-5)
     found, _ = embedded(target)
     np.testing.assert_allclose(found, reference(folder), atol=1e-5)
+
+
+def put_on_the_hub(folder: Path, home: Path, name: str) -> None:
+    """Put a folder where a download of the Hub's model would be cached."""
+    cached = home / "hub" / f"models--{name.replace('/', '--')}"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("a" * 40)
+    (cached / "snapshots").mkdir()
+    shutil.copytree(folder, cached / "snapshots" / ("a" * 40))
+
+
+@pytest.mark.parametrize("layout", ["version 6", "version 1"])
+def test_a_model_of_the_hub_is_read_as_its_folder(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = LAYOUTS[layout](saved(tmp_path / "model", *kinds()["dense"], length=6))
+    put_on_the_hub(folder, tmp_path / "home", "someone/model")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n")
+    words = ["encoder=hub", "encoder.name=someone/model", "input=texts.txt", "output=it.npy"]
+    done = started("embed", *words, folder=tmp_path)
+    assert done.status == 0, done.err
+    assert (
+        "encoder.name=someone/model: saved by SentenceTransformer, which sets pooling" in done.err
+    )
+    np.testing.assert_allclose(np.load(tmp_path / "it.npy"), reference(folder), atol=1e-5)

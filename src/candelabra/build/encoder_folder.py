@@ -18,6 +18,7 @@ from candelabra.model.sentence_folder import (
     prompts,
     sentence_pooling,
 )
+from candelabra.model.sentence_hub import sentence_home
 
 OPTIONS = {
     "cls": "cls",
@@ -28,6 +29,8 @@ OPTIONS = {
     "lasttoken": "last_token",
 }
 """Poolings of sentence-transformers -> options of the group `pooling`."""
+
+PRETRAINED = "candelabra.model.backbones.Pretrained"
 
 
 def take_folder_settings(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -46,10 +49,11 @@ def take_folder_settings(cfg: DictConfig, overrides: Sequence[str]) -> list[str]
     Raises:
         ConfigError: The folder is damaged, or has a module that cannot be represented.
     """
-    name = cfg.encoder.get("name") if isinstance(cfg.get("encoder"), DictConfig) else None
-    if not isinstance(name, str) or not is_sentence_folder(name):
+    given = [word.lstrip("+~") for word in overrides]
+    folder = _folder(cfg, given)
+    if folder is None:
         return []
-    folder, given = Path(name), [word.lstrip("+~") for word in overrides]
+    name = cfg.encoder.name
     settings = _folder_settings(folder, cfg, given)
     conflicts = _conflicts(folder, cfg, settings)
     with flag_override(cfg, ["struct", "readonly"], False):
@@ -89,6 +93,28 @@ def _folder_settings(folder: Path, cfg: DictConfig, given: Sequence[str]) -> dic
     if pooling is not None and not pooling.include_prompt:
         _check_no_prompt(folder, settings.get("encoder.prompt", cfg.encoder.get("prompt")))
     return settings
+
+
+def _folder(cfg: DictConfig, given: Sequence[str]) -> Path | None:
+    """Return the folder that SentenceTransformer has saved, or `None` for another encoder.
+
+    A model of the Hub counts if its name is typed: the options that name one decide for themselves.
+    """
+    encoder = cfg.get("encoder")
+    name = encoder.get("name") if isinstance(encoder, DictConfig) else None
+    if not isinstance(name, str):
+        return None
+    if is_sentence_folder(name):
+        return Path(name)
+    revision = encoder.get("revision")
+    known = encoder.get("local") or encoder.get("sha256") or not _typed(given, "encoder.name")
+    if (
+        known
+        or encoder.get("_target_") != PRETRAINED
+        or not isinstance(revision, (str, type(None)))
+    ):
+        return None
+    return sentence_home(name, revision)
 
 
 def report(notes: Sequence[str]) -> None:

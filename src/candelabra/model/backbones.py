@@ -27,6 +27,7 @@ from candelabra.model.sentence_folder import (
     is_sentence_folder,
     lower_cases,
 )
+from candelabra.model.sentence_hub import sentence_home
 from candelabra.model.tokenizer_checks import add_lower_case, check_kind, check_tokenizer
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Pretrained:
         check_kind(self.name, config)
         check_tokenizer(self.name, tokenizer, config)
         _check_length(self.max_length, config)
-        if is_sentence_folder(self.name) and lower_cases(Path(self.name)):
+        if self._home is not None and lower_cases(self._home):
             add_lower_case(tokenizer)
         return TextTokenizer(
             tokenizer,
@@ -150,9 +151,15 @@ class Pretrained:
 
     def _encoder(self, backbone: PreTrainedModel) -> Encoder:
         encoder = Encoder(backbone, attention=self.attention, bit_dropout=self.bit_dropout)
-        if is_sentence_folder(self.name):
-            encoder.sentence_folder = Path(self.name)
+        encoder.sentence_folder = self._home
         return encoder
+
+    @property
+    def _home(self) -> Path | None:
+        """Return the folder if SentenceTransformer has saved it, of this machine or the Hub."""
+        if self.local or self.sha256 is not None or self.name.startswith(PACKAGE):
+            return Path(self.name) if is_sentence_folder(self.name) else None
+        return sentence_home(self.name, self.revision)
 
     def _located(self, *, verified: bool) -> tuple[str, str | None]:
         """Return the folder or Hub id to load from, and the Hub revision."""
@@ -168,7 +175,10 @@ class Pretrained:
                 "pin revision instead"
             )
         else:
-            return self.name, self.revision
+            home = self._home
+            if home is None or encoder_folder(home) == home:
+                return self.name, self.revision
+            folder = encoder_folder(home)
         if self.name == MINILM:
             for name, sha256 in MINILM_SHA256.items():
                 verify(folder / name, sha256)
