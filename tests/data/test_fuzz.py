@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import json
 import math
 from collections.abc import Callable
@@ -44,12 +45,22 @@ def parquet() -> bytes:
     return bytes(sink.getvalue())
 
 
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return bytes(sink.getvalue())
+
+
 CONTENTS: dict[str, Callable[[], bytes]] = {
     "csv": lambda: separated(","),
     "tsv": lambda: separated("\t"),
     "jsonl": json_lines,
     "conll": conll,
     "parquet": parquet,
+    "csv.gz": lambda: gzip.compress(separated(",")),
+    "conll.gz": lambda: gzip.compress(conll()),
+    "jsonl.zst": lambda: zstd(json_lines()),
 }
 TEXTS, TAGS = {"text": "text", "label": "label"}, {"words": "tokens", "tags": "tags"}
 
@@ -92,7 +103,7 @@ def check(data: TaskData) -> None:
 
 def fuzz_bytes(folder: Path, kind: str, cases: int) -> None:
     random, content = Random(kind), CONTENTS[kind]()
-    file, columns = folder / f"it.{kind}", TAGS if kind == "conll" else TEXTS
+    file, columns = folder / f"it.{kind}", TAGS if "conll" in kind else TEXTS
     file.write_bytes(content)
     right = rows_of(read(file, columns))
     for case in range(cases):
@@ -101,10 +112,12 @@ def fuzz_bytes(folder: Path, kind: str, cases: int) -> None:
             data = read(file, columns)
             check(data)
             found = rows_of(data)
+            if kind.endswith(".gz"):
+                assert found == right, "a packed file has a checksum"
             if len(found) == len(right):
                 others = sum(one != other for one, other in zip(found, right, strict=True))
                 # Each of up to three changes is in one row, or over the border of two.
-                assert others <= 6 or kind == "parquet"
+                assert others <= 6 or kind in ("parquet", "jsonl.zst")
         assert not messages or str(file) in messages[0]
 
 

@@ -14,19 +14,12 @@ from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.model.encoder_files import package_folder
 from candelabra.records import Examples
 from helpers.ended import ended_process
-from helpers.toys import BUNDLED, sentences, tagged
+from helpers.toys import BUNDLED, same_tokens, sentences, tagged
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
 BERT = AutoTokenizer.from_pretrained(FOLDER)
 LONG = 512
 WIDE = TextTokenizer(BERT, max_length=LONG)
-
-
-def same(one: TokenizedTexts, other: TokenizedTexts) -> bool:
-    pairs = [(getattr(one, name), getattr(other, name)) for name in vars(one)]
-    return all(
-        (a is None and b is None) or (a.dtype == b.dtype and np.array_equal(a, b)) for a, b in pairs
-    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +33,7 @@ def test_the_cache_gives_the_same_arrays(
     (made,) = tokenize_cached(examples, WIDE, fingerprint="x", cache_dir=tmp_path / "new")
     monkeypatch.setattr(TextTokenizer, "_pieces", _never)
     (found,) = tokenize_cached(examples, WIDE, fingerprint="x", cache_dir=tmp_path / "new")
-    assert same(made, found)
+    assert same_tokens(made, found)
     assert [path.suffix for path in (tmp_path / "new").iterdir()] == [".safetensors"]
 
 
@@ -99,7 +92,7 @@ def test_a_damaged_cache_is_made_again(
     damage(file)
     with caplog.at_level(logging.WARNING):
         (again,) = tokenize_cached(texts, WIDE, fingerprint="x", cache_dir=tmp_path)
-    assert same(made, again)
+    assert same_tokens(made, again)
     assert str(file) in caplog.text
     assert "damaged" in caplog.text
     caplog.clear()
@@ -117,7 +110,7 @@ def test_a_folder_in_place_of_the_cache_is_said_at_every_start(
     file.mkdir()
     for _ in range(2):
         (again,) = tokenize_cached(texts, WIDE, fingerprint="x", cache_dir=tmp_path)
-        assert same(made, again)
+        assert same_tokens(made, again)
         assert f"token cache {file} is damaged (it is no file)" in caplog.text
     assert list(tmp_path.iterdir()) == [file]
 

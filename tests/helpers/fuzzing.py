@@ -66,6 +66,13 @@ def mutated(content: bytes, random: Random) -> bytes:
     return content
 
 
+def one_bit(content: bytes, random: Random) -> bytes:
+    """Return the content of a file with one bit changed."""
+    place = random.randrange(len(content))
+    flipped = content[place] ^ 1 << random.randrange(8)
+    return content[:place] + bytes([flipped]) + content[place + 1 :]
+
+
 @contextmanager
 def one_message_or_none(case: object) -> Iterator[list[str]]:
     """Fail on any other exception than a message for people, and on a hang.

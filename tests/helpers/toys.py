@@ -7,6 +7,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from candelabra.data.mixing.steps import joint
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.rows.cells import joined_words
 from candelabra.data.token_cache import tokenize_cached
-from candelabra.data.tokens import TextTokenizer
+from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.spans import SpanMetrics
@@ -216,3 +217,11 @@ def weights(module: MultiTaskModule) -> dict[str, Tensor]:
 def difference(one: MultiTaskModule, other: MultiTaskModule) -> float:
     pairs = zip(weights(one).values(), weights(other).values(), strict=True)
     return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+def same_tokens(one: TokenizedTexts, other: TokenizedTexts) -> bool:
+    """Return whether both hold the same arrays, of the same types."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in vars(one)]
+    return all(
+        (a is None and b is None) or (a.dtype == b.dtype and np.array_equal(a, b)) for a, b in pairs
+    )
