@@ -51,7 +51,8 @@ CASES = {
     "head@tasks.sentiment.head=true": "head takes the name of an option, got 'true'",
     "pooling=null": "pooling takes the name of an option, got 'null'",
     "balancing=base/common": "balancing takes the name of an option, got 'base/common'",
-    "experiment=null": "experiment takes the name of an option, got 'null'",
+    "experiment=null": "experiment takes the name of an option, got 'null'; without",
+    "debug=null": "debug takes the name of an option, got 'null'; without debug= there is none",
 }
 
 

@@ -15,6 +15,8 @@ from candelabra.errors import ConfigError, nearest
 
 PARTS = "base/"
 """Folder inside a group for yamls that options include; they are no options themselves."""
+OFF = ("debug", "experiment", "sweep")
+"""Groups of which no option is chosen by default."""
 LONGEST = 200
 """Maximum length of the name of an option, which is that of a file."""
 
@@ -50,10 +52,13 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
         for value in _values(override):
             name = value.text if isinstance(value, QuotedString) else value
             if not isinstance(name, str) or not _may_be_a_name(name):
-                given = word.partition("=")[2]
+                group, given = override.key_or_group, word.partition("=")[2]
+                hint = nearest(given, options)
+                if name is None and group in OFF:
+                    hint = f"; without {group}= there is none"
                 raise ConfigError(
-                    f"{override.key_or_group} takes the name of an option, got '{given}'"
-                    f"{nearest(given, options)} (options: {', '.join(options)})"
+                    f"{group} takes the name of an option, got '{given}'{hint} "
+                    f"(options: {', '.join(options)})"
                 )
 
 

@@ -101,6 +101,13 @@ def test_what_cannot_be_inferred(values: list[object], role: str, message: str) 
         column(values, role)
 
 
+def test_one_label_alone_is_refused_by_file_and_column() -> None:
+    with pytest.raises(
+        DataError, match=r"train\.csv: column 'x' must hold two or more labels, .*'a'"
+    ):
+        column(["a", "a", None], "label")
+
+
 def test_columns_without_labels_give_none_to_infer() -> None:
     with pytest.raises(DataError, match="no labels to infer"):
         infer_labels(Table({"x": ["a"]}, "f"), {"text": "x"})

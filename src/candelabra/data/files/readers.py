@@ -23,9 +23,11 @@ from candelabra.data.files.text_files import (
     read_jsonl,
     read_text,
 )
+from candelabra.data.garbage import no_collection
 from candelabra.errors import DataError, nearest
 
 
+@no_collection()
 def read_table(path: str | Path, layout: Layout | None = None) -> Table:
     """Read a file or a folder of text files.
 

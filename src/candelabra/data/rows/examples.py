@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from candelabra.data.files.table import BadRowError, Table
+from candelabra.data.garbage import no_collection
 from candelabra.data.rows.labels import LABELLED, are_positions, single_cells
 from candelabra.data.rows.shapes import LEARNT, SHAPES, Parser, Row, Rules, no_tag, shape_of
 from candelabra.errors import DataError
@@ -19,6 +20,7 @@ NO_LABEL = "no label"
 """Name under which skipped rows without a label are counted."""
 
 
+@no_collection()
 def to_examples(
     table: Table,
     columns: Mapping[str, str],

@@ -105,6 +105,11 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
         return [str(False), str(True)]
     if numbers:
         return [str(number) for number in range(max(0, *numbers) + 1)]
+    if role == "label" and len(names) == 1:
+        raise DataError(
+            f"{table.where}: column {columns[role]!r} must hold two or more labels, found "
+            f"{shown(names.pop())} in every row"
+        )
     if role == "tags":
         return tag_names({parse_tag(name)[1] for name in names if is_tag(name)} - {""})
     return sorted(names)
