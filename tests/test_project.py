@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import candelabra
+from helpers.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TARGETS = ["setup", "train", "evaluate", "predict", "sweep", "dashboard", "notebooks", "bench"]
 TARGETS += ["docs", "test", "test-all", "check", "format", "clean"]

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from candelabra.data.token_cache import tokenize_cached
-from candelabra.data.tokens import TextTokenizer, TokenizedTexts
+from candelabra.data.tokens import TextTokenizer
 from candelabra.model.encoder_files import package_folder
 from candelabra.records import Examples
 from helpers.ended import ended_process

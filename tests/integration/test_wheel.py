@@ -11,8 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 from candelabra.config.targets import conf_dir
-
-ROOT = Path(__file__).parents[2]
+from helpers.project import ROOT
 
 
 @pytest.fixture(scope="module")

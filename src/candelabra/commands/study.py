@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from candelabra.commands import train
 from candelabra.commands.arguments import compose
 from candelabra.commands.study_words import Words, sort_words
+from candelabra.config.options import options
 from candelabra.config.ranges import check_ranges
 from candelabra.errors import ConfigError
 from candelabra.files import check_place
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from candelabra.study.terms import Terms
     from candelabra.study.tuning import Trial
 
-HELP = """candelabra study study=NAME [overrides]: the answer to a question, over several seeds.
+HELP = f"""candelabra study study=NAME [overrides]: the answer to a question, over several seeds.
 
   study=sharing     share one encoder, or train one model for each task? (default)
-  study=freezing, imbalance, pooling, weighting, backbone
+  study={", ".join(name for name in options("study") if name not in ("sharing", "sweep"))}
                     other questions; each is one yaml with arms, a baseline and margins
   seeds=5           seeds of every arm; a larger number continues the same study
   plan=true         prints runs, time, disk and the detectable difference, and trains nothing

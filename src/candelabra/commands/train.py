@@ -18,6 +18,7 @@ from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbati
 from candelabra.config.interpolations import check_interpolations
 from candelabra.config.messages import explained, quoted
 from candelabra.config.option_words import check_option_words
+from candelabra.config.options import options_table
 from candelabra.config.schema import RUN_ID, environment_keys, plain, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
@@ -38,16 +39,13 @@ from candelabra.run.trial import TRIAL, given_config_dirs, trial
 OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
 """Settings of Hydra that differ between runs; stored yamls may not change the others."""
 
-HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
+HELP = f"""candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
 
   experiment=quickstart       both heads on the bundled sample, as without any override
   experiment=imdb_mit_movie data_dir=FOLDER
-                              IMDb sentiment and MIT Movie NER; also best (the recipe),
-                              imdb_only, mit_movie_only, seed_imdb
+                              IMDb sentiment and MIT Movie NER; best is the recipe
   tasks=NAME                  a preset; +task@tasks.NAME=OPTION adds a task, ~tasks.NAME drops one
-  encoder=minilm  pooling=mean  adapter=none  freeze=none  balancing=proportional  step=joint
-  weighting=fixed  optimizer=adamw  scheduler=linear  trainer=auto  logger=default
-  callbacks=default           the groups, with their default options
+  GROUP=OPTION                an option of one of the groups below
   init_from=BUNDLE            starts from the weights of a trained model
   head@tasks.NAME.head=mlp    another head
   seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=2e-4  encoder.max_length=256
@@ -65,6 +63,10 @@ HELP = """candelabra train [-m] [overrides]: train one encoder with the heads of
                               splits alone
   --cfg job                   print the configuration and stop
   --config-dir FOLDER         a folder of your own yamls, in addition to candelabra's
+
+The groups with their options, the default one first; head, loss and task as tasks name them:
+
+{options_table("train", also=("head", "loss", "task"))}
 
 A wrong option names its group and lists the choices: try `pooling=help`.
 """

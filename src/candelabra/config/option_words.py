@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
-from candelabra.config.targets import conf_dir
+from candelabra.config.options import options
 from candelabra.errors import ConfigError, nearest
 
 PARTS = "base/"
@@ -46,33 +46,25 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
         # `~GROUP` takes no value.
         if override.value() is None and "=" not in word:
             continue
-        options = _options(override.key_or_group, folders)
-        if not options:
+        names = options(override.key_or_group, folders)
+        if not names:
             continue
         for value in _values(override):
             name = value.text if isinstance(value, QuotedString) else value
             if not isinstance(name, str) or not _may_be_a_name(name):
                 group, given = override.key_or_group, word.partition("=")[2]
-                hint = nearest(given, options)
+                hint = nearest(given, names)
                 if name is None and group in OFF:
                     hint = f"; without {group}= there is none"
                 raise ConfigError(
                     f"{group} takes the name of an option, got '{given}'{hint} "
-                    f"(options: {', '.join(options)})"
+                    f"(options: {', '.join(names)})"
                 )
 
 
 def _may_be_a_name(name: str) -> bool:
     plain = "${" not in name and name.isprintable() and len(name) <= LONGEST
     return plain and not name.startswith(PARTS)
-
-
-def _options(group: str, folders: Sequence[Path]) -> list[str]:
-    """Return the options of a group; none if there is no such group."""
-    if not all(part.isidentifier() for part in group.split("/")):
-        return []
-    places = [top / group for top in (conf_dir(), *folders)]
-    return sorted({file.stem for place in places for file in place.glob("*.yaml")})
 
 
 def _values(override: Override) -> Iterator[Any]:
