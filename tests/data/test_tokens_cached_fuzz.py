@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from candelabra.data.tokens import TextTokenizer, TokenizedTexts, tokenize_cached
+from candelabra.data.token_cache import tokenize_cached
+from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from helpers.fuzzing import mutated, one_bit, one_message_or_none
 from helpers.toys import same_tokens, sentences, tagged
 
