@@ -23,6 +23,7 @@ from candelabra.training.callbacks.interruption import StopOnSignal
 from candelabra.training.distillation import LwfTeacher
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import Objective
+from candelabra.training.teaching import Teacher
 from candelabra.weighting.base import Weighting
 
 
@@ -36,6 +37,7 @@ def build_module(
     total_steps: int,
     seed: int,
     distill_frozen: float,
+    teacher: Teacher | None = None,
 ) -> MultiTaskModule:
     """Build the LightningModule of a training run with its optimizer.
 
@@ -48,6 +50,7 @@ def build_module(
         total_steps: Number of optimizer steps in the run.
         seed: Base seed of the steps.
         distill_frozen: Factor of the distillation loss; 0 disables distillation.
+        teacher: Answers of trained models that the heads learn from, if any.
 
     Raises:
         ConfigError: If the optimizer or the schedule rejects its settings, nothing is left to
@@ -62,6 +65,7 @@ def build_module(
         total_steps=total_steps,
         seed=seed,
         frozen_copy=_teacher(model, distill_frozen) if distill_frozen else None,
+        teacher=teacher,
     )
     module.build_optimizer()
     return module

@@ -40,6 +40,7 @@ class TrainConfig:
     balancing: Any = None
     step: Any = None
     weighting: Any = None
+    distillation: Any = None
     optimizer: Any = None
     scheduler: Any = None
     trainer: Any = None
@@ -55,6 +56,7 @@ class TrainConfig:
     on_bad_row: str = MISSING
     init_from: str | None = MISSING
     init_heads: list[str] | None = MISSING
+    teacher: Any = None
     test: bool = MISSING
     distill_frozen: float = MISSING
     group: str | None = MISSING

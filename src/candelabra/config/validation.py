@@ -28,6 +28,7 @@ GROUPS = (
     "balancing",
     "step",
     "weighting",
+    "distillation",
     "optimizer",
     "scheduler",
     "trainer",

@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 
 from candelabra.build.early import check_parts
 from candelabra.build.rows import tasks_data
+from candelabra.bundle.teachers import teacher_folders
 from candelabra.bundle.transfer import check_start
 from candelabra.config.messages import building
 from candelabra.config.schema import plain, run_id_of
-from candelabra.config.validation import validate
+from candelabra.config.validation import training_tasks, validate
 from candelabra.errors import Ended, TrainingError
 from candelabra.processes import rank
 from candelabra.run.place import run_lock
@@ -37,12 +38,13 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         ConfigError: A setting is wrong.
         DataError: The files of a source are missing.
-        BundleError: `init_from` names no bundle.
+        BundleError: `init_from` or `teacher` names no bundle.
     """
     validate(cfg)
     check_parts(cfg)
     if cfg.init_from is not None:
         check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
+    teacher_folders(cfg.teacher, training_tasks(cfg.tasks))
 
 
 def run(

@@ -22,8 +22,10 @@ from candelabra.build.model import (
 )
 from candelabra.build.objectives import build_weighting, check_objectives, objectives
 from candelabra.build.schedule import TokenizedTasks, build_schedule, tokenize_tasks
+from candelabra.build.teacher import build_teacher
 from candelabra.build.trainer import build_loggers, build_module, build_trainer
 from candelabra.bundle import transfer
+from candelabra.bundle.teachers import teacher_folders
 from candelabra.config.environment import with_variables
 from candelabra.config.messages import building
 from candelabra.config.schema import plain
@@ -42,6 +44,7 @@ from candelabra.training import drift
 from candelabra.training.loggers.wandb_tracker import log_summary, tracked
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import Objective
+from candelabra.training.teaching import Teacher
 
 if TYPE_CHECKING:
     from candelabra.run.resume import StoredRun
@@ -82,7 +85,8 @@ def train(
         schedule = schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
         datamodule = _datamodule(cfg, splits, schedule)
         model = _model(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
-        module = _module(cfg, model, losses, schedule, precision=precision)
+        teacher = _teacher(cfg, data, model, precision=precision, device=device)
+        module = _module(cfg, model, losses, schedule, teacher, precision=precision)
         trainer = _trainer(cfg, record, precision=precision)
     tables.show(
         tasks_table(data, schedule), model_table(model, schedule.total_steps, device=device)
@@ -149,7 +153,7 @@ def _precision(cfg: DictConfig, resume: StoredRun | None) -> Any:
 def _fingerprints(
     cfg: DictConfig, data: Mapping[str, TaskData], resume: StoredRun | None
 ) -> dict[str, dict[str, str]]:
-    """Return the fingerprints of each task's rows, and of the bundle that `init_from` names.
+    """Return the fingerprints of each task's rows, and of the bundles that the run learns from.
 
     Raises:
         ConfigError: If they differ from those of the run that is resumed.
@@ -157,6 +161,8 @@ def _fingerprints(
     fingerprints = {name: task.fingerprint for name, task in data.items()}
     if cfg.init_from is not None:
         fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
+    for task, (root, _) in teacher_folders(cfg.teacher, training_tasks(cfg.tasks)).items():
+        fingerprints[f"teacher of {task}"] = transfer.fingerprint(str(root))
     if resume is not None:
         resume.check_data(fingerprints)
     return fingerprints
@@ -213,11 +219,33 @@ def _model(
     return model
 
 
+def _teacher(
+    cfg: DictConfig,
+    data: Mapping[str, TaskData],
+    model: MultiTaskModel,
+    *,
+    precision: str,
+    device: str,
+) -> Teacher | None:
+    """Let the teachers answer the training texts, if the run has any."""
+    return build_teacher(
+        cfg.distillation,
+        cfg.teacher,
+        data,
+        model,
+        trained=training_tasks(cfg.tasks),
+        cache_dir=cfg.paths.cache_dir,
+        precision=precision,
+        device=device,
+    )
+
+
 def _module(
     cfg: DictConfig,
     model: MultiTaskModel,
     losses: Mapping[str, Objective],
     schedule: Schedule,
+    teacher: Teacher | None,
     *,
     precision: str,
 ) -> MultiTaskModule:
@@ -242,6 +270,7 @@ def _module(
         total_steps=schedule.total_steps,
         seed=cfg.seed,
         distill_frozen=cfg.distill_frozen,
+        teacher=teacher,
     )
 
 

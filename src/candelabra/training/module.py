@@ -19,6 +19,7 @@ from candelabra.training.distillation import LwfTeacher
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory, linear
 from candelabra.training.per_task_backward import TaskwiseModule
 from candelabra.training.scoring import Objective, ScoredModule
+from candelabra.training.teaching import Teacher
 from candelabra.training.unfreezing import UnfreezingOptimizer, rewrap_ddp
 from candelabra.weighting import Fixed
 from candelabra.weighting.base import Weighting
@@ -38,6 +39,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
             its trainer.
         seed: Base seed; the randomness of step `t` depends only on (seed, t, rank).
         frozen_copy: Distillation term that preserves the outputs of frozen heads, if enabled.
+        teacher: Answers of trained models that the heads learn from beside the labels, if any.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         total_steps: int | None = None,
         seed: int = 0,
         frozen_copy: LwfTeacher | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.frozen_copy = frozen_copy
+        self.teacher = teacher
         self.objectives = dict(objectives)
         self.weighting = Fixed(list(self.objectives)) if weighting is None else weighting
         self.optimizer_factory = optimizer
@@ -67,6 +71,9 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         self.session = {"examples": 0, "tokens": 0}  # counts since this process started
         self.last_losses: dict[str, Tensor] = {}
         self._holds: dict[str, Tensor] = {}  # distillation loss for each task's batch
+        self._latest_divergences: dict[str, Tensor | float] = (
+            {} if teacher is None else dict.fromkeys(teacher.answers, 0.0)
+        )
         self._latest_losses: dict[str, Tensor | float] = {}  # includes tasks absent from the step
         self.last_grad_norm: Tensor | None = None  # before clipping
         self._optimizer_is_new = False
@@ -145,6 +152,8 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         self.model.train()
         if self.frozen_copy is not None:
             self.frozen_copy.to(self.device)
+        if self.teacher is not None:
+            self.teacher.to(self.device)
         if self.steps_done:
             # DDP wrapped the module before `configure_optimizers` replayed the thaws.
             rewrap_ddp(self.trainer.strategy)
@@ -201,6 +210,8 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
             values |= {f"train/{task}/weight": weight for task, weight in weights.items()}
         if self.frozen_copy is not None:
             values["train/hold"] = sum(hold.detach() for hold in self._holds.values())
+        for task, divergence in self._latest_divergences.items():
+            values[f"train/{task}/divergence"] = divergence
         for task, seen in self.examples_seen.items():
             values[examples_axis(task)] = float(seen + self._in_step.get(task, 0))
         self.log_dict(values, batch_size=1)
@@ -219,7 +230,12 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         total = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
         if self.frozen_copy is not None:
             self._holds[task] = self.frozen_copy.loss(self.model, encoded, batch) * parts
-        return part_of_mean(total, batch.num_units, parts=parts)
+        loss = part_of_mean(total, batch.num_units, parts=parts)
+        if self.teacher is None or task not in self.teacher.answers:
+            return loss
+        divergence = self.teacher.divergence(task, self.model.head(task), logits, batch) * parts
+        self._latest_divergences[task] = divergence.detach()
+        return (1 - self.teacher.weight) * loss + self.teacher.weight * divergence
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the optimizer steps, examples and tokens of finished steps."""

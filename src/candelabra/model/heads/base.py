@@ -137,6 +137,13 @@ class Head(nn.Module, ABC):
             return False
         return self.pools or batch.first_BW is not None
 
+    def soft_answers(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
+        """Return the logits of the probabilities that a student learns from (`kl_to`).
+
+        Heads whose choices depend on each other override this method.
+        """
+        return logits
+
     def distillation_loss(
         self, logits: Tensor, reference: Tensor, batch: Batch, temperature: float
     ) -> Tensor:

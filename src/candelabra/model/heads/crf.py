@@ -217,6 +217,11 @@ class CrfHead(TaggingHead):
         scores_BWC, steps_CC = self.transitions(logits, mask_BW)
         return self._best(scores_BWC, first_BW, steps_CC=steps_CC, linked_BW=links(mask_BW))
 
+    def soft_answers(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
+        """Return the logarithms of the marginal probabilities, (B, W, C)."""
+        marginals_BWC = self.probabilities(logits, first_BW)
+        return marginals_BWC.clamp(min=torch.finfo(torch.float16).tiny).log()
+
     def probabilities(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
         """Return the marginal probability of each tag at each word, (B, W, C)."""
         assert first_BW is not None

@@ -1,0 +1,158 @@
+"""Answers of a trained model to training examples, from which another model learns.
+
+Shapes: N examples, B examples of a batch, W words, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from candelabra.bundle.bundle import Bundle, load
+from candelabra.bundle.checksums import CHECKSUMS
+from candelabra.data.collate import TokenizedSplit, longest_first
+from candelabra.data.token_cache import read_arrays, tokenize_cached, write_arrays
+from candelabra.errors import ConfigError
+from candelabra.files import checksum
+from candelabra.hardware import half
+from candelabra.records import Examples
+from candelabra.training.teaching import SoftAnswers
+
+log = logging.getLogger(__name__)
+VERSION = 1
+"""Part of every cache key. It grows when the stored arrays change their meaning."""
+BATCH_SIZE = 64
+KINDS = ("classification", "tagging", "multilabel", "regression")
+"""Kinds of heads whose answers can be learnt."""
+
+
+def cached_answers(
+    folder: Path,
+    task: str,
+    examples: Examples,
+    labels: Sequence[str],
+    *,
+    kind: str,
+    fingerprint: str,
+    cache_dir: Path | None,
+    precision: str,
+    device: str,
+) -> SoftAnswers:
+    """Return the answers of a bundle, from the cache if it has them.
+
+    The key of the cache is made of the bundle's checksums and the examples, so that another teacher
+    or a changed row is answered again. A damaged file is made again.
+
+    Args:
+        folder: Folder of the bundle.
+        task: Task of the bundle.
+        examples: Examples to answer.
+        labels: Label names of the student, in the order of its logits.
+        kind: Kind of the student's head, which the teacher's head must have too.
+        fingerprint: Hash of the examples.
+        cache_dir: Folder of the cache; `None` disables it.
+        precision: Name of the precision, as in `candelabra.hardware.half`.
+        device: Device that the teacher runs on.
+
+    Raises:
+        ConfigError: If the teacher's head is of another kind, or the kind cannot be taught.
+    """
+    path = None
+    if cache_dir is not None:
+        parts = [VERSION, checksum(folder / CHECKSUMS), task, fingerprint, kind]
+        parts += [list(labels), precision]
+        key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+        path = cache_dir / f"{key}-teacher.safetensors"
+        if path.exists():
+            try:
+                return _answers(read_arrays(path))
+            except (OSError, KeyError, ValueError) as error:
+                log.warning("the answers in %s are damaged (%s); they are made again", path, error)
+    bundle = load(folder, device=device)
+    theirs = bundle.model.head(task).kind
+    if theirs != kind or kind not in KINDS:
+        raise ConfigError(
+            f"teacher: {folder} teaches {theirs}, and the head that learns from it is one of "
+            f"{kind}; both must be the same, one of {', '.join(KINDS)}"
+        )
+    found = soft_answers(bundle, task, examples, labels, precision=precision)
+    if path is not None:
+        _store(path, found)
+    return found
+
+
+def soft_answers(
+    bundle: Bundle, task: str, examples: Examples, labels: Sequence[str], *, precision: str
+) -> SoftAnswers:
+    """Compute the answers of a bundle to examples of one of its tasks.
+
+    Args:
+        bundle: The teacher.
+        task: Task of the bundle.
+        examples: Examples to answer; their labels are not read.
+        labels: Label names of the student, the same as those of the teacher in any order.
+        precision: Name of the precision, as in `candelabra.hardware.half`.
+
+    Returns:
+        The answers in half precision, in the order of the examples and of the labels.
+    """
+    cross = bundle.config.tasks[task].get("cross", False)
+    tokens = tokenize_cached(
+        examples, bundle.tokenizer, fingerprint="", cache_dir=None, cross=cross
+    )
+    split = TokenizedSplit(examples, tokens, bundle.tokenizer.pad_id)
+    order = [bundle.labels[task].index(label) for label in labels]
+    starts_N = None
+    if examples.words is not None:
+        starts_N = np.cumsum([0, *map(len, examples.words)])
+    logits: Tensor | None = None
+    for rows_B in longest_first(split.lengths, BATCH_SIZE):
+        part, first_BW = _logits(bundle, task, split, rows_B, precision)
+        part = (part[..., order] if order else part).half().cpu()
+        if logits is None:
+            size = len(examples) if starts_N is None else int(starts_N[-1])
+            logits = part.new_zeros((size, *part.shape[1 if starts_N is None else 2 :]))
+        if starts_N is None:
+            logits[torch.from_numpy(rows_B)] = part
+            continue
+        assert first_BW is not None
+        part = part.masked_fill((first_BW.cpu() < 0).unsqueeze(-1), torch.nan)
+        for row, answer_WC in zip(rows_B, part, strict=True):
+            begin, end = starts_N[row], starts_N[row + 1]
+            logits[begin:end] = answer_WC[: end - begin]
+    assert logits is not None, "a split without examples is refused before"
+    return SoftAnswers(logits, None if starts_N is None else torch.from_numpy(starts_N))
+
+
+@torch.inference_mode()
+def _logits(
+    bundle: Bundle, task: str, split: TokenizedSplit, rows_B: np.ndarray, precision: str
+) -> tuple[Tensor, Tensor | None]:
+    device = next(bundle.model.parameters()).device
+    batch = split.batch(rows_B).to(device)
+    with half(precision, device.type):
+        logits = bundle.model.forward_task(task, batch)
+    return bundle.model.head(task).soft_answers(logits, batch.first_BW), batch.first_BW
+
+
+def _answers(arrays: dict[str, np.ndarray]) -> SoftAnswers:
+    starts_N = torch.from_numpy(arrays["starts"]) if "starts" in arrays else None
+    return SoftAnswers(torch.from_numpy(arrays["logits"]), starts_N)
+
+
+def _store(path: Path, answers: SoftAnswers) -> None:
+    from safetensors import SafetensorError
+
+    arrays = {"logits": answers.logits.numpy()}
+    if answers.starts_N is not None:
+        arrays["starts"] = answers.starts_N.numpy()
+    try:
+        write_arrays(path, arrays)
+    except (OSError, SafetensorError) as error:
+        log.warning("the answers of the teacher cannot be kept in %s (%s)", path, error)

@@ -1,0 +1,174 @@
+"""Teachers of a run: which bundle teaches what, and its answers in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from candelabra.build import soft_answers
+from candelabra.build.soft_answers import cached_answers
+from candelabra.bundle.bundle import load
+from candelabra.bundle.teachers import check_labels, teacher_folders
+from candelabra.errors import BundleError, ConfigError
+from candelabra.training.teaching import SoftAnswers
+from helpers.bundles import LABELS, made
+from helpers.toys import toy_sentences, toy_tags
+
+TEXTS = {"mood": toy_sentences(9, 1), "who": toy_tags(7, 1)}
+KINDS = {"mood": "classification", "who": "tagging"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("teacher") / "bundle"
+    made().save(place)
+    return place
+
+
+def answers(
+    folder: Path, task: str, cache: Path | None, *, labels: list[str] | None = None, rows: str = "a"
+) -> SoftAnswers:
+    return cached_answers(
+        folder,
+        task,
+        TEXTS[task],
+        labels or LABELS[task],
+        kind=KINDS[task],
+        fingerprint=rows,
+        cache_dir=cache,
+        precision="32-true",
+        device="cpu",
+    )
+
+
+def equal(one: SoftAnswers, other: SoftAnswers) -> bool:
+    starts = (one.starts_N, other.starts_N)
+    same = starts == (None, None) or torch.equal(*starts)  # type: ignore[arg-type]
+    return same and torch.equal(one.logits, other.logits)
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_answers_are_those_of_the_model_one_text_at_a_time(folder: Path, task: str) -> None:
+    found, bundle = answers(folder, task, None), load(folder)
+    for place, text in enumerate(TEXTS[task].texts[0]):
+        if found.starts_N is None:
+            (told,) = bundle.predict([text])
+            probabilities = told[task]["probabilities"]
+            expected = torch.tensor([probabilities[label] for label in LABELS[task]])
+            ours = found.logits[place].float().softmax(-1)
+            torch.testing.assert_close(ours, expected, atol=2e-3, rtol=0)
+        else:
+            begin, end = found.starts_N[place], found.starts_N[place + 1]
+            words = TEXTS[task].words
+            assert words is not None
+            assert end - begin == len(words[place])
+            assert found.logits[begin:end].isfinite().all()
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_the_cache_gives_what_is_computed_afresh(folder: Path, tmp_path: Path, task: str) -> None:
+    afresh = answers(folder, task, None)
+    assert equal(answers(folder, task, tmp_path), afresh)
+    (file,) = tmp_path.iterdir()
+    assert equal(answers(folder, task, tmp_path), afresh)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert equal(answers(folder, task, tmp_path), afresh)
+    assert file.read_bytes() == whole
+
+
+def test_nothing_is_computed_twice(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(folder, "mood", tmp_path)
+    monkeypatch.setattr(soft_answers, "load", lambda *_, **__: pytest.fail("loaded again"))
+    answers(folder, "mood", tmp_path)
+
+
+def test_changed_rows_and_another_teacher_are_answered_afresh(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    answers(folder, "mood", cache)
+    answers(folder, "mood", cache, rows="b")
+    other = replace(made(), metrics={"val/score": 0.25})
+    other.save(tmp_path / "other")
+    answers(tmp_path / "other", "mood", cache)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_labels_may_have_another_order(folder: Path) -> None:
+    turned = list(reversed(LABELS["who"]))
+    found, plain = answers(folder, "who", None, labels=turned), answers(folder, "who", None)
+    assert torch.equal(found.logits.flip(-1), plain.logits)
+
+
+def test_a_full_disk_costs_the_cache_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(soft_answers, "write_arrays", full)
+    assert equal(answers(folder, "mood", tmp_path), answers(folder, "mood", None))
+
+
+def test_heads_of_another_kind_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"teaches classification.*regression; both must be"):
+        cached_answers(
+            folder,
+            "mood",
+            TEXTS["mood"],
+            LABELS["mood"],
+            kind="regression",
+            fingerprint="a",
+            cache_dir=None,
+            precision="32-true",
+            device="cpu",
+        )
+
+
+def test_missing_labels_are_named_on_both_sides(folder: Path) -> None:
+    check_labels("mood", ["POSITIVE", "NEGATIVE"], folder, "mood")
+    with pytest.raises(ConfigError, match=r"the teacher of tasks.mood lacks 'neutral'"):
+        check_labels("mood", ["NEGATIVE", "POSITIVE", "neutral"], folder, "mood")
+    with pytest.raises(ConfigError, match=r"the task of tasks.mood lacks 'POSITIVE'"):
+        check_labels("mood", ["NEGATIVE"], folder, "mood")
+
+
+def test_a_bundle_teaches_the_tasks_of_its_names(folder: Path) -> None:
+    assert teacher_folders(None, ["mood"]) == {}
+    assert teacher_folders(str(folder), ["mood", "other"]) == {"mood": (folder, "mood")}
+    assert teacher_folders({"who": str(folder)}, ["who"]) == {"who": (folder, "who")}
+
+
+def test_a_bundle_of_one_task_teaches_a_task_of_any_name(tmp_path: Path) -> None:
+    made().merged("mood").save(tmp_path / "one")
+    found = teacher_folders({"sentiment": str(tmp_path / "one")}, ["sentiment"])
+    assert found == {"sentiment": (tmp_path / "one", "mood")}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "named"),
+    [
+        ("{folder}", r"its tasks are mood, who, none of the run's \(other\)"),
+        ({"other": "{folder}"}, r"teacher.other=.*: its tasks are mood, who"),
+        ({"othr": "{folder}"}, r"teacher.othr: no trained task .*did you mean 'other'"),
+    ],
+)
+def test_a_bundle_without_the_task_is_refused(
+    folder: Path, teacher: str | dict[str, str], named: str
+) -> None:
+    filled = (
+        teacher.format(folder=folder)
+        if isinstance(teacher, str)
+        else {task: name.format(folder=folder) for task, name in teacher.items()}
+    )
+    with pytest.raises(ConfigError, match=named):
+        teacher_folders(filled, ["other"])
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="teacher"):
+        teacher_folders(str(tmp_path), ["mood"])

@@ -1,0 +1,45 @@
+"""`candelabra train teacher=BUNDLE`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from helpers.command_line import SMALL, Run, called
+
+
+def trained(folder: Path, *words: str) -> dict[str, float]:
+    settings = [*SMALL, "callbacks=plain", "trainer.log_every_n_steps=1", "seed=5"]
+    settings += [f"paths.output_dir={folder}", f"hydra.run.dir={folder / 'run'}"]
+    done = called("train", *settings, *words)
+    assert done.status == 0, done.err
+    with (folder / "run" / "metrics.csv").open() as file:
+        columns = next(csv.reader(file))
+    assert columns
+    return dict.fromkeys(columns, 0.0) | json.loads((folder / "run" / "metrics.json").read_text())
+
+
+def test_a_run_folder_teaches_both_tasks(run: Run, tmp_path: Path) -> None:
+    columns = trained(tmp_path, f"teacher={run.folder}")
+    assert {"train/sentiment/divergence", "train/movie/divergence"} <= set(columns)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert set(record["fingerprints"]) >= {"teacher of sentiment", "teacher of movie"}
+
+
+def test_a_task_may_have_a_teacher_of_its_own_and_none_turns_it_off(
+    run: Run, tmp_path: Path
+) -> None:
+    columns = trained(tmp_path / "one", f"teacher={{movie: {run.folder}}}")
+    assert "train/movie/divergence" in columns
+    assert "train/sentiment/divergence" not in columns
+    off = trained(tmp_path / "off", f"teacher={run.folder}", "distillation=none")
+    assert not [name for name in off if name.endswith("/divergence")]
+
+
+def test_a_wrong_teacher_is_named_before_any_work(tmp_path: Path) -> None:
+    done = called("train", *SMALL, f"teacher={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.status == 2
+    assert "teacher" in done.message
+    done = called("train", *SMALL, "distillation.weight=2", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "distillation.weight must be" in done.message

@@ -1,0 +1,173 @@
+"""The loss against the answers of a teacher, beside sums written out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from candelabra.build.soft_answers import soft_answers
+from candelabra.data.tokens import TextTokenizer
+from candelabra.model.heads.base import Head
+from candelabra.model.heads.classification import ClassificationHead
+from candelabra.model.heads.crf import CrfHead
+from candelabra.model.heads.multilabel import MultiLabelHead
+from candelabra.model.heads.regression import RegressionHead
+from candelabra.model.heads.tagging import TaggingHead
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.records import Batch, Tokens
+from candelabra.training.teaching import SoftAnswers, Teacher
+from helpers.bundles import made
+from helpers.toys import LABELS, Splits, difference, fit, sgd, toy_model, toy_module
+
+TAGS = ["O", "B-X", "I-X"]
+T = 2.0
+
+
+def batch_of(rows: list[int], first_BW: Tensor | None = None) -> Batch:
+    empty = torch.zeros(len(rows), 1, dtype=torch.long)
+    return Batch(
+        texts=(Tokens(empty, empty),),
+        labels=torch.zeros(len(rows)),
+        rows_B=torch.tensor(rows),
+        num_units=len(rows),
+        num_examples=len(rows),
+        num_tokens=len(rows),
+        first_BW=first_BW,
+    )
+
+
+def kl(theirs: Tensor, ours: Tensor) -> float:
+    """`T^2 KL` of two rows of logits softened by T."""
+    p, q = ((row.double() / T).softmax(-1) for row in (theirs, ours))
+    return T * T * sum(float(a * (a / b).log()) for a, b in zip(p, q, strict=True))
+
+
+def divergence(head: Head, answers: SoftAnswers, logits: Tensor, batch: Batch) -> float:
+    teacher = Teacher({"task": answers}, weight=0.5, temperature=T)
+    return float(teacher.divergence("task", head, logits, batch))
+
+
+def test_classes_by_the_softened_divergence() -> None:
+    theirs_NC, ours_BC = torch.randn(5, 3), torch.randn(2, 3)
+    found = divergence(
+        ClassificationHead(8, ["a", "b", "c"]), SoftAnswers(theirs_NC), ours_BC, batch_of([4, 1])
+    )
+    wanted = (kl(theirs_NC[4], ours_BC[0]) + kl(theirs_NC[1], ours_BC[1])) / 2
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_labels_of_their_own_by_the_mean_of_their_divergences() -> None:
+    theirs_NC, ours_BC = torch.randn(2, 3), torch.randn(2, 3)
+    found = divergence(
+        MultiLabelHead(8, ["a", "b", "c"]), SoftAnswers(theirs_NC), ours_BC, batch_of([0, 1])
+    )
+    pairs = [
+        kl(torch.stack([a, 0 * a]), torch.stack([b, 0 * b]))
+        for a, b in zip(theirs_NC.flatten(), ours_BC.flatten(), strict=True)
+    ]
+    assert found == pytest.approx(sum(pairs) / len(pairs), rel=1e-5)
+
+
+def test_numbers_by_the_squared_difference() -> None:
+    head = RegressionHead(8, [])
+    answers = SoftAnswers(torch.tensor([1.0, 5.0]))
+    assert divergence(head, answers, torch.tensor([2.0, 3.0]), batch_of([1, 0])) == 6.5
+
+
+def test_words_by_the_mean_over_those_that_both_read() -> None:
+    # Two examples of 3 words and 1 word; the teacher did not read the last word of the first, the
+    # student not its first.
+    theirs = torch.randn(4, 3)
+    theirs[2] = torch.nan
+    answers = SoftAnswers(theirs, torch.tensor([0, 3, 4]))
+    first_BW = torch.tensor([[-1, 2, 3], [1, -1, -1]])
+    ours_BWC = torch.randn(2, 3, 3)
+    found = divergence(TaggingHead(8, TAGS), answers, ours_BWC, batch_of([0, 1], first_BW))
+    first = (kl(theirs[1], ours_BWC[0, 1]) + 0.0) / 2
+    assert found == pytest.approx((first + kl(theirs[3], ours_BWC[1, 0])) / 2, rel=1e-5)
+
+
+def test_a_crf_answers_with_its_marginals() -> None:
+    head = CrfHead(8, TAGS)
+    with torch.no_grad():
+        for parameter in head.transitions.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    logits_BWC, first_BW = torch.randn(1, 3, 3), torch.tensor([[1, 2, 3]])
+    start_C, step_CC, end_C = (score.detach() for score in head.sequence_scores())
+    marginals = torch.zeros(3, 3)
+    for tags in itertools.product(range(3), repeat=3):
+        score = start_C[tags[0]] + end_C[tags[-1]]
+        score = score + sum(logits_BWC[0, word, tag] for word, tag in enumerate(tags))
+        score = score + sum(step_CC[a, b] for a, b in itertools.pairwise(tags))
+        for word, tag in enumerate(tags):
+            marginals[word, tag] += math.exp(float(score))
+    marginals /= marginals.sum(-1, keepdim=True)
+    found = head.soft_answers(logits_BWC, first_BW).softmax(-1)
+    torch.testing.assert_close(found[0], marginals, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"weight": 1.5, "temperature": 1.0}, "weight must be from 0 to 1, got 1.5"),
+     ({"weight": 0.5, "temperature": 0.0}, "temperature must be above 0, got 0.0")],
+)  # fmt: skip
+def test_wrong_settings(settings: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Teacher({}, **settings)
+
+
+def own_answers(model: MultiTaskModel, toys: Splits, tokenizer: TextTokenizer) -> Teacher:
+    bundle = replace(made(), model=model.eval(), tokenizer=tokenizer, labels=LABELS)
+    answers = {
+        task: soft_answers(bundle, task, toys[task]["train"].examples, names, precision="32-true")
+        for task, names in LABELS.items()
+    }
+    return Teacher(answers, weight=1.0, temperature=T)
+
+
+def slow(model: MultiTaskModel, weighting: torch.nn.Module) -> torch.optim.Optimizer:
+    """Steps so small that they do not amplify rounding."""
+    return torch.optim.SGD([*model.parameters(), *weighting.parameters()], lr=0.005)
+
+
+def test_a_student_does_not_move_on_its_own_answers(toys: Splits, tokenizer: TextTokenizer) -> None:
+    teacher = own_answers(toy_model(), toys, tokenizer)
+    taught = fit(toys, toy_module(optimizer=slow, teacher=teacher), max_epochs=1)
+    labelled = fit(toys, toy_module(optimizer=slow), max_epochs=1)
+    # The answers are kept in half precision.
+    assert difference(taught, toy_module()) < 1e-2 * difference(labelled, toy_module())
+
+
+def test_weight_0_trains_on_the_labels_alone(toys: Splits, tokenizer: TextTokenizer) -> None:
+    teacher = own_answers(toy_model(), toys, tokenizer)
+    teacher.weight = 0.0
+    taught = fit(toys, toy_module(optimizer=sgd, teacher=teacher), max_epochs=1)
+    assert difference(taught, fit(toys, toy_module(optimizer=sgd), max_epochs=1)) == 0
+
+
+def test_a_student_comes_nearer_to_its_teacher(toys: Splits, tokenizer: TextTokenizer) -> None:
+    trained = fit(toys, max_epochs=6)
+    teacher = own_answers(trained.model, toys, tokenizer)
+    student = toy_module(teacher=teacher)
+    batch = {task: split["train"].batch(range(8)) for task, split in toys.items()}
+
+    def distance() -> float:
+        student.model.eval()
+        with torch.no_grad():
+            return sum(
+                float(
+                    teacher.divergence(
+                        task, student.model.head(task), student.model.forward_task(task, one), one
+                    )
+                )
+                for task, one in batch.items()
+            )
+
+    before = distance()
+    fit(toys, student, max_epochs=6)
+    assert distance() < 0.5 * before
