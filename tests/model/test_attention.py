@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoModel, DebertaV2Config, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from candelabra.build.model import load_encoder
 from candelabra.errors import ConfigError
 from candelabra.model import attention
 from candelabra.model.attention import MODEL_TYPES, blocks_attention, blocks_of, supports_blocks
@@ -177,8 +178,8 @@ def test_architectures_of_another_attention_are_left_alone() -> None:
 def test_a_setting_that_does_not_fit_names_its_key(tmp_path: Path) -> None:
     folder = folder_of("mpnet", tmp_path)
     chosen = Pretrained(name=str(folder), max_length=16, attention="blocks")
-    with pytest.raises(ConfigError, match="encoder: attention must not be blocks for MPNetModel"):
-        chosen.load()
+    with pytest.raises(ConfigError, match=r"encoder\.attention must not be blocks for MPNetModel"):
+        load_encoder(chosen, {"attention": "blocks"})
     folder = folder_of("roberta", tmp_path / "roberta")
     chosen = Pretrained(name=str(folder), max_length=16, attention="blocks")
     assert chosen.load().attention_of("cpu", training=False) == "blocks"

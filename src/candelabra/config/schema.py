@@ -56,7 +56,7 @@ class TrainConfig:
     on_bad_row: str = MISSING
     init_from: str | None = MISSING
     init_heads: list[str] | None = MISSING
-    teacher: Any = None
+    teacher: Any = MISSING
     test: bool = MISSING
     distill_frozen: float = MISSING
     group: str | None = MISSING
