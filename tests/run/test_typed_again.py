@@ -84,6 +84,13 @@ def test_only_who_types_it_sends_to_wandb(run: Path, typed: str) -> None:
     check(run, "logger.wandb.mode", "online", typed)
 
 
+def test_only_who_types_it_gives_texts_to_wandb(run: Path) -> None:
+    node = {"logger": {"wandb": {"texts": True}}}
+    with pytest.raises(ConfigError, match=r"logger\.wandb\.texts gives the texts of the data"):
+        check_typed(node, typed=["logger.wandb.project=x"], readers=[], folder=run)
+    check_typed(node, typed=["logger.wandb.texts=true"], readers=[], folder=run)
+
+
 def test_only_who_types_it_reads_the_environment(run: Path) -> None:
     found = {"typed": ["callbacks.a={x: ${oc.env:A}}", "tags=[${oc.env:A}]", "seed=1"]}
     check_typed({}, readers=["callbacks.a.x", "tags[0]"], folder=run, **found)

@@ -236,6 +236,8 @@ RULES: dict[str, Rule] = {
     "logger.*.mode": choice("online", "offline"),
     "logger.*.connect_timeout_seconds": POSITIVE,
     "logger.*.finish_timeout_seconds": POSITIVE,
+    "logger.*.max_predictions": whole(),
+    "logger.*.texts": flag,
     "paths": settings,
     # report
     "errors": whole(0, 1000),

@@ -11,12 +11,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.config import BundleConfig
+from candelabra.data.loading import TaskData
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.adapters import merge
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.callbacks.checkpoints import read_checkpoint
 from candelabra.training.callbacks.predictions import PredictionWriter
+from candelabra.training.loggers.run_media import RunMedia
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
 
@@ -78,6 +80,18 @@ def test(
     trainer.callbacks.append(PredictionWriter(folder / "predictions", tested))  # type: ignore[attr-defined]
     trainer.test(module, datamodule=data, verbose=False, weights_only=True)
     return scores_of(trainer, "test")
+
+
+def media(folder: Path, metrics: Mapping[str, float], data: Mapping[str, TaskData]) -> RunMedia:
+    """Return what W&B shows of a finished run.
+
+    Args:
+        folder: Run folder with the predictions and the pictures.
+        metrics: Metrics of the run.
+        data: The rows of each task.
+    """
+    tests = {name: task.splits["test"] for name, task in data.items() if "test" in task.splits}
+    return RunMedia(folder, metrics, tests)
 
 
 def best_checkpoint(trainer: pl.Trainer) -> Path | None:

@@ -41,7 +41,7 @@ from candelabra.run import finish
 from candelabra.run.record import RunFolder
 from candelabra.run.tables import model_table, tasks_table
 from candelabra.training import drift
-from candelabra.training.loggers.wandb_tracker import log_summary, tracked
+from candelabra.training.loggers.tracking import log_results, tracked
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import Objective
 from candelabra.training.teaching import Teacher
@@ -110,7 +110,7 @@ def train(
             bundle = finish.bundle(_stored(cfg), model, tokenizer, labels, metrics)
             bundle.save(record.path / "bundle")
         # After the results: a W&B that hangs cannot lose them.
-        log_summary(trainer, metrics)
+        log_results(trainer, finish.media(record.path, metrics, data))
     tables.show(*tables.result_tables(metrics), f"run folder: {record.path}")
     return metrics
 

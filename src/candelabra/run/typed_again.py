@@ -35,8 +35,8 @@ def check_typed(
         folder: Run folder.
 
     Raises:
-        ConfigError: If a stored value reads the environment, sends the run to W&B, or writes
-            outside the run folder.
+        ConfigError: If a stored value reads the environment, sends the run or texts to W&B, or
+            writes outside the run folder.
     """
     words = dict(_parted(word) for word in typed)
     for key in readers:
@@ -48,6 +48,10 @@ def check_typed(
             raise ConfigError(
                 f"{key}=online sends the run to W&B; type logger=wandb together with resume="
             )
+    for name, node in (config.get("logger") or {}).items():
+        key = f"logger.{name}.texts"
+        if isinstance(node, Mapping) and node.get("texts") and key not in words:
+            raise ConfigError(f"{key} gives the texts of the data to W&B{_again(key)}")
     _check_writing(config, set(words), folder)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import pytorch_lightning as pl
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import (  # type: ignore[attr-defined]
@@ -19,7 +17,6 @@ from pytorch_lightning.loggers.logger import (  # type: ignore[attr-defined]
     rank_zero_experiment,
 )
 from pytorch_lightning.utilities import rank_zero_only
-from wandb.sdk import wandb_setup
 from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
@@ -27,10 +24,13 @@ from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 from candelabra.files import drafted
 from candelabra.training import internals
 from candelabra.training.axes import GLOBAL_STEP, axis_of, chart_name, examples_axis
+from candelabra.training.loggers.wandb_settings import take_settings
 
 _log = logging.getLogger(__name__)
 
 Mode = Literal["offline", "online"]
+Media = Callable[[], Iterable[tuple[str, Any]]]
+"""Makes the names and values of tables, charts and pictures."""
 
 _LOST_SERVICE = (
     OSError,
@@ -40,6 +40,11 @@ _LOST_SERVICE = (
 )
 _GRACE_SECONDS = 5.0
 _FAILURES = (wandb.Error, ServerResponseError, *_LOST_SERVICE)
+_BAD_MEDIA = (
+    *(wandb.Error, OSError, ValueError, TypeError, LookupError, AttributeError),
+    *(RuntimeError, AssertionError, ImportError),
+)
+"""What a damaged file, or W&B's checks of types and sizes, raise where media are made."""
 
 
 class WandbTracker(WandbLogger):
@@ -65,6 +70,8 @@ class WandbTracker(WandbLogger):
             folder are ignored: they could send the user's key to another server.
         connect_timeout_seconds: Time that `online` waits for an answer.
         finish_timeout_seconds: Time that the end of a run waits for W&B to write or send the rest.
+        max_predictions: Maximum number of test predictions of a task that a run logs.
+        texts: Whether it logs their texts.
 
     Raises:
         ValueError: If `mode` is unknown.
@@ -86,6 +93,8 @@ class WandbTracker(WandbLogger):
         mode: Mode = "offline",
         connect_timeout_seconds: float = 30.0,
         finish_timeout_seconds: float = 60.0,
+        max_predictions: int = 1000,
+        texts: bool = False,
     ) -> None:
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}; found {mode!r}")
@@ -102,6 +111,9 @@ class WandbTracker(WandbLogger):
         self._mode: Mode = mode
         self._connect_timeout_seconds = connect_timeout_seconds
         self._finish_timeout_seconds = finish_timeout_seconds
+        self.max_predictions = max_predictions
+        self.texts = texts
+        self._media: list[Media] = []
         self._tasks: set[str] = set()
         self._counted_tasks: set[str] = set()
         self._defined: set[str] = set()
@@ -138,14 +150,44 @@ class WandbTracker(WandbLogger):
     def log_summary(self, metrics: Mapping[str, float]) -> None:
         """Store the final scores, in place of the last value that was logged of each metric."""
         scores = {chart_name(key): value for key, value in metrics.items() if key.count("/") < 3}
-        self._attempt(lambda run: run.summary.update(scores))
+        self.update_summary(scores)
+
+    @rank_zero_only
+    def update_summary(self, values: Mapping[str, Any]) -> None:
+        """Store values in the summary under their own names."""
+        self._attempt(lambda run: run.summary.update(dict(values)))
+
+    @rank_zero_only
+    def log_at_end(self, media: Media) -> None:
+        """Log media when the run ends, within the time that its end may take.
+
+        An error of `media` is a warning.
+        """
+        self._media.append(media)
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """End the run as finished (0) or failed (any other code); later calls do nothing."""
         if self._experiment is not None:
-            self._within_the_timeout(lambda run: run.finish(exit_code=exit_code))
+            self._within_the_timeout(lambda run: self._end(run, exit_code))
         self._stopped = True
+
+    def _end(self, run: wandb.Run, exit_code: int) -> None:
+        """Log the media, and end the run."""
+        for media in self._media:
+            try:
+                made = dict(media())
+            except _BAD_MEDIA as error:
+                _log.warning(
+                    "W&B gets no tables or pictures of run %s: %s: %s",
+                    self._id,
+                    type(error).__name__,
+                    error,
+                )
+                continue
+            if made:
+                run.log(made)
+        run.finish(exit_code=exit_code)
 
     def _log_row(self, run: wandb.Run, row: dict[str, float]) -> None:
         """Log a row, and define the axis of each new metric."""
@@ -203,8 +245,6 @@ class WandbTracker(WandbLogger):
     def _start(self) -> wandb.Run:
         """Start the run, online if requested and possible."""
         Path(self._wandb_init["dir"]).mkdir(parents=True, exist_ok=True)
-        # Otherwise W&B reports its own errors over the network, even offline.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         # The log of W&B keeps its tracebacks; run.log gets one line.
         logging.getLogger("wandb").propagate = False
         run = self._start_online() if self._mode == "online" else None
@@ -214,7 +254,7 @@ class WandbTracker(WandbLogger):
 
     def _start_online(self) -> wandb.Run | None:
         """Return the run; warn and return `None` if W&B cannot be used."""
-        _take_settings()
+        take_settings()
         try:
             if wandb.login(prompt=False, verify=False):
                 run = self._init("online")
@@ -231,7 +271,7 @@ class WandbTracker(WandbLogger):
 
     def _init(self, mode: Mode) -> wandb.Run:
         """Start a run of W&B without side effects on other runs of this process."""
-        _take_settings()
+        take_settings()
         settings = wandb.Settings(
             silent=True,
             console="off",  # run.log has the output
@@ -254,41 +294,3 @@ class WandbTracker(WandbLogger):
                 draft.symlink_to(os.path.relpath(folder.resolve(), self._run_dir.resolve()))
         except OSError as error:
             _log.warning("no link %s to W&B's files in %s: %s", link, folder, error)
-
-
-def _take_settings() -> None:
-    """Load the settings of W&B from the environment and the user's own file, if not loaded yet.
-
-    W&B would also read `wandb/settings` of the working folder, where another person could name the
-    server that receives the user's key.
-    """
-    # W&B has no option for this, and reads the working folder only when it loads its settings.
-    with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
-        _ = wandb_setup.singleton().settings
-
-
-def trackers(trainer: pl.Trainer) -> list[WandbTracker]:
-    """Return the W&B loggers of a trainer."""
-    return [logger for logger in trainer.loggers if isinstance(logger, WandbTracker)]
-
-
-@contextlib.contextmanager
-def tracked(trainer: pl.Trainer, config: Mapping[str, Any], tasks: Iterable[str]) -> Iterator[None]:
-    """Log the resolved configuration, and end every W&B run as finished or failed."""
-    names = list(tasks)
-    for tracker in trackers(trainer):
-        tracker.log_config(config)
-        tracker.define_axes(names)
-    exit_code = 1
-    try:
-        yield
-        exit_code = 0
-    finally:
-        for tracker in trackers(trainer):
-            tracker.finish(exit_code)
-
-
-def log_summary(trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
-    """Store the final scores in the summary of every W&B run."""
-    for tracker in trackers(trainer):
-        tracker.log_summary(metrics)
