@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from candelabra.errors import ConfigError
 from candelabra.model.backbones import Pretrained, Tiny
 from candelabra.model.dropout import (
     BitDropout,
@@ -170,7 +169,7 @@ def test_pytorchs_own_dropout_can_be_kept() -> None:
 
 def test_a_wrong_rate_is_an_error() -> None:
     for rate in (-0.1, 1.0):
-        with pytest.raises(ConfigError, match=r"encoder: dropout must be at least 0 and below 1"):
+        with pytest.raises(ValueError, match=r"dropout must be at least 0 and below 1"):
             Tiny(dropout=rate).load()
 
     class Other:

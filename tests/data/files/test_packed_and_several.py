@@ -18,7 +18,7 @@ from candelabra.data.files import packed
 from candelabra.data.files.readers import read_table
 from candelabra.data.loading import load_task
 from candelabra.data.sources import Files, FilesOrHub
-from candelabra.errors import DataError
+from candelabra.errors import ConfigError, DataError
 
 ROWS = [{"text": f"text {i}, \u00e9", "label": "ab"[i % 2]} for i in range(6)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -133,7 +133,7 @@ def test_missing_parts_are_named_before_anything_is_read(tmp_path: Path) -> None
         Files(train=f"{tmp_path}/test-*.parquet").check()
     with pytest.raises(DataError, match=r"train-9\.parquet: missing file"):
         Files(train=["train-0.parquet", "train-9.parquet"], folder=str(tmp_path)).check()
-    with pytest.raises(DataError, match=r"source\.train must be a path or a list of paths"):
+    with pytest.raises(ConfigError, match=r"^train must be a path or a list of paths"):
         Files(train=[], folder=str(tmp_path)).check()
 
 
