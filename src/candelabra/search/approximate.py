@@ -62,12 +62,16 @@ def nearest_approximately(
         top_k: Number of hits. It is limited to N.
 
     Returns:
-        Rows (Q, K) and scores (Q, K), best first. Missing hits have row -1.
+        Rows (Q, K) and scores (Q, K), best first and equal ones in the order of the rows. Missing
+        hits have row -1.
     """
+    import numpy as np
+
     top_k = min(top_k, graph.ntotal)
     graph.hnsw.efSearch = max(SEARCH_EFFORT, 2 * top_k)
     scores_QK, rows_QK = graph.search(queries_QD, top_k)
-    return rows_QK, scores_QK
+    order_QK = np.lexsort((rows_QK, -scores_QK), axis=-1)
+    return np.take_along_axis(rows_QK, order_QK, -1), np.take_along_axis(scores_QK, order_QK, -1)
 
 
 def write_graph(file: Path, graph: IndexHNSWFlat) -> None:
