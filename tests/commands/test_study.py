@@ -107,6 +107,7 @@ WRONG = {
     "arms without from": (["arms=freeze"], "arms= belongs to from="),
     "from without arms": (["from=."], "from= needs arms=KEY"),
     "no sweep": (["from=.", "arms=freeze"], "from=.: no trials"),
+    "sweep": (["from=.", "arms=freeze", "logger=csv"], "from=.: no trials"),
     "training": (["from=.", "arms=freeze", "seed=3"], "seed=3: from= reads a finished sweep"),
     "setting of all runs": (["optimizer.lr=-1"], "optimizer.lr"),
 }

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from candelabra.commands import train
 from candelabra.commands.arguments import compose
+from candelabra.commands.study_tracking import track_study
 from candelabra.commands.study_words import Words, sort_words
 from candelabra.config.options import options
 from candelabra.config.ranges import check_ranges
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from candelabra.study.plan import Plan
     from candelabra.study.terms import Terms
     from candelabra.study.tuning import Trial
+    from candelabra.study.view import View
+
+FOR_SWEEPS = ("logger", "paths.output_dir=", "+logger", "++logger", "hydra.searchpath=")
+"""Beginnings of the overrides of `candelabra train` that `from=` takes: those of the W&B run."""
 
 HELP = f"""candelabra study study=NAME [overrides]: the answer to a question, over several seeds.
 
@@ -41,6 +46,7 @@ HELP = f"""candelabra study study=NAME [overrides]: the answer to a question, ov
                     reads a finished sweep as a study whose arms are the values of KEY
   hydra/launcher=joblib hydra.launcher.n_jobs=2
                     two runs at a time; any launcher
+  logger=wandb      sends the runs and the study to W&B, which needs an account; logger=csv: neither
   --config-dir FOLDER
                     a folder of your own yamls, in addition to candelabra's
 
@@ -100,7 +106,7 @@ def run_study(cfg: DictConfig, words: Words, command: str) -> int:
     seconds = {arm.name: tuning_seconds(tried, runs_dir, arm.name) for arm in arms}
     loaded = load_arms(plan, runs_dir, tuning_seconds=seconds)
     speeds = arm_speeds(loaded, runs_dir, terms.texts, place)
-    write_page(
+    view = write_page(
         cfg,
         place,
         name=words.study,
@@ -112,6 +118,7 @@ def run_study(cfg: DictConfig, words: Words, command: str) -> int:
         equal=terms.equal(),
         command=command,
     )
+    track_study(view, place, words)
     return status
 
 
@@ -187,8 +194,9 @@ def study_of_sweep(cfg: DictConfig, words: Words, command: str) -> int:
     from candelabra.study.collect import task_margins
     from candelabra.study.sweeps import load_sweep
 
-    if words.common or words.launcher:
-        first = [*words.common, *words.launcher][0]
+    others = [word for word in words.common if not word.startswith(FOR_SWEEPS)]
+    if others or words.launcher:
+        first = [*others, *words.launcher][0]
         raise ConfigError(f"{first}: from= reads a finished sweep and trains nothing")
     if "arms" not in words.verbatim:
         raise ConfigError("from= needs arms=KEY, the override whose values are compared")
@@ -205,7 +213,7 @@ def study_of_sweep(cfg: DictConfig, words: Words, command: str) -> int:
         metrics = {**run.main_metrics, **metrics}
     place = Path(words.verbatim.get("output") or folder / "study")
     check_place(place)
-    write_page(
+    view = write_page(
         cfg,
         place,
         name=words.study,
@@ -217,11 +225,12 @@ def study_of_sweep(cfg: DictConfig, words: Words, command: str) -> int:
         equal=(),
         command=command,
     )
+    track_study(view, place, words)
     return 0
 
 
-def write_page(cfg: DictConfig, place: Path, *, runs_dir: Path, **facts: Any) -> None:
-    """Compare the arms, write the files of the study, and print the answer.
+def write_page(cfg: DictConfig, place: Path, *, runs_dir: Path, **facts: Any) -> View:
+    """Compare the arms, write the files of the study, print the answer, and return the page.
 
     Args:
         cfg: Settings of the study.
@@ -245,10 +254,11 @@ def write_page(cfg: DictConfig, place: Path, *, runs_dir: Path, **facts: Any) ->
     )
     result = compare_arms(study)
     keep_inputs(place, study, runs_dir=runs_dir, answer=plain(cfg)["study"]["answer"])
-    write_study(result, place)
+    view = write_study(result, place)
     lines = [
         f"{task}, {arm}: {found.words}"
         for task, contrasts in result.contrasts.items()
         for arm, found in contrasts.items()
     ]
     tables.show(result.answer.sentence, *lines, f"page: {place / 'report.html'}")
+    return view
