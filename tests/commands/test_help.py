@@ -38,7 +38,7 @@ def help_of(command: str) -> str:
 
 def test_help_of_train_lists_every_option_the_default_first() -> None:
     _, _, table = help_of("train").partition("The groups with their options")
-    rows = re.findall(r"^  (\w+) +(\w.*(?:\n {14}\w.*)*)", table, re.MULTILINE)
+    rows = re.findall(r"^  (\w+) +(\w.*(?:\n {16}\w.*)*)", table, re.MULTILINE)
     listed = {group: re.findall(r"\w+", names) for group, names in rows}
     assert set(listed) == {*GROUPS, "task"} - {"study"}
     for group, names in listed.items():

@@ -21,6 +21,7 @@ READERS = {
     "training/internals.py",  # Lightning
     "model/attention.py",  # torch's own backward of softmax, and transformers
     "model/internals.py",  # transformers
+    "config/interpolations.py",  # OmegaConf
     "config/schema.py",  # OmegaConf
     "training/callbacks/averaging.py",  # torch's own foreach functions
     "processes.py",  # os._exit

@@ -48,8 +48,8 @@ def options_table(command: str, also: Sequence[str] = ()) -> str:
         lines += textwrap.wrap(
             ", ".join(names),
             WIDTH,
-            initial_indent=f"  {group:<12}",
-            subsequent_indent=" " * 14,
+            initial_indent=f"  {group:<14}",
+            subsequent_indent=" " * 16,
             break_on_hyphens=False,
         )
     return "\n".join(lines)
