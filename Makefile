@@ -62,10 +62,10 @@ sweep: ARGS ?= freeze=none,encoder pooling=mean,cls
 sweep: $(INSTALLED) ## train every combination; ARGS="key=a,b key=c,d"
 	$(BIN)/candelabra train -m $(ARGS)
 
-dashboard: $(INSTALLED) ## browse the runs of outputs/ in W&B's terminal dashboard
+dashboard: $(if $(ONLINE),$(EXTRAS_INSTALLED),$(INSTALLED)) ## browse runs in the terminal (ONLINE=1: arrange W&B's page)
 	@ls -d $(OUTPUTS)/wandb/*run-* >/dev/null 2>&1 \
 		|| { echo "No runs in $(OUTPUTS)/wandb yet: make train writes the first." >&2; exit 1; }
-	$(BIN)/wandb leet run $(OUTPUTS)/wandb
+	$(if $(ONLINE),$(BIN)/python -m candelabra.run.workspace $(OUTPUTS) $(ARGS),$(BIN)/wandb leet run $(OUTPUTS)/wandb)
 
 notebooks: $(EXTRAS_INSTALLED) ## run every notebook from top to bottom
 	$(BIN)/jupyter execute notebooks/*.ipynb

@@ -27,7 +27,7 @@ EXTRAS = {
     name: [Requirement(line) for line in lines]
     for name, lines in PROJECT["project"]["optional-dependencies"].items()
 }
-OPTIONS = ("adapters", "gradients", "index", "mteb", "onnx")
+OPTIONS = ("adapters", "dashboard", "gradients", "index", "mteb", "onnx")
 """The extras that our own code imports, inside functions, where an option asks for it."""
 TESTED = [requirement for name, extra in EXTRAS.items() if name != "docs" for requirement in extra]
 """Everything that `make test` installs besides."""
@@ -120,6 +120,12 @@ def test_dashboard_says_that_there_are_no_runs(tmp_path: Path) -> None:
     done = run_make(f"OUTPUTS={tmp_path}", "--assume-old=.venv/.installed", "dashboard")
     assert done.returncode != 0
     assert f"No runs in {tmp_path}/wandb yet" in done.stderr
+
+
+def test_dashboard_online_sends_the_workspace() -> None:
+    planned = make("--dry-run", "ONLINE=1", "OUTPUTS=here", "dashboard")
+    assert "python -m candelabra.run.workspace here" in planned
+    assert "leet" not in planned
 
 
 def test_lightning_is_pytorch_lightning() -> None:
