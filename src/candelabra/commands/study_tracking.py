@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candelabra.commands.study_words import Words
-from candelabra.errors import UserError, message_of
+from candelabra.errors import message_of
 
 if TYPE_CHECKING:
     from candelabra.study.view import View
@@ -37,6 +37,6 @@ def track_study(view: View, place: Path, words: Words) -> None:
             from candelabra.study.tracking import log_study
 
             log_study(view, place, tracker)
-    except (UserError, OSError) as error:
+    except (ValueError, OSError) as error:
         reason = message_of(f"the study has no W&B run: {error}")
         print(f"candelabra: warning: {reason}", file=sys.stderr)

@@ -77,6 +77,20 @@ def test_a_run_that_cannot_start_warns_once(
     assert str(error) in message
 
 
+def test_a_wrong_setting_of_wandb_is_one_warning(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "of")
+    wandb.teardown()  # the settings are read once in a process
+    tracker = make()
+    tracker.log_config({"a": 1})
+    tracker.finish(0)
+    monkeypatch.undo()
+    wandb.teardown()
+    (message,) = warnings_of(caplog)
+    assert "a setting in a WANDB_ variable or file is wrong" in message
+
+
 def test_our_own_errors_are_not_hidden(make: Make) -> None:
     tracker = make()
     with pytest.raises(ValueError, match="dictionary update sequence"):

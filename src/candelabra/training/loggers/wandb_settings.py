@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 
+import wandb
 from wandb.sdk import wandb_setup
 
 
@@ -16,12 +17,21 @@ def own_settings() -> Iterator[None]:
 
     W&B would also read `wandb/settings` of the working folder, where another person could name the
     server that receives the user's key. Inside the block the working folder is an empty one.
+
+    Raises:
+        wandb.Error: A setting is wrong.
     """
     # Otherwise W&B reports its own errors over the network, even offline.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     # W&B has no option for this, and reads the working folder only when it loads its settings.
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
-        _ = wandb_setup.singleton().settings
+        try:
+            _ = wandb_setup.singleton().settings
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise wandb.Error(
+                f"a setting in a WANDB_ variable or file is wrong: {reason}"
+            ) from error
         yield
 
 
