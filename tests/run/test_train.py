@@ -20,8 +20,7 @@ def test_each_loss_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         built[str(node.get("_target_"))] += 1
         return instantiate(node, *args, **kwargs)
 
-    for module in ("objectives", "schedule", "model", "trainer"):
-        monkeypatch.setattr(f"candelabra.build.{module}.instantiate", counting)
+    monkeypatch.setattr("candelabra.build.instantiate.instantiate", counting)
     two_steps([*SMALL, "callbacks=plain"], tmp_path)
     assert built["candelabra.losses.cross_entropy"] == 2  # one for each task
     assert built["candelabra.training.optim.adamw"] == 1
