@@ -3,37 +3,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.checksums import write_checksums
 from candelabra.bundle.folder import read_json
 from candelabra.exporting.formats import MARK
 from candelabra.model.heads.embedding import EmbeddingHead
-from helpers.command_line import Done, Run, called
+from helpers.command_line import Run, called
 from helpers.ended import ended_process
+from helpers.exporting import QUICK, card_of, exported
 from helpers.exports import WIDTH, bundle_of
 from helpers.full_disks import full_disk
-
-QUICK = "format=sentence_transformers"
-
-
-def exported(run: Run, *arguments: str) -> Done:
-    """With the run's bundle and the output `out`, where no others are given."""
-    usual = {"bundle": str(run.bundle), "output": "out"}
-    given = {word.partition("=")[0] for word in arguments}
-    words = [f"{key}={value}" for key, value in usual.items() if key not in given]
-    return called("export", *words, *arguments)
-
-
-def card_of(folder: Path) -> tuple[dict[str, Any], str]:
-    """The metadata of a card, and its text."""
-    text = (folder / "README.md").read_text()
-    _, metadata, body = text.split("---\n", 2)
-    return yaml.safe_load(metadata), body
 
 
 def test_a_sentence_transformer(run: Run, tmp_path: Path) -> None:
@@ -235,51 +217,6 @@ def test_a_failure_leaves_the_earlier_export(
         exported(run, QUICK, "overwrite=true")
     assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.json")} == before
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
-
-
-def test_a_push_sends_the_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, ...]] = []
-
-    class Api:
-        def create_repo(self, repo: str, **settings: Any) -> str:
-            asked.append(("create", repo, settings))
-            return f"https://hub/{repo}"
-
-        def upload_folder(self, **settings: Any) -> None:
-            asked.append(("upload", settings))
-
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: "secret")
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
-    done = exported(run, QUICK, "push=me/films")
-    assert done.status == 0
-    assert done.out.splitlines() == ["exported: out", "pushed: https://hub/me/films"]
-    message = "candelabra export: format=sentence_transformers"
-    assert asked == [
-        ("create", "me/films", {"private": True, "exist_ok": True}),
-        (
-            "upload",
-            {"repo_id": "me/films", "folder_path": Path("out"), "commit_message": message},
-        ),
-    ]
-    assert 'SentenceTransformer("me/films")' in card_of(tmp_path / "out")[1]
-
-
-def test_a_dry_run_touches_no_network(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    monkeypatch.setattr("huggingface_hub.HfApi", None)
-    done = exported(run, QUICK, "push=me/films", "dry_run=true", "private=false")
-    assert done.status == 0
-    assert "repository: me/films (public if it is new)" in done.out
-
-
-def test_no_network_is_one_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_none")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    done = exported(run, QUICK, "push=me/films")
-    assert done.status == 2
-    last = done.err.splitlines()[-1]
-    assert last.startswith("candelabra: error: push=me/films: failed, out is whole and stays (")
-    assert (tmp_path / "out" / MARK).is_file()
 
 
 def test_what_a_killed_export_left_is_cleared(run: Run, tmp_path: Path) -> None:

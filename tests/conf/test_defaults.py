@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from candelabra.config.schema import MOST_CHARACTERS, plain, register
+from candelabra.config.plain_form import plain
+from candelabra.config.schema import MOST_CHARACTERS, register
 from candelabra.config.targets import conf_dir
 from helpers.composing import composed
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from candelabra.config.schema import MASKED, environment_keys, plain
+from candelabra.config.plain_form import MASKED, environment_keys, plain
 from candelabra.data.sources import Sample
 from helpers.command_line import called
 

@@ -22,7 +22,7 @@ READERS = {
     "model/attention.py",  # torch's own backward of softmax, and transformers
     "model/internals.py",  # transformers
     "config/interpolations.py",  # OmegaConf
-    "config/schema.py",  # OmegaConf
+    "config/plain_form.py",  # OmegaConf
     "training/callbacks/averaging.py",  # torch's own foreach functions
     "processes.py",  # os._exit
 }

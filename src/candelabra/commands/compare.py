@@ -16,7 +16,7 @@ from candelabra.bundle.folder import checked_folder, stored_config
 from candelabra.commands.arguments import compose, compose_command
 from candelabra.commands.evaluate import checked_output
 from candelabra.commands.models import encoders
-from candelabra.config.schema import plain
+from candelabra.config.plain_form import plain
 from candelabra.config.validation import validate_task
 from candelabra.errors import ConfigError, nearest, printable
 

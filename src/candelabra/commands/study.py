@@ -240,7 +240,7 @@ def write_page(cfg: DictConfig, place: Path, *, runs_dir: Path, **facts: Any) ->
     """
     from candelabra import tables
     from candelabra.build.study import build_decision
-    from candelabra.config.schema import plain
+    from candelabra.config.plain_form import plain
     from candelabra.study.again import keep_inputs
     from candelabra.study.collect import count_looks
     from candelabra.study.inputs import Study

@@ -19,7 +19,8 @@ from candelabra.config.interpolations import check_interpolations
 from candelabra.config.messages import explained, quoted
 from candelabra.config.option_words import check_option_words
 from candelabra.config.options import options_table
-from candelabra.config.schema import RUN_ID, environment_keys, plain, register
+from candelabra.config.plain_form import environment_keys, plain
+from candelabra.config.schema import RUN_ID, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json

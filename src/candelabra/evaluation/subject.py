@@ -14,7 +14,7 @@ from candelabra.build.untrained import untrained
 from candelabra.bundle.bundle import Bundle, load
 from candelabra.config.environment import resolved
 from candelabra.config.keys import check_known_keys
-from candelabra.config.schema import plain
+from candelabra.config.plain_form import plain
 from candelabra.config.validation import DATA_KEYS
 from candelabra.data.loading import TaskData
 from candelabra.errors import DataError, MissingSplitError, printable

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from candelabra.config.environment import PATHS
-from candelabra.config.schema import MASKED
+from candelabra.config.plain_form import MASKED
 from candelabra.config.targets import NAME
 from candelabra.errors import DataError
 from candelabra.report.curves import curves

@@ -30,7 +30,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from candelabra.build.encoder_folder import take_folder_settings
 from candelabra.config.messages import explained, quoted
 from candelabra.config.option_words import check_option_words
-from candelabra.config.schema import plain, register
+from candelabra.config.plain_form import plain
+from candelabra.config.schema import register
 from candelabra.config.targets import TARGET, conf_dir
 from candelabra.errors import ConfigError, Ended
 from candelabra.processes import processes_of

@@ -15,7 +15,8 @@ from candelabra.build.rows import tasks_data
 from candelabra.bundle.teachers import teacher_folders
 from candelabra.bundle.transfer import check_start
 from candelabra.config.messages import building
-from candelabra.config.schema import plain, run_id_of
+from candelabra.config.plain_form import plain
+from candelabra.config.schema import run_id_of
 from candelabra.config.validation import training_tasks, validate
 from candelabra.errors import Ended, TrainingError
 from candelabra.processes import rank

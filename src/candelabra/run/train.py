@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra import hardware, tables
@@ -28,7 +27,7 @@ from candelabra.bundle import transfer
 from candelabra.bundle.teachers import teacher_folders
 from candelabra.config.environment import with_variables
 from candelabra.config.messages import building
-from candelabra.config.schema import plain
+from candelabra.config.plain_form import plain
 from candelabra.config.validation import training_tasks
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
@@ -38,6 +37,7 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.quiet import quiet
 from candelabra.run import finish
+from candelabra.run.facts import dropped_rows, machine_facts
 from candelabra.run.record import RunFolder
 from candelabra.run.tables import model_table, tasks_table
 from candelabra.training import drift
@@ -95,8 +95,8 @@ def train(
         precision=precision,
         fingerprints=fingerprints,
         steps_per_epoch=schedule.steps_per_epoch,
-        **_machine(model, device, num_processes=trainer.world_size),
-        **_dropped_rows(data),
+        **machine_facts(model, device, num_processes=trainer.world_size),
+        **dropped_rows(data),
     )
     with tracked(trainer, plain(cfg), cfg.tasks):
         started = time.perf_counter()
@@ -113,24 +113,6 @@ def train(
         log_results(trainer, finish.media(record.path, metrics, data))
     tables.show(*tables.result_tables(metrics), f"run folder: {record.path}")
     return metrics
-
-
-def _machine(model: MultiTaskModel, device: str, *, num_processes: int) -> dict[str, Any]:
-    """Return facts about the machine for the record of the run."""
-    return {
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "processes": num_processes,
-        "attention": model.encoder.attention_of(device, training=True),
-    }
-
-
-def _dropped_rows(data: Mapping[str, TaskData]) -> dict[str, Any]:
-    """Return the numbers of skipped and unlabelled rows of each task."""
-    return {
-        "skipped": {name: task.skipped for name, task in data.items()},
-        "unlabelled": {name: task.unlabelled for name, task in data.items()},
-    }
 
 
 def _stored(cfg: DictConfig) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""Facts that `run.json` has of a run: its machine, and the rows that were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from candelabra.data.loading import TaskData
+from candelabra.model.multitask import MultiTaskModel
+
+
+def machine_facts(model: MultiTaskModel, device: str, *, num_processes: int) -> dict[str, Any]:
+    """Return facts about the machine for the record of the run."""
+    return {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "processes": num_processes,
+        "attention": model.encoder.attention_of(device, training=True),
+    }
+
+
+def dropped_rows(data: Mapping[str, TaskData]) -> dict[str, Any]:
+    """Return the numbers of skipped and unlabelled rows of each task."""
+    return {
+        "skipped": {name: task.skipped for name, task in data.items()},
+        "unlabelled": {name: task.unlabelled for name, task in data.items()},
+    }
