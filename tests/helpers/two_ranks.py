@@ -26,6 +26,7 @@ from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
+from candelabra.training.teaching import SoftAnswers, Teacher
 from helpers.kinds import kinds_module, kinds_splits
 from helpers.toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 
@@ -37,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a bad loss in one of them": {"bad_step": 3},
     "an adapter for each": {"adapters": Lora(r=2, num_layers=1, per_task=True)},
     "more learns later": {"freeze": Gradual(epochs_per_group=0.3, warmup_steps=0), "accumulate": 2},
+    "a teacher beside the labels": {"taught": True, "accumulate": 2, "batch_size": 5},
     "a head of each kind": {"kinds": True, "batch_size": 21},
     "few of each kind": {"kinds": True, "batch_size": 11},
 }
@@ -86,6 +88,21 @@ def trainer_of(ranks: int, *, unused: bool = False, **kwargs: Any) -> pl.Trainer
     return toy_trainer(devices=ranks, **kwargs)
 
 
+def any_teacher(toys: Splits) -> Teacher:
+    """Answers drawn by a seed; the teacher did not read every seventh word."""
+    generator = torch.Generator().manual_seed(7)
+    texts, words = toys["mood"]["train"], toys["who"]["train"].examples.words
+    assert words is not None
+    starts_N = torch.tensor([0, *map(len, words)]).cumsum(0)
+    logits = torch.randn(int(starts_N[-1]), 4, generator=generator)
+    logits[::7] = torch.nan
+    answers = {
+        "mood": SoftAnswers(torch.randn(len(texts), 2, generator=generator)),
+        "who": SoftAnswers(logits, starts_N),
+    }
+    return Teacher(answers, weight=0.5, temperature=2.0)
+
+
 def trained(
     toys: Splits,
     ranks: int,
@@ -95,6 +112,7 @@ def trained(
     freeze: Scheme | None = None,
     adapters: Adapters | None = None,
     kinds: bool = False,
+    taught: bool = False,
     **schedule: Any,
 ) -> tuple[MultiTaskModule, dict[str, float]]:
     """Weights and validation metrics; five chunks, which two ranks cannot share evenly."""
@@ -111,7 +129,11 @@ def trained(
     torch.manual_seed(0)
     (adapters or NoAdapters()).attach(model.encoder, list(toys))
     freezer.apply(model, 0)
-    module = kinds_module(optimizer=sgd) if kinds else toy_module(model, optimizer=sgd)
+    module = (
+        kinds_module(optimizer=sgd)
+        if kinds
+        else toy_module(model, optimizer=sgd, teacher=any_teacher(toys) if taught else None)
+    )
     trainer.fit(module, datamodule=data)
     return module, scores_of(trainer, "val")
 

@@ -57,6 +57,13 @@ def test_arms_without_a_bundle_are_left_out_and_the_rest_is_kept(
     assert speed.arm_speeds(arms, runs_dir, TEXTS, tmp_path) == found
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"runs": 3}', '{"runs": {"one": ["a"]}}'])
+def test_a_damaged_file_is_measured_again(runs_dir: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / speed.SPEED).write_text(text)
+    found = speed.arm_speeds([arm("one", "a")], runs_dir, TEXTS, tmp_path)
+    assert read_json(tmp_path / speed.SPEED)["ms_per_text"] == found
+
+
 def test_a_damaged_bundle_is_left_out(runs_dir: Path, tmp_path: Path) -> None:
     made().save(tmp_path / "bundle")
     (tmp_path / "bundle" / "heads.safetensors").write_bytes(b"")

@@ -63,17 +63,12 @@ def cached_answers(
     Raises:
         ConfigError: If the teacher's head is of another kind, or the kind cannot be taught.
     """
-    path = None
-    if cache_dir is not None:
-        parts = [VERSION, checksum(folder / CHECKSUMS), task, fingerprint, kind]
-        parts += [list(labels), precision]
-        key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-        path = cache_dir / f"{key}-teacher.safetensors"
-        if path.exists():
-            try:
-                return _answers(read_arrays(path))
-            except (OSError, KeyError, ValueError) as error:
-                log.warning("the answers in %s are damaged (%s); they are made again", path, error)
+    parts = [VERSION, checksum(folder / CHECKSUMS), task, fingerprint, kind]
+    parts += [list(labels), precision]
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    path = None if cache_dir is None else cache_dir / f"{key}-teacher.safetensors"
+    if path is not None and (kept := _kept(path)):
+        return kept
     bundle = load(folder, device=device)
     theirs = bundle.model.head(task).kind
     if theirs != kind or kind not in KINDS:
@@ -141,9 +136,17 @@ def _logits(
     return bundle.model.head(task).soft_answers(logits, batch.first_BW), batch.first_BW
 
 
-def _answers(arrays: dict[str, np.ndarray]) -> SoftAnswers:
-    starts_N = torch.from_numpy(arrays["starts"]) if "starts" in arrays else None
-    return SoftAnswers(torch.from_numpy(arrays["logits"]), starts_N)
+def _kept(path: Path) -> SoftAnswers | None:
+    """Return the answers of a file of the cache, or `None` without a whole one."""
+    if not path.exists():
+        return None
+    try:
+        arrays = read_arrays(path)
+        starts_N = torch.from_numpy(arrays["starts"]) if "starts" in arrays else None
+        return SoftAnswers(torch.from_numpy(arrays["logits"]), starts_N)
+    except (OSError, KeyError, ValueError) as error:
+        log.warning("the answers in %s are damaged (%s); they are made again", path, error)
+        return None
 
 
 def _store(path: Path, answers: SoftAnswers) -> None:

@@ -38,9 +38,9 @@ def arm_speeds(
     """
     folders = {arm.name: _first_bundles(arm, runs_dir) for arm in arms}
     runs = {name: [folder.parent.name for folder in found] for name, found in folders.items()}
-    before = read_json(place / SPEED) or {}
-    if before.get("runs") == runs:
-        return {name: float(speed) for name, speed in before["ms_per_text"].items()}
+    before = _measured(place / SPEED, runs)
+    if before is not None:
+        return before
     speeds = measure_speed({name: found for name, found in folders.items() if found}, texts)
     write_json(place / SPEED, {"runs": runs, "texts": len(texts), "ms_per_text": speeds})
     return speeds
@@ -73,6 +73,17 @@ def measure_speed(
         for name, taken in seconds.items()
         if taken
     }
+
+
+def _measured(file: Path, runs: Mapping[str, Sequence[str]]) -> dict[str, float] | None:
+    """Return what was measured of these runs, or `None` without a whole file about them."""
+    try:
+        stored = read_json(file)
+        if stored["runs"] != runs:
+            return None
+        return {str(name): float(speed) for name, speed in stored["ms_per_text"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _first_bundles(arm: ArmRuns, runs_dir: Path) -> list[Path]:
