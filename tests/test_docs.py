@@ -68,6 +68,7 @@ def test_commands_of_the_docs_are_understood(place: str, tmp_path: Path) -> None
         done.add(tuple(words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", sorted({*COMMAND_YAMLS, *GROUPS}))
 def test_commands_that_yamls_open_with_are_understood(group: str, tmp_path: Path) -> None:
     done = set()

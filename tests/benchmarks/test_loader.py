@@ -3,11 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 OURS = ["joint", "alternate", "joint_budget"]
 PEERS = ["st_proportional", "st_round_robin", "trainer_random", "trainer_grouped"]
 BUDGET = 30
 
 
+@pytest.mark.slow
 def test_every_loader_is_measured(bench: Callable[..., Any]) -> None:
     options = ["--rows", "80", "--batch-size", "8", "--max-tokens", str(BUDGET)]
     result = bench("loader.py", *options, "--workers", "0", "1")

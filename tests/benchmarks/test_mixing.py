@@ -19,7 +19,7 @@ SIDES = [
 @pytest.mark.parametrize(
     "sides",
     [
-        ["joint", "trainer_random"],
+        pytest.param(["joint", "trainer_random"], marks=pytest.mark.slow),
         pytest.param(SIDES, marks=pytest.mark.slow),
     ],
     ids=["two", "all"],

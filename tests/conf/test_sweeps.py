@@ -23,7 +23,18 @@ def tried(key: str, text: str) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("sweep/")])
+LONG = ("sweep/contrastive_losses",)
+"""Sweeps of many values, each of which takes two steps."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LONG else ())
+        for name in OPTIONS
+        if name.startswith("sweep/")
+    ],
+)
 def test_every_value_of_a_sweep_takes_two_steps(
     name: str, settings: list[str], tmp_path: Path
 ) -> None:

@@ -136,7 +136,9 @@ def assert_same(run: Path, whole: Path) -> None:
     "points",
     [
         ("on_train_batch_start:9:TERM", "on_before_optimizer_step:2"),
-        ("on_train_batch_end:9:DISK", "on_validation_batch_end:8"),
+        pytest.param(
+            ("on_train_batch_end:9:DISK", "on_validation_batch_end:8"), marks=pytest.mark.slow
+        ),
         (f"{HALF_WRITTEN}:3", "on_train_batch_start:1:WORKERS"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-FAST = {"quickstart.ipynb", "similarity_and_pooling.ipynb"}
+FAST = ("quickstart.ipynb",)
 PICTURES = {"similarity_and_pooling.ipynb": 3, "search.ipynb": 2, "contrastive_losses.ipynb": 1}
 SAID = {
     "contrastive_losses.ipynb": ["test: difference to minilm", "average_precision"],

@@ -45,6 +45,7 @@ def test_joblib_trains(tmp_path: Path) -> None:
     assert done.out.count("\nsweep ") == 1
 
 
+@pytest.mark.slow
 def test_submitit_trains(tmp_path: Path) -> None:
     layers = ["freeze=lower_layers", "freeze.num_layers=99,1"]
     done = swept(tmp_path, *SUBMITIT, *SMALL, *layers)
