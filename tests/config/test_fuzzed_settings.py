@@ -13,9 +13,8 @@ from helpers.fuzzed_settings import COMMANDS, Case, answer, cases, fault, group_
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing be written into the checkout, and the files of one choice of tasks exist."""
-    monkeypatch.chdir(tmp_path)
+def _files(working_folder: None) -> None:
+    """Write the files of one choice of tasks."""
     for file in ("multinli_subset", "lingnli", "stsb"):
         Path(file).mkdir()
         for split in ("train", "validation", "test"):

@@ -151,7 +151,8 @@ def test_trained_reloaded_and_used_by_search(
     assert [hit["score"] for hit in hits] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
 
 
-def test_crossing_needs_pairs() -> None:
+def test_crossing_needs_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     done = called("train", *SMALL, "tasks.sentiment.cross=true")
     assert done.status == 2
     assert done.message.startswith(
