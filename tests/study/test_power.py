@@ -7,7 +7,6 @@ from scipy import stats
 from candelabra.study.power import (
     chance_to_decide,
     guessed_variance,
-    rows_are_short,
     seeds_to_decide,
     smallest_detectable,
 )
@@ -48,13 +47,6 @@ def test_seeds_to_decide_is_the_first_number_that_suffices() -> None:
         for each in (num - 1, num)
     ]
     assert chances[0] < 0.8 <= chances[1]
-
-
-def test_uncertain_rows_ask_for_rows() -> None:
-    few_rows = Variance(seeds=8e-6, rows=4e-4, interaction=1e-6, num_seeds=5, num_rows=20)
-    assert rows_are_short(0.004, few_rows, margin=0.005, confidence=0.95)
-    assert seeds_to_decide(0.004, few_rows, margin=0.005, confidence=0.95) is None
-    assert not rows_are_short(0.008, VARIANCE, margin=0.002, confidence=0.95)
 
 
 def test_a_guess_has_the_half_width_of_its_rows() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from candelabra.study.power import seeds_to_decide
 from candelabra.study.statistics import Estimate, Variance
 from candelabra.study.verdicts import Verdict, remedy_of, verdict_of, words_of
 
@@ -23,11 +24,30 @@ def test_words_of_an_interval(interval: tuple[float, float], words: str) -> None
     assert words_of(verdict_of(*interval, 0.005), 0.005) == words
 
 
-def test_an_undecided_comparison_says_what_would_decide() -> None:
+def test_an_undecided_comparison_names_the_seeds_that_would_decide() -> None:
     spread = Estimate((0.0, 0.008), Variance(8e-6, 1e-6, 0.0, 2, 2000))
     remedy = remedy_of(spread, margin=0.002, confidence=0.95)
     assert remedy.num_seeds is not None
     assert words_of(Verdict.UNDECIDED, 0.002, remedy).startswith("undecided; about ")
-    few_rows = Estimate((0.004, 0.004), Variance(0.0, 4e-4, 0.0, 2, 20))
-    words = remedy_of(few_rows, margin=0.005, confidence=0.95).words
-    assert words == "more test rows would be needed, not more seeds"
+
+
+def test_too_few_rows_ask_for_a_number_of_rows_that_would_decide() -> None:
+    variance = Variance(1e-6, 1e-4, 0.0, 2, 20)
+    estimate = Estimate((0.004, 0.004), variance)
+    remedy = remedy_of(estimate, margin=0.005, confidence=0.95)
+    assert remedy.num_seeds is not None
+    assert remedy.num_rows is not None
+
+    def num_seeds(num_rows: int) -> int | None:
+        expected = variance.with_rows(num_rows)
+        return seeds_to_decide(0.004, expected, margin=0.005, confidence=0.95)
+
+    assert num_seeds(remedy.num_rows) == remedy.num_seeds
+    assert num_seeds(remedy.num_rows // 2) is None
+    assert remedy.words.endswith(f" seeds on {remedy.num_rows:,} test rows would decide")
+
+
+def test_a_difference_out_of_reach_proposes_no_size() -> None:
+    hopeless = Estimate((0.004, 0.004), Variance(1.0, 1.0, 0.0, 2, 20))
+    words = remedy_of(hopeless, margin=0.005, confidence=0.95).words
+    assert words == "even 200 seeds on 64 times as many test rows would not decide"

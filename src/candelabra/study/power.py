@@ -8,6 +8,8 @@ from candelabra.study.statistics import Variance, quantile
 
 POWER = 0.8
 MOST_SEEDS = 200
+MOST_ROWS = 64
+"""Most seeds, and most times the test rows, that a remedy proposes."""
 
 
 def smallest_detectable(
@@ -94,20 +96,3 @@ def seeds_to_decide(
 
     counts = range(variance.num_seeds + 1, MOST_SEEDS + 1)
     return next((num for num in counts if decides(num)), None)
-
-
-def rows_are_short(
-    difference: float,
-    variance: Variance,
-    *,
-    margin: float,
-    confidence: float,
-    power: float = POWER,
-) -> bool:
-    """Return whether no number of seeds would decide, because the rows alone are too uncertain.
-
-    The arguments are those of `seeds_to_decide`.
-    """
-    without_seeds = variance.with_seeds(100_000)
-    chance = chance_to_decide(difference, without_seeds, margin=margin, confidence=confidence)
-    return chance < power

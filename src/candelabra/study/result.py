@@ -105,6 +105,7 @@ class Contrast:
             "mcnemar_p": _round(self.mcnemar),
             "smallest_detectable": _round(self.detectable),
             "seeds_to_decide": None if self.remedy is None else self.remedy.num_seeds,
+            "rows_to_decide": None if self.remedy is None else self.remedy.num_rows,
         }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from candelabra.report.formats import in_points
-from candelabra.study.power import MOST_SEEDS, rows_are_short, seeds_to_decide
+from candelabra.study.power import MOST_ROWS, MOST_SEEDS, seeds_to_decide
 from candelabra.study.statistics import Estimate
 
 
@@ -65,40 +65,52 @@ def verdict_of(low: float, high: float, margin: float) -> Verdict:
 
 @dataclass(frozen=True)
 class Remedy:
-    """Further seeds or rows that would decide an undecided comparison.
+    """Size of a study that would decide an undecided comparison in four of five cases.
 
     Attributes:
-        num_seeds: Number of seeds that would decide in four of five studies; `None` if none in
-            reach does.
-        needs_rows: Whether only more test rows help.
+        num_seeds: Number of seeds; `None` if no size within reach decides.
+        num_rows: Number of test rows, if the rows of the study are too few for any number of
+            seeds within reach; otherwise `None`.
     """
 
     num_seeds: int | None
-    needs_rows: bool
+    num_rows: int | None = None
 
     @property
     def words(self) -> str:
         """Return the remedy in words."""
-        if self.needs_rows:
-            return "more test rows would be needed, not more seeds"
         if self.num_seeds is None:
-            return f"more than {MOST_SEEDS} seeds would be needed"
-        return f"about {self.num_seeds} seeds would decide"
+            return (
+                f"even {MOST_SEEDS} seeds on {MOST_ROWS} times as many test rows would not decide"
+            )
+        if self.num_rows is None:
+            return f"about {self.num_seeds} seeds would decide"
+        return f"about {self.num_seeds} seeds on {self.num_rows:,} test rows would decide"
 
 
 def remedy_of(estimate: Estimate, *, margin: float, confidence: float) -> Remedy:
     """Return what would decide a comparison, if its estimated difference is the true one.
+
+    The test rows are doubled until at most `MOST_SEEDS` seeds decide.
 
     Args:
         estimate: Estimate of an undecided comparison.
         margin: Smallest difference that matters.
         confidence: Level of its interval.
     """
-    difference, variance = estimate.difference, estimate.variance
-    if rows_are_short(difference, variance, margin=margin, confidence=confidence):
-        return Remedy(None, True)
-    num = seeds_to_decide(difference, variance, margin=margin, confidence=confidence)
-    return Remedy(num, False)
+    variance, factor = estimate.variance, 1
+    while factor <= MOST_ROWS:
+        num_rows = factor * variance.num_rows
+        num_seeds = seeds_to_decide(
+            estimate.difference,
+            variance.with_rows(num_rows),
+            margin=margin,
+            confidence=confidence,
+        )
+        if num_seeds is not None:
+            return Remedy(num_seeds, None if factor == 1 else num_rows)
+        factor *= 2
+    return Remedy(None)
 
 
 def words_of(verdict: Verdict, margin: float, remedy: Remedy | None = None) -> str:
