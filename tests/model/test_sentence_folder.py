@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import CNN, Pooling
@@ -190,3 +192,19 @@ def test_a_model_of_the_hub_is_read_as_its_folder(
         "encoder.name=someone/model: saved by SentenceTransformer, which sets pooling" in done.err
     )
     np.testing.assert_allclose(np.load(tmp_path / "it.npy"), reference(folder), atol=1e-5)
+
+
+@pytest.mark.parametrize("words", [["encoder=mpnet"], ["encoder=hub", "encoder.name=a/model"]])
+def test_a_hub_out_of_reach_is_one_message_at_once(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # no one listens there
+    monkeypatch.setattr(time, "sleep", requests.append)
+    Path("texts.txt").write_text("a film\n")
+    done = called("embed", *words, "input=texts.txt", "output=it.npy")
+    assert (done.status, requests) == (2, [])
+    assert done.message.startswith("encoder.name=")
+    assert "Name a folder that holds it, or download it where there is a network" in done.message

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from candelabra.config.targets import conf_dir
-from candelabra.errors import ConfigError
+from candelabra.errors import ConfigError, naming
 from candelabra.model.sentence_folder import (
     SentencePooling,
     is_sentence_folder,
@@ -114,7 +114,8 @@ def _folder(cfg: DictConfig, given: Sequence[str]) -> Path | None:
         or not isinstance(revision, (str, type(None)))
     ):
         return None
-    return sentence_home(name, revision)
+    with naming("encoder", ("name",)):
+        return sentence_home(name, revision)
 
 
 def report(notes: Sequence[str]) -> None:
