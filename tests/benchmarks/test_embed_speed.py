@@ -7,7 +7,8 @@ SIDES = {"candelabra", "sentence-transformers"}
 
 
 def test_both_sides_embed_the_same_texts_to_the_same_vectors(bench: Callable[..., Any]) -> None:
-    found = bench("embed_speed.py", "--limit", "40", "--batch-size", "16")["results"]
+    words = ["--limit", "40", "--batch-size", "16", "--precision", "32-true"]
+    found = bench("embed_speed.py", *words)["results"]
     assert list(found) == ["imdb", "stsb"]
     for result in found.values():
         assert result["texts"] == 40

@@ -74,7 +74,8 @@ def test_several_processes_give_the_same(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_bundle_embeds_as_in_python(run: Run, bundle: Bundle, file: Path) -> None:
-    found = lines(called("embed", f"bundle={run.bundle}", f"input={file}", "normalize=false"))
+    words = ["normalize=false", "precision=32-true"]
+    found = lines(called("embed", f"bundle={run.bundle}", f"input={file}", *words))
     vectors = np.array([row["embedding"] for row in found])
     np.testing.assert_allclose(vectors, bundle.embed(TEXTS, normalize=False), atol=1e-5)
 

@@ -40,7 +40,7 @@ def embedded(folder: Path, *overrides: str) -> tuple[np.ndarray, str]:
     texts, target = folder / "texts.txt", folder / "vectors.npy"
     texts.write_text("\n".join(TEXTS) + "\n")
     words = ["encoder=path", f"encoder.name={folder}", f"input={texts}", f"output={target}"]
-    done = called("embed", *words, *overrides)
+    done = called("embed", *words, "precision=32-true", *overrides)
     assert done.status == 0, done.err
     return np.load(target), done.err
 
@@ -186,7 +186,7 @@ def test_a_model_of_the_hub_is_read_as_its_folder(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n")
     words = ["encoder=hub", "encoder.name=someone/model", "input=texts.txt", "output=it.npy"]
-    done = started("embed", *words, folder=tmp_path)
+    done = started("embed", *words, "precision=32-true", folder=tmp_path)
     assert done.status == 0, done.err
     assert (
         "encoder.name=someone/model: saved by SentenceTransformer, which sets pooling" in done.err

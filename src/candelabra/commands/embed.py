@@ -24,7 +24,7 @@ HELP = """candelabra embed text="..." | input=FILE [output=FILE]
   normalize=false  does not scale vectors to unit length
   truncate_dim=128 keeps only the first dimensions
   column=text      the column of the input that contains the text
-  batch_size=64  processes=1  precision=32-true  accelerator=auto  allow=[]
+  batch_size=64  processes=1  precision=auto  accelerator=auto  allow=[]
 """
 
 
