@@ -6,7 +6,10 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from helpers.command_line import SMALL, Run, called
+from helpers.stand_ins import write_data
 
 
 def trained(folder: Path, *words: str) -> dict[str, float]:
@@ -35,6 +38,24 @@ def test_a_task_may_have_a_teacher_of_its_own_and_none_turns_it_off(
     assert "train/sentiment/divergence" not in columns
     off = trained(tmp_path / "off", f"teacher={run.folder}", "distillation=none")
     assert not [name for name in off if name.endswith("/divergence")]
+
+
+PAIRS = {
+    "embedding": ["tasks=stsb"],
+    "pair": ["tasks=nli_softmax"],
+    "regression": ["tasks=stsb_cross"],
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["embedding", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pair", "regression"))],
+)
+def test_heads_of_two_texts_learn_from_a_wider_encoder(kind: str, tmp_path: Path) -> None:
+    words = [*PAIRS[kind], f"data_dir={write_data(tmp_path / 'data')}"]
+    trained(tmp_path / "large", *words, "+encoder.width=48")
+    columns = trained(tmp_path / "small", *words, f"teacher={tmp_path / 'large' / 'run'}")
+    assert [name for name in columns if name.endswith("/divergence")]
 
 
 def test_a_wrong_teacher_is_named_before_any_work(tmp_path: Path) -> None:

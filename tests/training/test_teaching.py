@@ -9,12 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from candelabra.build.soft_answers import soft_answers
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.heads.base import Head
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.crf import CrfHead
+from candelabra.model.heads.embedding import EmbeddingHead
 from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead
@@ -77,6 +79,16 @@ def test_numbers_by_the_squared_difference() -> None:
     head = RegressionHead(8, [])
     answers = SoftAnswers(torch.tensor([1.0, 5.0]))
     assert divergence(head, answers, torch.tensor([2.0, 3.0]), batch_of([1, 0])) == 6.5
+
+
+def test_embeddings_by_the_squared_distance_of_sentence_transformers() -> None:
+    theirs_NKD = F.normalize(torch.randn(3, 2, 4), dim=-1)
+    ours_BKD = torch.randn(2, 2, 4)
+    head = EmbeddingHead(4)
+    found = divergence(head, SoftAnswers(theirs_NKD), ours_BKD, batch_of([2, 0]))
+    # Its MSELoss is torch's, a mean over the width too.
+    wanted = 4 * F.mse_loss(F.normalize(ours_BKD, dim=-1), theirs_NKD[[2, 0]])
+    assert found == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_words_by_the_mean_over_those_that_both_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from candelabra.build.instantiate import Node, make
@@ -48,20 +49,22 @@ def build_teacher(
     if not folders or node["weight"] == 0:
         return None
     for task, (root, name) in folders.items():
-        check_labels(task, data[task].labels, root, name)
-    answers = {
-        task: cached_answers(
+        if model.head(task).num_choices:
+            check_labels(task, data[task].labels, root, name)
+    answers = {}
+    for task, (root, name) in folders.items():
+        head = model.head(task)
+        theirs = cached_answers(
             root,
             name,
             data[task].splits["train"],
             data[task].labels,
-            kind=model.head(task).kind,
+            kind=head.kind,
             fingerprint=data[task].fingerprint["train"],
             cache_dir=None if cache_dir is None else Path(cache_dir),
             precision=precision,
             device=device,
         )
-        for task, (root, name) in folders.items()
-    }
+        answers[task] = replace(theirs, logits=head.fit_answers(theirs.logits))
     with naming("distillation", node):
         return make(node, "distillation")(answers)

@@ -1,6 +1,7 @@
 """Distillation from trained models: the answers of teachers, and the loss against them.
 
-Shapes: N training examples, B examples of a batch, W words, C classes.
+Shapes: N training examples, B examples of a batch, W words, C classes, K texts of an example,
+D width of an embedding.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ class SoftAnswers:
     """Logits that a teacher gives for every training example of a task.
 
     Attributes:
-        logits: Logits (N, C), or numbers (N); for tags those of all words of all examples, one
-            after the other. NaN for words that the teacher did not read.
+        logits: Logits (N, C), numbers (N), or embeddings (N, K, D) of K texts; for tags the logits
+            of all words of all examples, one after the other. NaN for words that the teacher did
+            not read.
         starts_N: For tags the index of each example's first word, and at the end the number of
             words, (N + 1); otherwise `None`.
     """
@@ -31,7 +33,7 @@ class SoftAnswers:
     starts_N: Tensor | None = None
 
     def of(self, batch: Batch) -> Tensor:
-        """Return the logits for a batch: (B, C), (B), or (B, W, C) with NaN at padding."""
+        """Return the part of a batch. Tags are (B, W, C), with NaN at padding."""
         if self.starts_N is None:
             return self.logits[batch.rows_B].float()
         assert batch.first_BW is not None
@@ -52,7 +54,7 @@ class Teacher:
 
     The loss of a task becomes `(1 - weight) * loss on labels + weight * divergence`. The divergence
     is that of the head: `T^2 KL(teacher || student)` of answers softened by the temperature T, or
-    the squared difference of numbers.
+    the squared difference of numbers and embeddings.
 
     Args:
         answers: Answers of the teacher for each task that has one.

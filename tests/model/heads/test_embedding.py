@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import TruncatedSVD
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,7 +13,7 @@ from candelabra.data.rows.shapes import PAIR_WITH_SCORE, TEXT_WITH_LABEL
 from candelabra.losses.embeddings import batch_hard, cosent, cosine, mega_batch_margin, ranking
 from candelabra.model.heads.base import Loss
 from candelabra.model.heads.classification import ClassificationHead
-from candelabra.model.heads.embedding import EmbeddingHead
+from candelabra.model.heads.embedding import EmbeddingHead, fit_width
 from candelabra.model.heads.pair import PairHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
@@ -188,3 +190,25 @@ def test_a_pooling_that_only_judges_read_is_idle() -> None:
     assert model.idle == []
     model.eval_only = frozenset({"near"})
     assert model.idle == [pooling]
+
+
+def test_a_wider_teacher_is_projected_as_by_a_truncated_decomposition() -> None:
+    vectors_ND = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    found = fit_width(vectors_ND, 3)
+    reference = TruncatedSVD(3, algorithm="arpack").fit_transform(vectors_ND.numpy())
+    np.testing.assert_allclose(found @ found.T, reference @ reference.T, atol=1e-4)
+
+
+def test_a_narrower_teacher_keeps_all_inner_products() -> None:
+    vectors_ND = torch.randn(5, 3)
+    found = fit_width(vectors_ND, 8)
+    assert found.shape == (5, 8)
+    torch.testing.assert_close(found @ found.T, vectors_ND @ vectors_ND.T)
+
+
+@pytest.mark.parametrize("width", [3, 6, 8])
+def test_answers_of_a_teacher_have_the_width_and_length_of_the_head(width: int) -> None:
+    answers_NKD = torch.randn(20, 2, 6).half()
+    found = EmbeddingHead(width).fit_answers(answers_NKD)
+    assert (found.shape, found.dtype) == ((20, 2, width), torch.float16)
+    torch.testing.assert_close(found.float().norm(dim=-1), torch.ones(20, 2), atol=1e-3, rtol=0)

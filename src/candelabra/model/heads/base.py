@@ -144,6 +144,14 @@ class Head(nn.Module, ABC):
         """
         return logits
 
+    def fit_answers(self, answers: Tensor) -> Tensor:
+        """Return the answers of a teacher's head of the same kind in the form of this head's own.
+
+        Args:
+            answers: Output of the teacher's `soft_answers` for N examples, (N, ...).
+        """
+        return answers
+
     def distillation_loss(
         self, logits: Tensor, reference: Tensor, batch: Batch, temperature: float
     ) -> Tensor:

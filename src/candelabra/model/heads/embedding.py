@@ -108,6 +108,31 @@ class EmbeddingHead(Head):
     def _normalized(self, embeddings_BKD: Tensor) -> Tensor:
         return F.normalize(embeddings_BKD, dim=-1) if self.normalize else embeddings_BKD
 
+    def soft_answers(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
+        """Return the embeddings that a student learns from, (B, K, D)."""
+        return self.decode(logits)
+
+    def fit_answers(self, answers: Tensor) -> Tensor:
+        """Return a teacher's embeddings (N, K, D) in the width of this head."""
+        rows = fit_width(answers.flatten(0, 1).float(), self.width)
+        return self._normalized(rows).view(*answers.shape[:2], self.width).to(answers.dtype)
+
+    def kl_to(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+        """Compute the squared distance of embeddings from those of a teacher (Reimers 2020).
+
+        It is `MSELoss` of sentence-transformers times the width. The temperature does not apply.
+
+        Args:
+            logits: Embeddings (B, K, D).
+            reference: Embeddings of the teacher in the same shape.
+            temperature: Not used.
+
+        Returns:
+            Mean over the texts of each example, (B).
+        """
+        ours_BKD, theirs_BKD = self._normalized(logits), self._normalized(reference)
+        return (ours_BKD - theirs_BKD).square().sum(dim=-1).mean(dim=-1)
+
     def takes_of(self, shape: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the losses that can train on data of this shape."""
         return losses_for(shape)
@@ -138,3 +163,24 @@ class EmbeddingHead(Head):
     def describe_labels(self, examples: Examples) -> list[Any]:
         """Return the gold label names, or the gold scores from 0 to 1 if there are no labels."""
         return [self.labels[label] if self.labels else label for label in examples.labels]
+
+
+def fit_width(vectors_ND: Tensor, width: int) -> Tensor:
+    """Return vectors in another width, with inner products as near as possible to the original.
+
+    Wider vectors are projected on the principal axes of their second moments, which is the best
+    approximation of all inner products (Eckart & Young 1936). Narrower ones get zeros.
+
+    Args:
+        vectors_ND: N vectors of any width.
+        width: Width of the result.
+    """
+    missing = width - vectors_ND.shape[1]
+    if missing >= 0:
+        return F.pad(vectors_ND, (0, missing))
+    _, axes_DD = torch.linalg.eigh(vectors_ND.T @ vectors_ND)  # by ascending eigenvalue
+    axes_DW = axes_DD[:, -width:]
+    # An axis has no direction of its own, and all processes must choose the same.
+    largest_W = axes_DW.abs().argmax(dim=0)
+    signs_W = axes_DW.gather(0, largest_W[None]).sign()
+    return vectors_ND @ (axes_DW * signs_W)
