@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
+from candelabra.predictions.rows import Kind, Span, TaskRows
 from candelabra.report.calibration import NUM_BINS, calibration_of
-from candelabra.report.predictions import Kind, Span, TaskRows
 
 
 def rows_of(confidences: list[float], right: list[bool]) -> TaskRows:

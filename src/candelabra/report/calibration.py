@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candelabra.report.predictions import Kind, TaskRows
+from candelabra.predictions.rows import Kind, TaskRows
 
 NUM_BINS = 10
 

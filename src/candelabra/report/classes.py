@@ -11,19 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from candelabra.predictions.rows import Kind, TaskRows, class_names
 from candelabra.report.formats import clipped, number
-from candelabra.report.predictions import Kind, TaskRows
 from candelabra.report.view import Cells
 
 MOST_CONFUSIONS = 15
-
-
-def class_names(rows: TaskRows) -> list[str]:
-    """Return the names of all classes, in the order of the probabilities if there are any."""
-    names = dict.fromkeys(rows.probabilities[0] if rows.probabilities else ())
-    several = [*rows.labels, *rows.predictions]
-    found = (name for each in several for name in ([each] if isinstance(each, str) else each))
-    return [*names, *sorted(set(found) - names.keys())]
 
 
 def confusion(rows: TaskRows) -> tuple[list[str], np.ndarray]:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from candelabra.report.stored import is_text_of_number
+from candelabra.bundle.stored import is_text_of_number
 from candelabra.report.sweep_trials import DEFAULT, Trial
 
 

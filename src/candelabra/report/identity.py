@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from candelabra.bundle.stored import is_number
 from candelabra.report.formats import clipped, duration
 from candelabra.report.settings import command_of
-from candelabra.report.stored import is_number
 from candelabra.report.view import Cells, Section, Table
 
 FACTS = {

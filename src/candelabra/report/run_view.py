@@ -7,22 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from candelabra.config.environment import PATHS
-from candelabra.config.plain_form import MASKED
-from candelabra.config.targets import NAME
-from candelabra.errors import DataError
-from candelabra.report.curves import curves
-from candelabra.report.formats import EMPTY, clipped, duration, number
-from candelabra.report.identity import fingerprint_of, identity_section
-from candelabra.report.predictions import read_rows
-from candelabra.report.settings import facts_of
-from candelabra.report.stored import (
+from candelabra.bundle.stored import (
     is_number,
     stored_history,
     stored_json,
     stored_numbers,
     stored_yaml,
 )
+from candelabra.config.environment import PATHS
+from candelabra.config.plain_form import MASKED
+from candelabra.config.targets import NAME
+from candelabra.errors import DataError
+from candelabra.predictions.reading import read_rows
+from candelabra.report.curves import curves
+from candelabra.report.formats import EMPTY, clipped, duration, number
+from candelabra.report.identity import fingerprint_of, identity_section
+from candelabra.report.settings import facts_of
 from candelabra.report.task_section import task_section
 from candelabra.report.texts import read_texts
 from candelabra.report.view import Cells, Page, Section, Table

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from candelabra.bundle.stored import is_text_of_number
 from candelabra.report.drawing import INK, MUTED, PAPER, SERIES, Picture, drawing, short
 from candelabra.report.effects import Effect
 from candelabra.report.formats import number
-from candelabra.report.stored import is_text_of_number
 
 MOST_VALUES = 12
 """Number of values of an option up to which each has a line of its own."""

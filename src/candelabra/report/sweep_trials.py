@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from candelabra.bundle.stored import stored_file, stored_json, stored_numbers
 from candelabra.errors import DataError
-from candelabra.report.stored import stored_file, stored_json, stored_numbers
 from candelabra.tables import SCORES
 
 DEFAULT = "default"

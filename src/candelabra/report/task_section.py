@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from statistics import fmean
 
+from candelabra.predictions.errors import ORDERS
+from candelabra.predictions.rows import Kind, TaskRows
 from candelabra.report.calibration import calibration_of
 from candelabra.report.classes import (
     class_table,
@@ -14,7 +16,6 @@ from candelabra.report.classes import (
     recount,
 )
 from candelabra.report.formats import number
-from candelabra.report.predictions import Kind, TaskRows
 from candelabra.report.run_pictures import (
     bars_plot,
     calibration_plot,
@@ -24,7 +25,7 @@ from candelabra.report.run_pictures import (
 )
 from candelabra.report.texts import Texts
 from candelabra.report.view import Figure, Section, Table
-from candelabra.report.worst import ORDERS, error_table, worst_rows
+from candelabra.report.worst import error_table, worst_rows
 
 MOST_CLASSES = 25
 """Number of classes up to which a confusion matrix is drawn."""

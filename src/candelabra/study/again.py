@@ -10,10 +10,10 @@ from typing import Any
 from hydra.errors import InstantiationException
 
 from candelabra.build.study import build_decision
+from candelabra.bundle.stored import is_number, stored_json
 from candelabra.config.targets import check_targets
 from candelabra.errors import ConfigError, DataError
 from candelabra.files import write_json
-from candelabra.report.stored import is_number, stored_json
 from candelabra.study.collect import LOOKS
 from candelabra.study.inputs import ArmRuns, Run, Status, Study
 from candelabra.study.loading import load_run

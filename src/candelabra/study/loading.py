@@ -11,10 +11,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from candelabra.bundle.stored import is_number, stored_file, stored_history, stored_yaml
 from candelabra.errors import DataError
 from candelabra.evaluation.comparison import TELLING
 from candelabra.evaluation.row_scores import row_scores
-from candelabra.report.stored import is_number, stored_file, stored_history, stored_yaml
 from candelabra.study.inputs import ArmRuns, Cost, Run, Status, TestRows
 
 SPLIT = "test"

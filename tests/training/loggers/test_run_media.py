@@ -11,7 +11,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from candelabra.records import Examples
-from candelabra.training.loggers.prediction_rows import classes_of, worst_first
 from candelabra.training.loggers.run_media import RunMedia
 from helpers.wandb_runs import Make, freeze_service, summary, warnings_of
 
@@ -118,39 +117,3 @@ def test_a_frozen_service_does_not_hold_the_end_for_media(
     tracker.log_at_end(media.charts)
     tracker.finish(0)
     assert "W&B did not answer within 0.5 s" in warnings_of(caplog)[0]
-
-
-LINES: dict[str, tuple[list[tuple[Any, Any]], list[int]]] = {
-    "numbers": ([(1.0, {"number": 1.1}), (1.0, {"number": 3.0})], [1, 0]),
-    # Row 2 has the highest similarity and the lowest score, on other scales.
-    "similarities": (
-        [(0.9, {"similarity": 0.2}), (0.5, {"similarity": 0.1}), (0.1, {"similarity": 0.3})],
-        [2, 0, 1],
-    ),
-    "triplets": (
-        [
-            (1.0, {"similarity": 0.9, "to_negative": 0.1}),
-            (1.0, {"similarity": 0.1, "to_negative": 0.9}),
-        ],
-        [1, 0],
-    ),
-    "labels": (
-        [
-            (["A"], {"labels": ["A"], "probabilities": {"A": 0.6, "B": 0.1}}),
-            (["A", "B"], {"labels": [], "probabilities": {"A": 0.1, "B": 0.1}}),
-        ],
-        [1, 0],
-    ),
-    "names with a similarity": (
-        [("same", {"similarity": 0.2}), ("other", {"similarity": 0.1})],
-        [0, 1],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", LINES)
-def test_the_worst_rows_come_first(case: str) -> None:
-    pairs, order = LINES[case]
-    lines = [{"row": row, "label": a, "prediction": b} for row, (a, b) in enumerate(pairs)]
-    assert [each.row for each in worst_first(lines)] == order
-    assert classes_of(lines) is None

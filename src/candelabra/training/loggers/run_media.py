@@ -11,14 +11,13 @@ from typing import Any
 import wandb
 
 from candelabra.errors import printable
+from candelabra.predictions.errors import worst_first
+from candelabra.predictions.reading import read_rows
+from candelabra.predictions.rows import Kind, Span, TaskRows, class_names
 from candelabra.records import Examples
-from candelabra.training.loggers.prediction_rows import (
-    MOST_CHARACTERS,
-    classes_of,
-    read_predictions,
-    worst_first,
-)
 
+MOST_CHARACTERS = 1000
+"""Longest cell of a table; what a run predicted is whole in `predictions/`."""
 MOST_CLASSES = 100
 """Most classes of a confusion matrix, which has a row for each pair of classes."""
 COLUMNS = ("row", "gold", "predicted", "score", "wrong")
@@ -47,7 +46,8 @@ class RunMedia:
         """
         yield from label_charts(self.metrics)
         for task in self.tests:
-            if chart := confusion_chart(self.folder / "predictions" / f"{task}.jsonl"):
+            rows = read_rows(self.folder, task)
+            if rows is not None and (chart := confusion_chart(task, rows)):
                 yield f"test/{task}/confusion", chart
         for file in sorted(self.folder.glob("*.png")):
             yield f"pictures/{file.stem}", wandb.Image(str(file))
@@ -64,9 +64,9 @@ class RunMedia:
             ValueError: A file is damaged.
         """
         for task, examples in self.tests.items():
-            file = self.folder / "predictions" / f"{task}.jsonl"
-            if most and file.is_file():
-                table = prediction_table(file, most, examples if texts else None)
+            rows = read_rows(self.folder, task) if most else None
+            if rows is not None:
+                table = prediction_table(rows, most, examples if texts else None)
                 yield f"test/{task}/predictions", table
 
 
@@ -87,34 +87,33 @@ def label_charts(metrics: Mapping[str, float]) -> Iterator[tuple[str, Any]]:
         yield f"{name}_by_label", wandb.plot.bar(table, "label", metric, title=f"{name} by label")
 
 
-def confusion_chart(file: Path) -> Any | None:
+def confusion_chart(task: str, rows: TaskRows) -> Any | None:
     """Return the confusion matrix of a task.
 
     Args:
-        file: Predictions of the task.
+        task: Name of the task.
+        rows: Its test rows.
 
     Returns:
-        The chart, or `None` if there is no file, or no single class for each row, or there are
-        more than `MOST_CLASSES` classes.
+        The chart, or `None` if rows do not have one class each, or there are more than
+        `MOST_CLASSES` classes.
     """
-    lines = read_predictions(file) if file.is_file() else []
-    names = classes_of(lines)
-    if names is None or len(names) > MOST_CLASSES:
+    if rows.kind is not Kind.CLASS or len(names := class_names(rows)) > MOST_CLASSES:
         return None
     place = {name: index for index, name in enumerate(names)}
     return wandb.plot.confusion_matrix(
-        y_true=[place[line["label"]] for line in lines],
-        preds=[place[line["prediction"]["label"]] for line in lines],
+        y_true=[place[name] for name in rows.labels],
+        preds=[place[name] for name in rows.predictions],
         class_names=[printable(name) for name in names],
-        title=f"{file.stem}: confusion matrix",
+        title=f"{task}: confusion matrix",
     )
 
 
-def prediction_table(file: Path, most: int, examples: Examples | None) -> wandb.Table:
+def prediction_table(rows: TaskRows, most: int, examples: Examples | None) -> wandb.Table:
     """Return the worst predictions of a task.
 
     Args:
-        file: Predictions of the task.
+        rows: Test rows of the task.
         most: Maximum number of rows.
         examples: Examples whose texts are shown; `None` shows none.
     """
@@ -122,12 +121,35 @@ def prediction_table(file: Path, most: int, examples: Examples | None) -> wandb.
     num_texts = max(map(len, texts.values()), default=0)
     names = ["text"] if num_texts == 1 else [f"text {n}" for n in range(1, num_texts + 1)]
     empty = [""] * num_texts
-    rows = islice(worst_first(read_predictions(file)), most)
-    data = [
-        [each.row, *texts.get(each.row, empty), each.gold, each.predicted, each.score, each.wrong]
-        for each in rows
-    ]
+    data = []
+    for error in islice(worst_first(rows), most):
+        row, gold, said = (each[error.place] for each in (rows.rows, rows.labels, rows.predictions))
+        score = _score(said, rows.probabilities_of(error.place))
+        data.append([row, *texts.get(row, empty), _cell(gold), _cell(said), score, error.size])
     return wandb.Table(columns=[COLUMNS[0], *names, *COLUMNS[1:]], data=data)
+
+
+def _cell(value: Any) -> str | float:
+    """Return a label or prediction; a span as type and offsets, since its words are a text."""
+    if isinstance(value, list):
+        names = (
+            f"{one.entity} {one.start}-{one.end}" if isinstance(one, Span) else one for one in value
+        )
+        value = (", " if all(isinstance(one, str) for one in value) else "; ").join(names)
+    return _clipped(value) if isinstance(value, str) else float(value)
+
+
+def _score(said: Any, probabilities: Mapping[str, float]) -> float | None:
+    """Return the probability of a class, or of the least certain span; `None` for others."""
+    if isinstance(said, list):
+        scores = [one.score for one in said if isinstance(one, Span) and one.score is not None]
+        return min(scores, default=None)
+    return probabilities.get(said) if isinstance(said, str) else None
+
+
+def _clipped(text: str) -> str:
+    whole = printable(text)
+    return whole if len(whole) <= MOST_CHARACTERS else f"{whole[:MOST_CHARACTERS]}…"
 
 
 def _texts(examples: Examples) -> dict[int, list[str]]:

@@ -1,69 +1,15 @@
-"""The test rows of one task as a run predicted them: lines of `predictions/<task>.jsonl`."""
+"""Reading of the predictions of a task: lines of `predictions/<task>.jsonl`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from candelabra.bundle.stored import is_number, stored_lines
 from candelabra.errors import DataError
-from candelabra.report.stored import is_number, stored_lines
-
-
-class Kind(StrEnum):
-    """Prediction of a task for a row."""
-
-    CLASS = "class"
-    LABELS = "labels"
-    SPANS = "spans"
-    NUMBER = "number"
-    SIMILARITY = "similarity"
-    TRIPLET = "triplet"
-
-
-@dataclass(frozen=True)
-class Span:
-    """An entity in a text.
-
-    Attributes:
-        entity: Its type.
-        start: Offset of its first character.
-        end: Offset after its last character.
-        text: Its text.
-        score: Mean probability of its tags; `None` for a gold span.
-    """
-
-    entity: str
-    start: int
-    end: int
-    text: str = field(default="", compare=False)
-    score: float | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class TaskRows:
-    """Rows of one task.
-
-    Attributes:
-        kind: What the task predicts.
-        rows: Index of each row in its source, counted from 0.
-        labels: Gold label of each row: a name, a list of names, a list of `Span`, or a number.
-        predictions: Predicted value of each row, of the same type as its label; for a triplet the
-            similarity to the positive minus that to the negative.
-        probabilities: Probability of each label for each row; empty if it is not known.
-    """
-
-    kind: Kind
-    rows: Sequence[int]
-    labels: Sequence[Any]
-    predictions: Sequence[Any]
-    probabilities: Sequence[Mapping[str, float]] = ()
-
-    def __len__(self) -> int:
-        return len(self.rows)
+from candelabra.predictions.rows import Kind, Span, TaskRows
 
 
 def read_rows(folder: Path, task: str) -> TaskRows | None:
