@@ -27,7 +27,7 @@ from candelabra.model.heads.tagging import TaggingHead
 from helpers.bundles import LABELS, MOOD, WHO, made
 from helpers.command_line import python
 from helpers.foreign_heads import OwnHead
-from helpers.random_encoders import CONFIGS, folder_of
+from helpers.small_models import KINDS, save_encoder
 
 POOLINGS = sorted(file.stem for file in (conf_dir() / "pooling").glob("*.yaml"))
 
@@ -89,10 +89,10 @@ def test_round_trip_of_a_tasks_own_pooling(own: str, tmp_path: Path) -> None:
     assert_same(made("max", own), tmp_path)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_round_trip_of_every_kind_of_encoder(kind: str, tmp_path: Path) -> None:
     bundle = made()
-    backbone = Pretrained(name=str(folder_of(kind, tmp_path / "before")), max_length=16)
+    backbone = Pretrained(name=str(save_encoder(tmp_path / "before", kind)), max_length=16)
     bundle.tokenizer = backbone.tokenizer()
     bundle.model = assemble(
         backbone.load(),

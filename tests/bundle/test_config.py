@@ -10,8 +10,9 @@ from candelabra.bundle.bundle import load
 from candelabra.bundle.config import FORMAT, BundleConfig
 from candelabra.bundle.folder import stored_config
 from candelabra.errors import BundleError
-from helpers.bundles import MOOD, WHO, edit, made, pooling_node
+from helpers.bundles import MOOD, WHO, edit, made
 from helpers.command_line import called, python
+from helpers.small_models import pooling_node
 
 CONFIG = BundleConfig(
     pooling=pooling_node("mean"),

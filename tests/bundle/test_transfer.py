@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ from candelabra.bundle.checksums import write_checksums
 from candelabra.bundle.transfer import check_start, fingerprint, start_from
 from candelabra.errors import BundleError, ConfigError
 from candelabra.model.backbones import Tiny
-from candelabra.model.encoder import Encoder
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import AttentionPooling
-from helpers.bundles import LABELS, edit, made, pooling_node
+from helpers.bundles import LABELS, edit, made
 from helpers.command_line import called
+from helpers.small_models import pooling_node, small_model
 
 CONFIG = {
     "pooling": pooling_node("attention"),
@@ -38,14 +38,11 @@ def bundle(tmp_path: Path) -> Path:
 
 def fresh(labels: dict[str, list[str]] = LABELS, *, width: int = 16) -> MultiTaskModel:
     heads = {
-        task: (TaggingHead if "O" in names else ClassificationHead)(width, names)
+        task: partial(TaggingHead if "O" in names else ClassificationHead, labels=names)
         for task, names in labels.items()
     }
-    encoder: Encoder = Tiny(max_length=32, width=width).load()
-    pooling = AttentionPooling(width)
-    return MultiTaskModel(
-        encoder, heads, pooling=pooling, poolings={"mood": AttentionPooling(width)}
-    )
+    encoder = Tiny(max_length=32, width=width).load()
+    return small_model(heads, encoder, pooling="attention", poolings={"mood": "attention"})
 
 
 def taken(model: MultiTaskModel, bundle: Path) -> set[str]:

@@ -14,8 +14,9 @@ from candelabra.model.heads.embedding import EmbeddingHead
 from helpers.command_line import Run, called
 from helpers.ended import ended_process
 from helpers.exporting import QUICK, card_of, exported
-from helpers.exports import WIDTH, bundle_of
+from helpers.exports import bundle_of
 from helpers.full_disks import full_disk
+from helpers.small_models import WIDTH
 
 
 def test_a_sentence_transformer(run: Run, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from candelabra.exporting.card import card, source, table
 from candelabra.exporting.formats import ExportResult
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.embedding import EmbeddingHead
-from helpers.exports import MOODS, WIDTH, bundle_of
+from helpers.exports import MOODS, bundle_of
+from helpers.small_models import WIDTH
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from candelabra.bundle.bundle import Bundle
-from candelabra.config.targets import conf_dir
 from candelabra.data.rows.examples import Examples
 from candelabra.errors import ConfigError
 from candelabra.exporting.card import card
@@ -29,9 +28,9 @@ from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.pair import PairHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
-from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
+from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, bundle_of, foreign
+from helpers.small_models import POOLINGS, WIDTH
 
-POOLINGS = [file.stem for file in sorted((conf_dir() / "pooling").glob("*.yaml"))]
 SCRIPT = """
 import json, re, sys
 from pathlib import Path

@@ -10,18 +10,16 @@ import numpy as np
 import pytest
 
 from candelabra.bundle.bundle import Bundle
-from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError
 from candelabra.exporting.sentence_transformers import MODES, write
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.tagging import TaggingHead
 from helpers.bundles import adapt
-from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
+from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, bundle_of, foreign
+from helpers.small_models import WIDTH
 
-FILES = sorted((conf_dir() / "pooling").glob("*.yaml"))
-POOLINGS = [file.stem for file in FILES if file.stem != "modules"]
-"""`modules` can be each of them, and is tested in tests/model/test_sentence_folder.py."""
-REFUSED = ["attention"]
+EXPORTED = ["cls", "cls_pooler", "last_token", "max", "mean", "mean_sqrt_len", "weighted_mean"]
+"""The options that this format has; `modules` is tested in tests/model/test_sentence_folder.py."""
 SCRIPT = """
 import json, logging, warnings
 from pathlib import Path
@@ -52,9 +50,7 @@ def adapted() -> Bundle:
 def cases() -> dict[str, tuple[Callable[[], Bundle], str | None]]:
     """What is exported, and for which task."""
     found: dict[str, tuple[Callable[[], Bundle], str | None]] = {
-        f"pooling {name}": (partial(made, pooling=name, normalize=False), None)
-        for name in POOLINGS
-        if name not in REFUSED
+        f"pooling {name}": (partial(made, pooling=name, normalize=False), None) for name in EXPORTED
     }
     found |= {
         f"{kind} {name}": (partial(made, kind=kind, pooling=name), None)
@@ -102,13 +98,13 @@ def test_vectors_are_those_of_embed(
 
 
 def test_each_pooling_gives_other_vectors(opened: dict[str, Any]) -> None:
-    found = [np.array(opened[f"pooling {name}"][0]) for name in POOLINGS if name not in REFUSED]
+    found = [np.array(opened[f"pooling {name}"][0]) for name in EXPORTED]
     for place, vectors in enumerate(found):
         assert all(np.abs(vectors - other).max() > 1e-3 for other in found[:place])
 
 
 def test_every_pooling_is_exported_or_refused() -> None:
-    assert len(POOLINGS) == len(MODES) + len(REFUSED) + 1  # cls_pooler: cls and a dense layer
+    assert len(EXPORTED) == len(MODES) + 1  # cls_pooler: cls and a dense layer
 
 
 @pytest.mark.parametrize(

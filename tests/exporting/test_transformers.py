@@ -18,7 +18,8 @@ from candelabra.model.heads.crf import CrfHead
 from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
-from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, WIDTH, bundle_of, foreign
+from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, bundle_of, foreign
+from helpers.small_models import WIDTH
 
 SPACED = [*TEXTS, "caf\u00e9 de flore ( 2011 ) , directed by michael douglas !"]
 KINDS = ("bert", "mpnet", "roberta", "distilbert", "xlm-roberta", "camembert")

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, CamembertConfig, PreTrainedTokenizerBase, XLMRobertaConfig
+from transformers import PreTrainedTokenizerBase
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.data.tokens import TextTokenizer
@@ -21,10 +22,10 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.heads.base import Head
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
-from helpers.bundles import config_of, pooling_module, pooling_node
-from helpers.random_encoders import COMMON, CONFIGS
+from helpers.bundles import config_of
+from helpers.small_models import pooling_node, small_encoder, small_model
 
-WIDTH, LENGTH = 16, 24
+LENGTH = 24
 TAGS = ["O", "B-Actor", "I-Actor", "B-Year", "I-Year"]
 MOODS = ["bad", "middling", "good"]
 TEXTS = [
@@ -33,11 +34,6 @@ TEXTS = [
     "it's a film; and the plot, of course, is as long as ever " * 4,
     "Caf\u00e9 de Flore (2011), directed by Jean-Marc Vall\u00e9e!",
 ]
-KINDS = {
-    **CONFIGS,
-    "xlm-roberta": XLMRobertaConfig(**COMMON),
-    "camembert": CamembertConfig(**COMMON),
-}
 FOREIGN = """
 import sys
 sys.modules["candelabra"] = None  # whoever imports it fails
@@ -63,46 +59,54 @@ def bundle_of(
 
     Args:
         heads: A head for each task.
-        kind: Of the encoder, one of `KINDS`.
-        pooling: The run's.
-        own: Of the tasks that pool in another way.
-        mixed: The tasks that read a mix of all layers.
-        truncation: The bundle's.
-        tokenizer: In place of the bundled one.
-        num_layers: Of the encoder.
+        kind: Architecture of the encoder.
+        pooling: Pooling of the model, by its name in `conf/pooling`.
+        own: Task -> its own pooling.
+        mixed: Tasks whose heads use a mix of all layers.
+        truncation: Part of a long text that is kept.
+        tokenizer: Tokenizer in place of the bundled one.
+        num_layers: Number of layers of the encoder.
         config: Further settings of the bundle.
     """
     tokenizer = tokenizer or Tiny().tokenizer().tokenizer
-    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 40}
-    settings = {**KINDS[kind].to_dict(), **sizes, "pad_token_id": tokenizer.pad_token_id}
-    if settings["model_type"] != "modernbert":  # which lists its layers
-        settings["num_hidden_layers"] = num_layers
     own = dict(own or {})
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        encoder = Encoder(AutoModel.from_config(type(KINDS[kind]).from_dict(settings)))
-        model = MultiTaskModel(
-            encoder,
-            deepcopy(dict(heads)),
-            pooling=pooling_module(pooling, WIDTH),
-            poolings={task: pooling_module(name, WIDTH) for task, name in own.items()},
-            mixes={task: LayerMix(len(encoder.layers) + 1) for task in mixed},
-        )
-        for parameter in model.parameters():
-            parameter.data.add_(torch.randn_like(parameter), alpha=0.3)
-        for parameter in model.heads.parameters():  # they come with any weights
-            parameter.data.normal_(std=1.0 if parameter.dim() > 1 else 0.1)
+    encoder = _encoder(kind, tokenizer, num_layers)
+    model = small_model(
+        {task: partial(_copy_of, head) for task, head in heads.items()},
+        encoder,
+        pooling=pooling,
+        poolings=own,
+        mixes={task: LayerMix(len(encoder.layers) + 1) for task in mixed},
+        spread=0.3,
+    )
+    _spread_heads(model)
     nodes: dict[str, Any] = {task: {"head": _node(head)} for task, head in heads.items()}
     for task, name in own.items():
         nodes[task]["pooling"] = pooling_node(name)
     cutting = TextTokenizer(tokenizer, max_length=LENGTH, truncation=truncation)
-    return Bundle(
-        model.eval(),
-        cutting,
-        config_of(pooling_node(pooling), nodes, cutting, **config),
-        {task: head.labels for task, head in heads.items()},
-        {},
-    )
+    labels = {task: head.labels for task, head in heads.items()}
+    stored = config_of(pooling_node(pooling), nodes, cutting, **config)
+    return Bundle(model.eval(), cutting, stored, labels, {})
+
+
+def _copy_of(head: Head, width: int) -> Head:
+    assert head.width == width
+    return deepcopy(head)
+
+
+def _encoder(kind: str, tokenizer: PreTrainedTokenizerBase, num_layers: int) -> Encoder:
+    """Return an encoder for the ids of a tokenizer, with room for its longest text."""
+    pad = tokenizer.pad_token_id
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 40, "pad_token_id": pad}
+    return small_encoder(kind, num_hidden_layers=num_layers, **sizes)
+
+
+def _spread_heads(model: MultiTaskModel) -> None:
+    """Set the weights of the heads, which callers made with random ones."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for parameter in model.heads.parameters():
+            parameter.data.normal_(std=1.0 if parameter.dim() > 1 else 0.1)
 
 
 def _node(head: Head) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from candelabra.data.tokens import TextTokenizer
 from candelabra.losses.classification import binary_cross_entropy, cross_entropy, squared_error
 from candelabra.losses.embeddings import batch_hard, cosent, ranking
@@ -22,7 +20,6 @@ from candelabra.metrics.regression import RegressionMetrics
 from candelabra.metrics.retrieval import RetrievalMetrics
 from candelabra.metrics.similarity import SimilarityMetrics
 from candelabra.metrics.spans import SpanMetrics
-from candelabra.model.heads.base import Head
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.crf import CrfHead
 from candelabra.model.heads.embedding import EmbeddingHead
@@ -31,12 +28,12 @@ from candelabra.model.heads.pair import PairHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import FunctionPooling, mean
 from candelabra.records import IGNORED, Examples
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
 from candelabra.training.scoring import Objective
 from candelabra.weighting.fixed import Fixed
+from helpers.small_models import MakeHead, small_model
 from helpers.toys import PLAIN, Splits, encode, tiny, toy_sentences, toy_tags
 
 LABELS: dict[str, list[str]] = {
@@ -100,20 +97,18 @@ def kinds_splits(tokenizer: TextTokenizer) -> Splits:
 def kinds_model() -> MultiTaskModel:
     """A head of each kind, without dropout; always the same weights."""
     encoder = tiny()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        heads: dict[str, Head] = {
-            "mood": ClassificationHead(encoder.width, LABELS["mood"], dropout=0.0),
-            "who": CrfHead(encoder.width, LABELS["who"], dropout=0.0),
-            "has": MultiLabelHead(encoder.width, LABELS["has"], dropout=0.0),
-            "length": RegressionHead(encoder.width, dropout=0.0),
-            "same": PairHead(encoder.width, LABELS["same"], dropout=0.0),
-            "alike": EmbeddingHead(encoder.width),
-            "next": EmbeddingHead(encoder.width, matryoshka_dims=[8], mini_batch_size=2),
-            "lie": EmbeddingHead(encoder.width, LABELS["lie"]),
-        }
+    heads: dict[str, MakeHead] = {
+        "mood": partial(ClassificationHead, labels=LABELS["mood"], dropout=0.0),
+        "who": partial(CrfHead, labels=LABELS["who"], dropout=0.0),
+        "has": partial(MultiLabelHead, labels=LABELS["has"], dropout=0.0),
+        "length": partial(RegressionHead, dropout=0.0),
+        "same": partial(PairHead, labels=LABELS["same"], dropout=0.0),
+        "alike": EmbeddingHead,
+        "next": partial(EmbeddingHead, matryoshka_dims=[8], mini_batch_size=2),
+        "lie": partial(EmbeddingHead, labels=LABELS["lie"]),
+    }
     mixes = {task: LayerMix(len(encoder.layers) + 1) for task in ("who", "length")}
-    return MultiTaskModel(encoder, heads, pooling=FunctionPooling(mean), mixes=mixes)
+    return small_model(heads, encoder, mixes=mixes)
 
 
 def kinds_module(**kwargs: Any) -> MultiTaskModule:

@@ -109,32 +109,55 @@ def write_run(root: Path, *, tasks: tuple[str, ...] = tuple(COLUMNS)) -> Path:
     settings, metrics = {}, {"val/score": 0.5, "test/score": 0.5}
     for task in tasks:
         rows = [row_of(task, random, row) for row in range(NUM_ROWS)]
-        files = {}
-        for split in ("train", "test"):
-            file = root / "data" / f"{task}-{split}.jsonl"
-            file.parent.mkdir(exist_ok=True)
-            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            files[split] = str(file)
-        settings[task] = {
-            "source": {"_target_": "candelabra.data.Files", **files},
-            "columns": COLUMNS[task],
-            "labels": NAMED.get(task),
-            "main_metric": MAIN[task],
-            "head": {"_target_": "candelabra.model.heads.ClassificationHead", "dropout": 0.1},
-        }
-        said = [prediction_of(task, random, row) for row in rows]
-        lines = [
-            {"row": place, "label": label, "prediction": prediction}
-            for place, (label, prediction) in enumerate(said)
-        ]
-        file = folder / "predictions" / f"{task}.jsonl"
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        metrics |= {f"val/{task}/{MAIN[task]}": 0.4, f"test/{task}/loss": 1.25}
-        scored = row_scores(MAIN[task], lines)
-        assert scored is not None
-        metrics[f"test/{task}/{MAIN[task]}"] = scored.value
+        settings[task] = _write_data(root / "data", task, rows)
+        metrics |= _write_predictions(folder / "predictions", task, rows, random)
+    _write_json(folder / "run.json", _record(settings))
+    _write_json(folder / "metrics.json", metrics)
+    config = json.loads(json.dumps({"tasks": settings, "batch_size": 8}))  # without references
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "metrics.csv").write_text(history(tasks))
+    return folder
+
+
+def _write_data(folder: Path, task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write the same rows as both splits of a task; return the settings of the task."""
+    folder.mkdir(exist_ok=True)
+    files = {split: folder / f"{task}-{split}.jsonl" for split in ("train", "test")}
+    for file in files.values():
+        _write_lines(file, rows)
+    paths = {split: str(file) for split, file in files.items()}
+    return {
+        "source": {"_target_": "candelabra.data.Files", **paths},
+        "columns": COLUMNS[task],
+        "labels": NAMED.get(task),
+        "main_metric": MAIN[task],
+        "head": {"_target_": "candelabra.model.heads.ClassificationHead", "dropout": 0.1},
+    }
+
+
+def _write_predictions(
+    folder: Path, task: str, rows: list[dict[str, Any]], random: Random
+) -> dict[str, float]:
+    """Write random predictions of a task; return its metrics."""
+    said = [prediction_of(task, random, row) for row in rows]
+    lines = [
+        {"row": place, "label": label, "prediction": prediction}
+        for place, (label, prediction) in enumerate(said)
+    ]
+    _write_lines(folder / f"{task}.jsonl", lines)
+    scored = row_scores(MAIN[task], lines)
+    assert scored is not None
+    return {
+        f"val/{task}/{MAIN[task]}": 0.4,
+        f"test/{task}/loss": 1.25,
+        f"test/{task}/{MAIN[task]}": scored.value,
+    }
+
+
+def _record(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of `run.json`."""
     data = tasks_data(settings, only="test")
-    record = {
+    return {
         "run_id": "20260101-000000-abcd",
         "status": "finished",
         "started": "2026-01-01T00:00:00+00:00",
@@ -148,12 +171,14 @@ def write_run(root: Path, *, tasks: tuple[str, ...] = tuple(COLUMNS)) -> Path:
         "versions": {"candelabra": "0.1.0"},
         "fingerprints": {task: found.fingerprint for task, found in data.items()},
     }
-    (folder / "run.json").write_text(json.dumps(record))
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    config = json.loads(json.dumps({"tasks": settings, "batch_size": 8}))  # without references
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "metrics.csv").write_text(history(tasks))
-    return folder
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content))
+
+
+def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def history(tasks: tuple[str, ...]) -> str:

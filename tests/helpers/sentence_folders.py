@@ -11,9 +11,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling
-from transformers import BertConfig, BertModel
 
-from candelabra.model.backbones import Tiny
+from helpers.small_models import save_encoder
 
 WIDTH = 32
 FLAGS = {
@@ -28,19 +27,8 @@ FLAGS = {
 
 def saved(folder: Path, *modules: torch.nn.Module, length: int = 64, **settings: Any) -> Path:
     """Return a folder with a random BERT followed by these modules, saved by version 6."""
-    tokenizer = Tiny().tokenizer().tokenizer
-    config = BertConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        vocab_size=len(tokenizer),
-    )
     bert = folder.with_name(f"{folder.name}-bert")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(bert)
-    tokenizer.save_pretrained(bert)
+    save_encoder(bert, hidden_size=WIDTH, num_hidden_layers=2, max_position_embeddings=512)
     parts = [Transformer(str(bert), max_seq_length=length), *modules]
     SentenceTransformer(modules=parts, device="cpu", **settings).save(str(folder))
     return folder

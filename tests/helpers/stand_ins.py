@@ -89,30 +89,19 @@ def write_data(folder: Path) -> Path:
 
 def write_model(folder: Path, architecture: str, positions: int) -> Path:
     """A random model of an architecture and a tokenizer of few words, for `from_pretrained`."""
-    import transformers
+    from helpers.small_models import save_encoder
 
-    classes = {
-        "bert": (transformers.BertConfig, transformers.BertModel),
-        "mpnet": (transformers.MPNetConfig, transformers.MPNetModel),
-        "roberta": (transformers.RobertaConfig, transformers.RobertaModel),
-        "modernbert": (transformers.ModernBertConfig, transformers.ModernBertModel),
-    }
     tokenizer = small_tokenizer(architecture)
-    make_config, make_model = classes[architecture]
-    config = make_config(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
+    return save_encoder(
+        folder,
+        architecture,
+        tokenizer=tokenizer,
         num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=32,
         max_position_embeddings=positions,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         eos_token_id=None,
     )
-    make_model(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def small_tokenizer(architecture: str) -> Any:

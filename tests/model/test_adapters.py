@@ -8,17 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from transformers import (
-    AutoModel,
-    BertConfig,
-    DistilBertConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    RobertaConfig,
-)
 
 from candelabra.config.targets import NAME
 from candelabra.errors import ConfigError
@@ -30,20 +21,10 @@ from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Tokens
 from candelabra.training.module import MultiTaskModule
 from helpers.bundles import adapt
+from helpers.small_models import KINDS, small_encoder
 from helpers.toys import Splits, difference, fit, tiny, toy_model, toy_module
 
 TASKS = ("mood", "who")
-SIZES = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 8}
-BACKBONES: dict[str, transformers.PreTrainedConfig] = {
-    "bert": BertConfig(vocab_size=9, **SIZES),
-    "roberta": RobertaConfig(vocab_size=9, **SIZES),
-    "mpnet": MPNetConfig(vocab_size=9, **SIZES),
-    "distilbert": DistilBertConfig(vocab_size=9, dim=8, n_layers=3, n_heads=2, hidden_dim=8),
-    "modernbert": ModernBertConfig(
-        vocab_size=9, **SIZES, pad_token_id=0, bos_token_id=1, cls_token_id=1,
-        eos_token_id=2, sep_token_id=2,
-    ),
-}  # fmt: skip
 
 
 def texts() -> Tokens:
@@ -52,9 +33,7 @@ def texts() -> Tokens:
 
 
 def backbone(name: str) -> Encoder:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Encoder(AutoModel.from_config(BACKBONES[name]), attention="eager").eval()
+    return small_encoder(name, attention="eager").eval()
 
 
 def hidden(encoder: Encoder) -> Tensor:
@@ -64,7 +43,7 @@ def hidden(encoder: Encoder) -> Tensor:
         return encoder(tokens).hidden_BLD[tokens.mask_BL > 0]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_new_adapter_changes_nothing_and_a_learnt_one_by_the_formula(name: str) -> None:
     plain, by_hand = backbone(name), backbone(name)
     fresh = backbone(name)
@@ -84,7 +63,7 @@ def test_a_new_adapter_changes_nothing_and_a_learnt_one_by_the_formula(name: str
     torch.testing.assert_close(hidden(by_hand), hidden(changed), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_one_pass_below_the_adapters_serves_all_tasks(name: str, num_layers: int) -> None:
     encoder, tokens = adapt(backbone(name), num_layers=num_layers, per_task=True), texts()
@@ -107,7 +86,7 @@ def test_one_pass_below_the_adapters_serves_all_tasks(name: str, num_layers: int
     assert apart.abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", KINDS)
 def test_merged_it_is_an_ordinary_encoder(name: str) -> None:
     encoder = adapt(backbone(name))
     before = hidden(encoder)

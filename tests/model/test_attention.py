@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModel, DebertaV2Config, PreTrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers import AutoModel
 
 from candelabra.build.model import load_encoder
 from candelabra.errors import ConfigError
@@ -17,46 +16,20 @@ from candelabra.model.attention import MODEL_TYPES, blocks_attention, blocks_of,
 from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder
 from candelabra.records import Tokens
-from helpers.random_encoders import CONFIGS, folder_of
+from helpers.small_models import save_encoder, small_config, small_encoder
 
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "embedding_size": 16,
-    "max_position_embeddings": 40,
-    "type_vocab_size": 2,
-    "pad_token_id": 0,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-}
-OTHERS = {
-    "distilbert": {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32, "vocab_size": 60}
-    | {"max_position_embeddings": 40}
-    | {"dropout": 0.0, "attention_dropout": 0.0},
-    # Layers 1 and 2 see two positions to each side.
-    "modernbert": {key: SIZES[key] for key in list(SIZES)[:5]}
-    | {"local_attention": 4, "global_attn_every_n_layers": 3}
-    | dict.fromkeys(("pad_token_id",), 0)
-    | dict.fromkeys(("bos_token_id", "cls_token_id"), 1)
-    | dict.fromkeys(("eos_token_id", "sep_token_id"), 2),
-}
+LOCAL = {"modernbert": {"local_attention": 4, "global_attn_every_n_layers": 3}}
+"""Its layers 1 and 2 see two positions to each side."""
 every = pytest.mark.parametrize("kind", MODEL_TYPES)
 LENGTH = 12
 
 
-def config_of(kind: str, spread: float = 0.5) -> PreTrainedConfig:
-    """Weights of a wide spread make attention uneven."""
-    return CONFIG_MAPPING[kind](**OTHERS.get(kind, SIZES) | {"initializer_range": spread})
-
-
 def encoder_of(kind: str, attention: str, *, spread: float = 0.5) -> Encoder:
-    """The same weights for every kind of attention."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        encoder = Encoder(AutoModel.from_config(config_of(kind, spread)), attention=attention)
+    """The same weights for every kind of attention; those of a wide spread make it uneven."""
+    off = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    off |= dict.fromkeys(("dropout", "attention_dropout"), 0.0)
+    settings = {"initializer_range": spread, "pad_token_id": 0, **off, **LOCAL.get(kind, {})}
+    encoder = small_encoder(kind, attention=attention, **settings)
     if attention == "eager":
         encoder.backbone.set_attn_implementation("eager")
     return encoder.train()
@@ -165,7 +138,7 @@ def test_no_gradient_is_left_to_padding(kind: str) -> None:
 
 
 def test_architectures_of_another_attention_are_left_alone() -> None:
-    others = [CONFIGS["mpnet"], DebertaV2Config(**SIZES), CONFIG_MAPPING["bert"](**SIZES)]
+    others = [small_config(kind) for kind in ("mpnet", "deberta-v2", "bert")]
     others[-1].is_decoder = True
     for config in others:
         backbone = AutoModel.from_config(config)
@@ -176,11 +149,11 @@ def test_architectures_of_another_attention_are_left_alone() -> None:
 
 
 def test_a_setting_that_does_not_fit_names_its_key(tmp_path: Path) -> None:
-    folder = folder_of("mpnet", tmp_path)
+    folder = save_encoder(tmp_path, "mpnet")
     chosen = Pretrained(name=str(folder), max_length=16, attention="blocks")
     with pytest.raises(ConfigError, match=r"encoder\.attention must not be blocks for MPNetModel"):
         load_encoder(chosen, {"attention": "blocks"})
-    folder = folder_of("roberta", tmp_path / "roberta")
+    folder = save_encoder(tmp_path / "roberta", "roberta")
     chosen = Pretrained(name=str(folder), max_length=16, attention="blocks")
     assert chosen.load().attention_of("cpu", training=False) == "blocks"
 

@@ -7,29 +7,28 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel
 
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Pretrained, Tiny
 from candelabra.model.encoder_files import MINILM, MINILM_SHA256, package_folder
-from helpers.random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
-from helpers.toys import BUNDLED, tiny
+from helpers.small_models import random_tokens, save_encoder, small_backbone, small_encoder
+from helpers.toys import BUNDLED, MINILM_WEIGHTS, tiny
 
 
 @pytest.mark.parametrize(("kind", "room"), [("bert", 20), ("mpnet", 18), ("roberta", 18)])
 def test_no_text_is_longer_than_the_positions(kind: str, room: int, tmp_path: Path) -> None:
-    name = str(folder_of(kind, tmp_path))
+    name = str(save_encoder(tmp_path, kind))
     assert Pretrained(name=name, max_length=room).tokenizer().max_length == room
     with pytest.raises(ConfigError, match=f"max_length must be at most {room}, got {room + 1}"):
         Pretrained(name=name, max_length=room + 1).tokenizer()
-    encoder = random_encoder(kind).eval()
+    encoder = small_encoder(kind).eval()
     assert encoder(random_tokens(room)).hidden_BLD.isfinite().all()
     with pytest.raises((IndexError, RuntimeError)):
         encoder(random_tokens(room + 1))
 
 
 def test_a_folder_round_trip(tmp_path: Path) -> None:
-    name = str(folder_of("bert", tmp_path))
+    name = str(save_encoder(tmp_path, "bert"))
     one, other = (Pretrained(name=name, max_length=20).load().eval() for _ in range(2))
     tokens = random_tokens(8)
     assert torch.equal(one(tokens).hidden_BLD, other(tokens).hidden_BLD)
@@ -37,31 +36,31 @@ def test_a_folder_round_trip(tmp_path: Path) -> None:
 
 def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
     wrong = Pretrained(name=BUNDLED, max_length=32, sha256="0" * 64)
-    with pytest.raises(ConfigError, match=f"sha256 must be 0{{64}}, found {SHA256}"):
+    with pytest.raises(ConfigError, match=f"sha256 must be 0{{64}}, found {MINILM_WEIGHTS}"):
         wrong.load()
-    folder = folder_of("bert", tmp_path)
+    folder = save_encoder(tmp_path, "bert")
     (folder / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"model\.safetensors: missing"):
-        Pretrained(name=str(folder), max_length=20, sha256=SHA256).load()
+        Pretrained(name=str(folder), max_length=20, sha256=MINILM_WEIGHTS).load()
 
 
 def test_a_checksum_that_cannot_be_checked_is_refused() -> None:
-    hub = Pretrained(name="someone/model", max_length=32, sha256=SHA256)
+    hub = Pretrained(name="someone/model", max_length=32, sha256=MINILM_WEIGHTS)
     with pytest.raises(ConfigError, match=r"sha256.*pin revision"):
         hub.load()
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
-    folder = folder_of("bert", tmp_path)
+    folder = save_encoder(tmp_path, "bert")
     (folder / "model.safetensors").unlink()
-    torch.save(AutoModel.from_config(CONFIGS["bert"]).state_dict(), folder / "pytorch_model.bin")
+    torch.save(small_backbone().state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(ConfigError, match="cannot be loaded as safetensors"):
         Pretrained(name=str(folder), max_length=20).load()
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no config"])
 def test_a_damaged_folder_is_explained(damage: str, tmp_path: Path) -> None:
-    folder = folder_of("bert", tmp_path)
+    folder = save_encoder(tmp_path, "bert")
     weights = folder / "model.safetensors"
     if damage == "no config":
         (folder / "config.json").unlink()
@@ -73,7 +72,7 @@ def test_a_damaged_folder_is_explained(damage: str, tmp_path: Path) -> None:
 
 def test_remote_code_is_not_run(tmp_path: Path) -> None:
     """A config that points to code in its folder."""
-    folder = folder_of("bert", tmp_path)
+    folder = save_encoder(tmp_path, "bert")
     (folder / "code.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')\n")
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "code.A", "AutoModel": "code.B"}}

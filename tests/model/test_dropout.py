@@ -16,7 +16,7 @@ from candelabra.model.dropout import (
     use_bit_dropout,
 )
 from candelabra.model.encoder import Encoder
-from helpers.random_encoders import CONFIGS, folder_of, random_tokens
+from helpers.small_models import KINDS, random_tokens, save_encoder, small_config
 
 TYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 every_type = pytest.mark.parametrize("dtype", TYPES)
@@ -138,7 +138,7 @@ def dropouts(encoder: Encoder) -> list[nn.Dropout]:
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
 def test_rates_are_settings(kind: str, tmp_path: Path) -> None:
-    name = str(folder_of(kind, tmp_path))
+    name = str(save_encoder(tmp_path, kind))
 
     def rates(**settings: float) -> set[float]:
         loaded = Pretrained(name=name, max_length=16, **settings).load()
@@ -149,11 +149,11 @@ def test_rates_are_settings(kind: str, tmp_path: Path) -> None:
     assert rates(dropout=0.0) == {0.0, 0.1}
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_architecture_has_both_rates(kind: str) -> None:
     """With both at 0, two passes in training are equal; with one above, they are not."""
     for hidden, attention in ((0.0, 0.0), (0.4, 0.0), (0.0, 0.4)):
-        config = type(CONFIGS[kind]).from_dict(CONFIGS[kind].to_dict())
+        config = small_config(kind)
         set_rates(config, {"dropout": hidden, "attention_dropout": attention})
         encoder, tokens = Encoder(AutoModel.from_config(config)).train(), random_tokens(8)
         equal = torch.equal(encoder(tokens).hidden_BLD, encoder(tokens).hidden_BLD)

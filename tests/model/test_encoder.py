@@ -15,9 +15,9 @@ from candelabra.model.encoder import Encoder, first_pieces
 from candelabra.model.encoder_files import package_folder
 from candelabra.model.pooling import mean
 from candelabra.records import Encoded, Tokens
-from helpers.random_encoders import CONFIGS, SHA256, folder_of, random_encoder, random_tokens
+from helpers.small_models import KINDS, random_tokens, save_encoder, small_encoder
 from helpers.stand_ins import write_model
-from helpers.toys import BUNDLED
+from helpers.toys import BUNDLED, MINILM_WEIGHTS
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
 TEXTS = [
@@ -26,12 +26,12 @@ TEXTS = [
     "Amélie - übermäßig schön!",
     "no " * 400,
 ]
-every = pytest.mark.parametrize("kind", CONFIGS)
+every = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(scope="module")
 def minilm() -> tuple[TextTokenizer, Encoder]:
-    backbone = Pretrained(name=BUNDLED, max_length=256, sha256=SHA256)
+    backbone = Pretrained(name=BUNDLED, max_length=256, sha256=MINILM_WEIGHTS)
     return backbone.tokenizer(), backbone.load().eval()
 
 
@@ -80,7 +80,7 @@ def test_minilm_is_float32_and_keeps_its_pooler_aside(
 
 @every
 def test_parts_are_found(kind: str) -> None:
-    encoder = random_encoder(kind)
+    encoder = small_encoder(kind)
     assert encoder.width == 16
     assert len(encoder.layers) == 3
     assert len({type(layer) for layer in encoder.layers}) == 1
@@ -95,7 +95,7 @@ def test_parts_are_found(kind: str) -> None:
 
 @every
 def test_the_pooler_is_no_parameter(kind: str) -> None:
-    encoder = random_encoder(kind)
+    encoder = small_encoder(kind)
     has_one = kind in ("bert", "mpnet", "roberta")
     assert not [name for name, _ in encoder.named_parameters() if "pooler" in name]
     assert not [name for name in encoder.state_dict() if "pooler" in name]
@@ -107,14 +107,14 @@ def test_the_pooler_is_no_parameter(kind: str) -> None:
 @every
 def test_every_parameter_gets_a_gradient(kind: str) -> None:
     """An unused one makes DistributedDataParallel raise."""
-    encoder = random_encoder(kind).train()
+    encoder = small_encoder(kind).train()
     encoder(random_tokens(8)).hidden_BLD.sum().backward()
     assert not [name for name, p in encoder.named_parameters() if p.grad is None]
 
 
 @every
 def test_attention_follows_the_mode_and_changes_nothing(kind: str) -> None:
-    encoder, tokens = random_encoder(kind), random_tokens(8)
+    encoder, tokens = small_encoder(kind), random_tokens(8)
     for module in encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -139,7 +139,7 @@ def test_a_chosen_attention_stays() -> None:
 
 @every
 def test_padding_has_no_influence(kind: str) -> None:
-    encoder, tokens = random_encoder(kind).eval(), random_tokens(8)
+    encoder, tokens = small_encoder(kind).eval(), random_tokens(8)
     alone = encoder(Tokens(tokens.ids_BL[1:2, :3], tokens.mask_BL[1:2, :3])).hidden_BLD
     torch.testing.assert_close(encoder(tokens).hidden_BLD[1:2, :3], alone, atol=1e-5, rtol=1e-5)
 
@@ -154,13 +154,13 @@ def test_first_pieces_are_gathered() -> None:
 
 
 def test_unknown_layers_are_an_error() -> None:
-    encoder = random_encoder("bert")
+    encoder = small_encoder("bert")
     del encoder.backbone.encoder.layer
     with pytest.raises(ValueError, match="BertModel keeps its layers in none of"):
         _ = encoder.layers
 
 
 def test_the_stem_holds_what_the_layers_share(tmp_path: Path) -> None:
-    encoder = Pretrained(name=str(folder_of("mpnet", tmp_path)), max_length=20).load()
+    encoder = Pretrained(name=str(save_encoder(tmp_path, "mpnet")), max_length=20).load()
     held = {id(p) for module in [*encoder.stem, *encoder.layers] for p in module.parameters()}
     assert {name for name, p in encoder.named_parameters() if id(p) not in held} == set()

@@ -6,7 +6,6 @@ from typing import Any, Self
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import (
@@ -20,6 +19,7 @@ from candelabra.model.freeze.constant import (
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual, LinearProbeThenFinetune
 from candelabra.records import TrainingProgress
+from helpers.small_models import small_encoder
 
 
 class _Layer(nn.Module):
@@ -194,16 +194,7 @@ def test_only_what_learns_gets_a_gradient() -> None:
 
 
 def test_a_real_encoder_is_still_where_it_is_frozen() -> None:
-    bert = BertModel(
-        BertConfig(
-            vocab_size=20,
-            hidden_size=8,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=16,
-        ),
-        add_pooling_layer=False,
-    )
+    bert = small_encoder().backbone
     bert.layers = bert.encoder.layer
     model = nn.Module()
     model.encoder, model.heads, model.idle, model.fixed = bert, nn.ModuleDict(), (), ()

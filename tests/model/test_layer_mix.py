@@ -5,40 +5,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import (
-    AutoModel,
-    BertConfig,
-    DistilBertConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    PreTrainedConfig,
-    RobertaConfig,
-)
 
-from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.constant import FreezeEncoder, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch, Encoded, Tokens
+from helpers.small_models import KINDS, small_encoder
 from helpers.toys import Splits, fit, tiny, toy_model, toy_module, weights
 
-COMMON: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-}
-CONFIGS: dict[str, PreTrainedConfig] = {
-    "bert": BertConfig(**COMMON),
-    "mpnet": MPNetConfig(**COMMON),
-    "roberta": RobertaConfig(**COMMON),
-    "distilbert": DistilBertConfig(vocab_size=60, dim=16, n_layers=3, n_heads=2, hidden_dim=32),
-    "modernbert": ModernBertConfig(
-        **COMMON, pad_token_id=0, bos_token_id=1, cls_token_id=1, eos_token_id=2, sep_token_id=2
-    ),
-}
 TOKENS = Tokens(torch.randint(3, 60, (2, 7)), torch.ones(2, 7).long())
 
 
@@ -86,9 +61,9 @@ def test_half_precision_is_mixed_in_float32_and_answered_in_half() -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_layer_of_every_backbone(kind: str) -> None:
-    encoder = Encoder(AutoModel.from_config(CONFIGS[kind])).eval()
+    encoder = small_encoder(kind).eval()
     seen: list[Tensor] = []
 
     def keep(_: object, __: object, output: Any) -> None:

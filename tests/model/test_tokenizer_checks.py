@@ -3,19 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transformers import AutoModel, PreTrainedTokenizerFast, T5Config
+from transformers import PreTrainedTokenizerFast, T5Config
 
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Pretrained, Tiny
-from helpers.random_encoders import CONFIGS, folder_of
+from helpers.small_models import KINDS, save_encoder, small_backbone
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("left", [[], ["tokenizer_config.json"]], ids=["none", "its config"])
 def test_a_folder_without_its_tokenizer_is_refused(
     kind: str, left: list[str], tmp_path: Path
 ) -> None:
-    folder = folder_of(kind, tmp_path)
+    folder = save_encoder(tmp_path, kind)
     for file in ("tokenizer.json", "vocab.txt", "special_tokens_map.json", "tokenizer_config.json"):
         if file not in left:
             (folder / file).unlink(missing_ok=True)
@@ -25,13 +25,13 @@ def test_a_folder_without_its_tokenizer_is_refused(
 
 
 def test_the_missing_tokenizer_is_named(tmp_path: Path) -> None:
-    AutoModel.from_config(CONFIGS["bert"]).save_pretrained(tmp_path)
+    small_backbone().save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="has no tokenizer"):
         Pretrained(name=str(tmp_path), max_length=16).tokenizer()
 
 
 def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    AutoModel.from_config(CONFIGS["bert"]).save_pretrained(tmp_path)
+    small_backbone().save_pretrained(tmp_path)
     tokenizer = Tiny().tokenizer().tokenizer
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=f"below 60, .*, got {len(tokenizer) - 1}"):
@@ -39,7 +39,7 @@ def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path: Path) -> None:
-    folder = folder_of("bert", tmp_path)
+    folder = save_encoder(tmp_path, "bert")
     backend = Tiny().tokenizer().tokenizer.backend_tokenizer
     backend.no_padding()
     PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(folder)
