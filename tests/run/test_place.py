@@ -120,7 +120,7 @@ def test_a_folder_in_use_is_refused_until_its_process_is_gone() -> None:
     with running(str(folder)) as (process, worker):
         assert process != worker
         assert (holder_of(folder) or "").startswith(f"process {process} on ")
-        rule = f"the run in {folder} still goes on, as process {process} on "
+        rule = f"the run in {folder} is still running, as process {process} on "
         with pytest.raises(ConfigError, match=rule), run_lock(folder, writes=True):
             pytest.fail("two runs in one folder")
         with run_lock(folder, writes=False):

@@ -62,7 +62,7 @@ def _is_iob1(sentences: Iterable[Sequence[str]]) -> bool:
 
 
 def to_bio(tags: Sequence[str], scheme: str) -> list[str]:
-    """Convert the tags of a sentence to BIO; what is no tag of the scheme is kept as it is.
+    """Convert the tags of a sentence to BIO, and keep other words as they are.
 
     Args:
         tags: Tags of the words.

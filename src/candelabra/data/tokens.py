@@ -23,7 +23,7 @@ CHUNK = 1000
 FEW_CHARACTERS = 64
 """Number of characters per token of `max_length` that are tokenized first."""
 MANY_CHARACTERS = 4096
-"""The same for a text whose few characters do not give enough tokens; what is beyond is ignored."""
+"""The same for a text whose first characters do not give enough tokens; the rest is ignored."""
 WordSpans = Sequence[tuple[int, int]]
 
 

@@ -126,7 +126,7 @@ def check_free(folder: Path, key: str) -> None:
     """Raise ConfigError, with the key in front, if a run is active in the folder."""
     holder = holder_of(folder)
     if holder is not None:
-        raise ConfigError(f"{key}: the run in {folder} still goes on, as {holder}")
+        raise ConfigError(f"{key}: the run in {folder} is still running, as {holder}")
 
 
 def holder_of(folder: Path) -> str | None:
@@ -163,7 +163,7 @@ def run_lock(folder: Path, *, writes: bool) -> Iterator[None]:
     try:
         if not _take(descriptor):
             holder = _holder(descriptor)
-            raise ConfigError(f"the run in {folder} still goes on, as {holder}")
+            raise ConfigError(f"the run in {folder} is still running, as {holder}")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
         yield

@@ -72,7 +72,7 @@ def read_study(folder: Path, *, allow: Sequence[str] = ()) -> Study:
     if kept.get("format") != FORMAT:
         raise DataError(
             f"{folder / INPUTS}: missing, or of another version; the command of the study, typed "
-            "again, writes it and trains nothing anew"
+            "again, writes it and repeats no training"
         )
     try:
         if not 1 <= kept["resamples"] <= MOST_RESAMPLES:

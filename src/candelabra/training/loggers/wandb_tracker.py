@@ -232,7 +232,7 @@ class WandbTracker(WandbLogger):
         """Warn once, and do nothing from then on."""
         self._stopped = True
         _log.warning(
-            "W&B tracking of run %s stopped, the run itself goes on: %s: %s",
+            "W&B tracking of run %s stopped; the run itself continues: %s: %s",
             self._id,
             type(error).__name__,
             error,
