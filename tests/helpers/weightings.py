@@ -44,6 +44,7 @@ from helpers.toys import (
 
 TASKS = {task: len(labels) for task, labels in LABELS.items()}
 SCHEMES = ["pcgrad", "upgrad", "mgda", "cagrad", "imtl_g", "nash", "aligned"]
+"""Functions of `candelabra.weighting.gram`."""
 MAKE: dict[str, Callable[[], Weighting]] = {
     "fixed": partial(Fixed, TASKS),
     "log_classes": partial(LogClasses, TASKS),

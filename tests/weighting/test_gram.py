@@ -15,11 +15,9 @@ from torch import Tensor
 
 from candelabra.errors import ConfigError
 from candelabra.weighting import gram, gram_many
+from helpers import weightings
 
-SCHEMES = {
-    name: getattr(gram, name)
-    for name in ("pcgrad", "upgrad", "mgda", "imtl_g", "nash", "aligned", "cagrad")
-}
+SCHEMES = {name: getattr(gram, name) for name in weightings.SCHEMES}
 each_scheme = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 several = pytest.mark.parametrize("num", [2, 3, 5])
 OF_TORCHJD: dict[str, Callable[[], Any]] = {
