@@ -43,6 +43,13 @@ def test_many_random_settings(seed: int) -> None:
     assert faults(group_cases(seed, 20)) == []
 
 
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_a_key_below_a_list_that_is_null_is_named(sign: str) -> None:
+    assert wrong(f"{sign}init_heads.new=1").startswith(
+        "no key 'init_heads.new': init_heads is null"
+    )
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_settings_of_a_command_are_accepted_as_they_are(command: str) -> None:
     verbatim, choices = COMMANDS[command]

@@ -102,7 +102,7 @@ def check(data: TaskData) -> None:
 
 
 def fuzz_bytes(folder: Path, kind: str, cases: int) -> None:
-    random, content = Random(kind), CONTENTS[kind]()
+    random, content = Random(f"{kind} {cases}"), CONTENTS[kind]()
     file, columns = folder / f"it.{kind}", TAGS if "conll" in kind else TEXTS
     file.write_bytes(content)
     right = rows_of(read(file, columns))
@@ -114,10 +114,9 @@ def fuzz_bytes(folder: Path, kind: str, cases: int) -> None:
             found = rows_of(data)
             if kind.endswith(".gz"):
                 assert found == right, "a packed file has a checksum"
-            if len(found) == len(right):
-                others = sum(one != other for one, other in zip(found, right, strict=True))
-                # Each of up to three changes is in one row, or over the border of two.
-                assert others <= 6 or kind in ("parquet", "jsonl.zst")
+            # Each of up to three changes is in one row, or over the border of two.
+            others = sum(row not in right for row in found)
+            assert others <= 6 or kind in ("parquet", "jsonl.zst")
         assert not messages or str(file) in messages[0]
 
 
@@ -168,7 +167,7 @@ SHAPES: list[tuple[dict[str, str], dict[str, Any]]] = [
 
 
 def fuzz_cells(folder: Path, kind: str, cases: int) -> None:
-    random, file = Random(kind), folder / f"it.{kind}"
+    random, file = Random(f"{kind} {cases}"), folder / f"it.{kind}"
     for case in range(cases):
         columns, good = random.choice(SHAPES)
         rows = [dict(good) for _ in range(4)]

@@ -295,4 +295,6 @@ def _names(message: str, key: str) -> bool:
     parts = key.split(".")
     deeper = (".".join(parts[:depth]) for depth in range(len(parts), max(0, len(parts) - 2), -1))
     of_task = parts[0] == "tasks" and len(parts) > 1 and f"task {parts[1]!r}" in message
+    if key == "data_dir" and "missing file" in message:
+        return True  # The message names a path below the folder.
     return any(name in message for name in deeper) or (of_task and ".".join(parts[2:]) in message)

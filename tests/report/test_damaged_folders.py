@@ -43,7 +43,7 @@ def test_damaged_sweeps(tmp_path: Path, num_cases: int) -> None:
 
 def _damage(folder: Path, files: list[Path], view: View, num_cases: int) -> None:
     for case in range(num_cases):
-        random = Random(case)
+        random = Random(f"{num_cases} {case}")
         file = random.choice(files)
         before = file.read_bytes()
         file.write_bytes(_damaged(before, file.suffix, random))

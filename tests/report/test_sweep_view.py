@@ -122,6 +122,17 @@ def test_trials_that_did_not_begin_to_write_are_listed(tmp_path: Path) -> None:
     assert ("3", "not started") in [(row["trial"], row["status"]) for row in lost]
 
 
+@pytest.mark.parametrize("place", ["x" * 10_000, "a\0b"])
+def test_a_trial_whose_folder_has_no_name_of_a_file_is_one_message(
+    tmp_path: Path, place: str
+) -> None:
+    begun = tmp_path / "sweep" / ".trials" / "a" / "000000.json"
+    begun.parent.mkdir(parents=True)
+    begun.write_text(json.dumps({"folder": place, "overrides": []}))
+    with pytest.raises(UserError, match="leads nowhere"):
+        read_trials(tmp_path / "sweep")
+
+
 @pytest.mark.parametrize("place", ["/etc", "../../etc", "..", "/"])
 def test_trials_elsewhere_are_not_read(tmp_path: Path, place: str) -> None:
     folder = tmp_path / "sweep"

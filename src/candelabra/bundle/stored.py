@@ -43,16 +43,16 @@ def stored_file(folder: Path, name: str) -> Path | None:
         name: Path of the file, relative to the folder.
 
     Raises:
-        DataError: It is a link out of the folder, not a file, or too large.
+        DataError: It is a link out of the folder, not a file, or too large, or its name is none.
     """
     path = folder / name
     try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise DataError(f"{path}: a link that leads nowhere") from error
+        inside, exists = path.resolve().is_relative_to(folder.resolve()), path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or no name of a file
+        raise DataError(f"{folder}: {name!r} leads nowhere ({_reason(error)})") from error
     if not inside:
         raise DataError(f"{path}: a link out of the folder")
-    if not path.exists():
+    if not exists:
         return None
     if not path.is_file():  # opening a pipe would wait forever
         raise DataError(f"{path}: must be a file")
@@ -60,6 +60,11 @@ def stored_file(folder: Path, name: str) -> Path | None:
     if size > most:
         raise DataError(f"{path}: has {size:,} bytes, more than the {most:,} of any real one")
     return path
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of an error, without the name of the file that an OSError repeats."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def stored_json(folder: Path, name: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def check_sizes(folder: Path) -> None:
 
     Raises:
         BundleError: The file is damaged, or has fewer tensors than the configuration has layers, or
-            no tensor as wide as a size of the configuration.
+            no tensor as wide as a size of the configuration, or a size is not positive.
     """
     file = folder / "model.safetensors"
     try:
@@ -63,10 +63,16 @@ def check_sizes(folder: Path) -> None:
     bounds = {"layers": len(shapes), "size": widest, "positions": max(widest, MOST_POSITIONS)}
     for key, value in read_json(folder / "config.json").items():
         kind = next((kind for kind, names in SIZES.items() if names.fullmatch(key)), None)
-        if kind is not None and type(value) is int and value > bounds[kind]:
+        if kind is None or type(value) is not int:
+            continue
+        if value > bounds[kind]:
             raise BundleError(
                 f"{folder / 'config.json'}: {key} must be at most {bounds[kind]}, which the "
                 f"weights allow, got {reprlib.repr(value)}"
+            )
+        if value < 1 and kind == "size" and key != "type_vocab_size":
+            raise BundleError(
+                f"{folder / 'config.json'}: {key} must be 1 or more, got {reprlib.repr(value)}"
             )
 
 

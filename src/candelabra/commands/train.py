@@ -250,7 +250,9 @@ def _first_command(stored: StoredRun, typed: list[str]) -> list[str]:
     """
     command = stored.command(typed)
     if stored.record["config_dirs"]:
-        trusted, settings = _hydra_settings(typed), _hydra_settings(command)
+        # A value of a task cannot be composed without the stored words that add the task.
+        of_hydra = [word for word in typed if not _sets_a_value(word)]
+        trusted, settings = _hydra_settings(of_hydra), _hydra_settings(command)
         for key in sorted({*trusted, *settings} - {*OF_THE_RUN}):
             if trusted.get(key) != settings.get(key):
                 raise ConfigError(
@@ -258,6 +260,12 @@ def _first_command(stored: StoredRun, typed: list[str]) -> list[str]:
                     f"hydra.{key}; that is not used again, type it together with resume="
                 )
     return command
+
+
+def _sets_a_value(word: str) -> bool:
+    """Return whether a word sets a value outside of the settings of Hydra, and is no group."""
+    key = word.partition("=")[0].lstrip("+~")
+    return "." in key and "@" not in key and not key.startswith(("-", "hydra"))
 
 
 def _hydra_settings(command: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from candelabra.config.keys import nearest_key
+from candelabra.config.schema import TrainConfig
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError, nearest
 
@@ -34,6 +35,8 @@ PLAIN_VALUE_ERRORS = (
     "No trials are completed",
 )
 """Beginnings of the messages of the ValueErrors that Hydra and its plugins raise."""
+INSIDE_NOTHING = "Unexpected type for root"
+"""Beginning of OmegaConf's message about a key below a list that is None."""
 SUBMITIT_SETTING = "Unknown argument"
 """Beginning of the message of the NameError that submitit raises for an unknown setting."""
 EXTRAS = {
@@ -97,6 +100,10 @@ def explained(overrides: Sequence[str] = ()) -> Iterator[None]:
         if not str(error).startswith(SUBMITIT_SETTING):
             raise
         raise ConfigError(f"hydra.launcher: {_first_line(error)}") from error
+    except AssertionError as error:
+        if not str(error).startswith(INSIDE_NOTHING):
+            raise
+        raise ConfigError(_inside_nothing(overrides)) from error
     except ValueError as error:
         _raise_of_a_list(error, overrides)
         if not str(error).startswith(PLAIN_VALUE_ERRORS):
@@ -126,6 +133,15 @@ def _raise_of_a_list(error: ValueError, overrides: Sequence[str]) -> None:
             raise ConfigError(
                 f"no key '{key}': {above} is a list, which has no {name!r}"
             ) from error
+
+
+def _inside_nothing(overrides: Sequence[str]) -> str:
+    """Return a message about an override of a key below a list that is None."""
+    lists = [key for key, kind in TrainConfig.__annotations__.items() if kind == "list[str] | None"]
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    named = next((key for key in keys if key.startswith(tuple(f"{each}." for each in lists))), "")
+    above, _, name = named.partition(".")
+    return f"no key '{named}': {above} is null, which has no {name!r}; give a list, or null"
 
 
 def quoted(value: str) -> str:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-MASKED = "<from the environment>"
+from candelabra.config.environment import MASKED
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

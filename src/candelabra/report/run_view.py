@@ -14,8 +14,7 @@ from candelabra.bundle.stored import (
     stored_numbers,
     stored_yaml,
 )
-from candelabra.config.environment import PATHS
-from candelabra.config.plain_form import MASKED
+from candelabra.config.environment import is_masked
 from candelabra.config.targets import NAME
 from candelabra.errors import DataError
 from candelabra.predictions.reading import read_rows
@@ -101,7 +100,7 @@ def _settings(folder: Path, config: Mapping[str, Any], task: str) -> Mapping[str
     """Return the settings of a task; paths of the environment are in the bundle alone."""
     settings: dict[str, Any] = dict(config["tasks"][task])
     source = settings.get("source")
-    if isinstance(source, Mapping) and any(source.get(key) == MASKED for key in PATHS):
+    if is_masked(source):
         of_bundle = stored_json(folder, "bundle/config.json").get("tasks", {}).get(task, {})
         settings["source"] = of_bundle.get("source", source)
     return settings
