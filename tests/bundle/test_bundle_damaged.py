@@ -179,6 +179,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
         encoder(max_position_embeddings=10**9),
         r"max_position_embeddings must be at most 100000",
     ),
+    "a task without labels": (labels(mood=[]), r"labels must name one label or more, found none"),
     "a text for the width": (encoder(hidden_size="16"), r"encoder|bundle: "),
     "no width": (encoder(hidden_size=0), r"hidden_size must be 1 or more, got 0"),
     "no width inside": (encoder(intermediate_size=0), r"intermediate_size must be 1 or more"),

@@ -62,6 +62,7 @@ POINTING = {
     "encoder.name=${encoder.name}": "encoder.name is '${encoder.name}': it points to itself",
     "encoder.name=${encoder}": "encoder.name is '${encoder}': it points to itself",
     "seed=${data_dir}": "seed is '${data_dir}': ",
+    "tags=${data_dir}": "tags is '${data_dir}': a list is needed, found None",
     "tags=[${no_such:1}]": "tags[0] is '${no_such:1}': ",
     "tags=${seed}": "tags is '${seed}': a list is needed, found 0",
     "paths.cache_dir=x${..seeed}": "paths.cache_dir is 'x${..seeed}': ",

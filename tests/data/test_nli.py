@@ -92,6 +92,15 @@ def test_a_bad_row_is_named_by_file_and_row(view: str, folder: Path) -> None:
     assert kept.skipped == {"train": {"unknown label": 1}}
 
 
+def test_one_file_needs_no_list(folder: Path) -> None:
+    one, listed = (source(folder, files={"train": f}) for f in ("one.jsonl", ["one.jsonl"]))
+    one.check()
+    found, expected = one.read("train"), listed.read("train")
+    assert found is not None
+    assert expected is not None
+    assert found.columns == expected.columns
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

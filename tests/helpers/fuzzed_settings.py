@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,12 +98,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
         (
             (),
             ("adapter=lora", "freeze=lower_layers", "freeze.num_layers=1", "weighting=famo"),
-            (
-                "balancing=annealed",
-                "scheduler=slanted_triangular",
-                "trainer=ddp_cpu",
-                "weighting=nash",
-            ),
+            ("balancing=annealed", "scheduler=slanted_triangular", "trainer=ddp_cpu"),
             ("tasks=nli_ranking", "data_dir=.", "pooling=cls", "freeze=gradual"),
             ("encoder=tiny", "logger=csv", "callbacks=ema", "debug=fast"),
         ),
@@ -295,6 +291,7 @@ def _names(message: str, key: str) -> bool:
     parts = key.split(".")
     deeper = (".".join(parts[:depth]) for depth in range(len(parts), max(0, len(parts) - 2), -1))
     of_task = parts[0] == "tasks" and len(parts) > 1 and f"task {parts[1]!r}" in message
-    if key == "data_dir" and "missing file" in message:
-        return True  # The message names a path below the folder.
+    of_path = key == "data_dir" or ".source." in key
+    if of_path and re.search("missing file|no such folder", message):
+        return True  # The message names the path.
     return any(name in message for name in deeper) or (of_task and ".".join(parts[2:]) in message)

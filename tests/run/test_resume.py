@@ -92,6 +92,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda run: (run / "run.json").write_text("1" * 5000),
         "run.json or config.yaml is damaged",
     ),
+    "no path": (
+        lambda run: (run / "config.yaml").write_text('paths: {run_dir: "a\\0b"}\n'),
+        "run.json or config.yaml is damaged",
+    ),
     "no precision": (lambda run: edit(run / "run.json", lambda r: r.pop("precision")), "precision"),
     "no record": (lambda run: (run / "run.json").unlink(), "it has no file run.json"),
     "no configuration": (lambda run: (run / "config.yaml").unlink(), "no file config.yaml"),

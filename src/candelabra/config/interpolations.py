@@ -55,7 +55,8 @@ def _check(parent: Container, name: Any, steps: int = 0) -> None:
         value = parent[name]
         if isinstance(value, Container):
             OmegaConf.to_container(value, resolve=True)
-        if isinstance(node, Container) and value is not None and not isinstance(value, type(node)):
+        nothing = value is None and isinstance(node, Container) and node._is_optional()
+        if isinstance(node, Container) and not nothing and not isinstance(value, type(node)):
             kind = "list" if isinstance(node, ListConfig) else "mapping"
             raise ValidationError(f"a {kind} is needed, found {value!r}")
     except (OmegaConfBaseException, RecursionError) as error:

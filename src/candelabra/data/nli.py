@@ -46,7 +46,7 @@ class Nli:
         seed: Seed of the draw and of the view `shuffled`.
     """
 
-    files: Mapping[str, Sequence[str]]
+    files: Mapping[str, str | Sequence[str]]
     folder: str | None = None
     hub: Mapping[str, Any] | None = None
     view: str = "labelled"
@@ -70,8 +70,8 @@ class Nli:
         if self._from_hub is not None:
             self._from_hub.check()
             return
-        for split, files in self.files.items():
-            for file in files:
+        for split in self.files:
+            for file in self._files(split):
                 if self.folder is None and not self._path(file).exists():
                     raise DataError(
                         f"{file}: missing file ({split}): no folder was given, for instance by "
@@ -87,7 +87,7 @@ class Nli:
         """
         self.check()
         if self._from_hub is None:
-            tables = [read_table(self._path(file)) for file in self.files.get(split, ())]
+            tables = [read_table(self._path(file)) for file in self._files(split)]
         else:
             table = self._from_hub.read(split)
             tables = [] if table is None else [table]
@@ -105,6 +105,10 @@ class Nli:
     def _from_hub(self) -> Hub | None:
         wanted = self.folder is None and self.hub is not None
         return Hub(**dict(self.hub or {})) if wanted else None
+
+    def _files(self, split: str) -> Sequence[str]:
+        files = self.files.get(split, ())
+        return [files] if isinstance(files, str) else files
 
     def _path(self, file: str) -> Path:
         return Path(self.folder or "", file).expanduser()

@@ -186,8 +186,8 @@ def _read_record(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, Any
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
         words = [*record["overrides"], *record["config_dirs"], record["cwd"], record["run_id"]]
-        Path(config["paths"]["run_dir"])
-    except (ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
+        Path(config["paths"]["run_dir"]).resolve()
+    except (ValueError, OSError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"resume={folder}: run.json or config.yaml is damaged ({reason})"

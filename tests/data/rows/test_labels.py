@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +92,10 @@ def test_what_is_no_tag_is_not_inferred() -> None:
     [
         (["a", 1], "label", "names and numbers mixed"),
         ([1, True], "label", "numbers and booleans mixed"),
-        ([None, 0.5], "label", "neither names nor numbers"),
+        ([None, 0.5], "label", "neither names nor numbers: 0.5; write labels as text or whole"),
+        ([b"a", b"b"], "label", "neither names nor numbers: b'a'; write labels as text"),
+        ([date(2026, 1, 2)], "label", r"neither names nor numbers: .*; write labels as text"),
+        ([None, " "], "label", "no label at all"),
         ([[0, 1]], "tags", "tags are numbers"),
         ([str(n) for n in range(MAX_INFERRED + 1)], "label", "more than 1000"),
         ([10**12], "label", "more than 1000"),
@@ -169,9 +174,16 @@ def test_positions_are_those_of_a_whole_column() -> None:
 def test_whole_floats_are_inferred_as_their_integers() -> None:
     assert column([0.0, 1.0, math.nan, None], "label") == ["0", "1"]
     assert column(["1.0", "2", "5.0"], "label") == ["1", "2", "5"]
+    assert column([Decimal("1.00"), Decimal(0), None], "label") == ["0", "1"]
+    assert [LabelIds(["1", "2"])(cell) for cell in (Decimal("2.0"), Decimal(1))] == [1, 0]
+    for cell in (Decimal("1.5"), Decimal("NaN"), Decimal("Infinity")):
+        with pytest.raises(BadRowError, match="wrong type"):
+            LabelIds(["1", "2"])(cell)
 
 
-@pytest.mark.parametrize("other", ["Pos", "pos ", "\tpos", "p\x07os", "pos\u200b", "\ufeffpos"])
+@pytest.mark.parametrize(
+    "other", ["Pos", "pos ", "\tpos", "p\x07os", "pos\u200b", "\ufeffpos", "\uff50os"]
+)
 def test_a_class_that_looks_like_another_is_named_with_its_row(other: str) -> None:
     with pytest.raises(DataError, match=r"row 2 .* differs from 'pos' of row 0 .* give labels"):
         column(["pos", "neg", other, other], "label")

@@ -24,7 +24,9 @@ def read_folder(path: Path, layout: Layout) -> Table:
     labels = _labels_of(path, layout.subfolders)
     files = [file for name in labels for file in sorted((path / name).glob("*.txt"))]
     if not files:
-        raise DataError(f"{path}: empty: no .txt file in a sub-folder, one for each label")
+        other = next((item for item in sorted(path.iterdir()) if item.is_file()), None)
+        hint = f"; a pattern names other files: {path}/*{other.suffix}" if other else ""
+        raise DataError(f"{path}: empty: no .txt file in a sub-folder, one for each label{hint}")
     columns = {
         "text": [decode(file.read_bytes()).rstrip("\r\n") for file in files],
         "label": [labels[file.parent.name] for file in files],

@@ -12,6 +12,14 @@ from candelabra.errors import DataError
 
 PACKINGS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 """Endings of packed files -> their first bytes."""
+PARQUET = b"PAR1"
+OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the file; `git lfs pull` fetches it",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack or convert it",
+    PARQUET: "a parquet file; rename it to end in .parquet",
+}
+"""First bytes of what is often given in the place of a file -> what it is."""
+LONGEST_BEGINNING = max(map(len, OTHERS))
 MOST_UNPACKED = 2**31
 """Bytes that any packed file may unpack to; a larger one, up to `GROWTH` times its size."""
 GROWTH = 100
@@ -32,8 +40,8 @@ def read_bytes(path: Path) -> bytes:
     """Read a file; a packed one is unpacked.
 
     Raises:
-        DataError: The file is packed although its name does not say so, is damaged, or unpacks to
-            more than any data set of its size.
+        DataError: The file is packed although its name does not say so, is of another kind, is
+            damaged, or unpacks to more than any data set of its size.
     """
     packing = path.suffix.lower()
     if packing in PACKINGS:
@@ -43,7 +51,16 @@ def read_bytes(path: Path) -> bytes:
         if data.startswith(begin):
             name = f"{path.name}{ending}"
             raise DataError(f"{path}: is packed as {ending[1:]}; rename it to {name}")
+    check_content(path, data)
     return data
+
+
+def check_content(path: Path, begin: bytes) -> None:
+    """Raise DataError if the first bytes of a file show that it is another kind of file."""
+    for known, what in OTHERS.items():
+        is_right = known == PARQUET and path.suffix.lower() == ".parquet"
+        if begin.startswith(known) and not is_right:
+            raise DataError(f"{path}: is {what}")
 
 
 def _unpacked(path: Path, opener: Callable[[Path], Any]) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.data.files.layout import Layout
+from candelabra.data.files.packed import LONGEST_BEGINNING, check_content
 from candelabra.data.files.table import Table, shown
 from candelabra.data.files.text_files import decode
 from candelabra.errors import DataError
@@ -66,6 +67,8 @@ def read_parquet(path: Path, _: Layout) -> Table:
     size = path.stat().st_size
     if size == 0:
         raise DataError(f"{path}: empty file")
+    with path.open("rb") as stream:
+        check_content(path, stream.read(LONGEST_BEGINNING))
     try:
         with pq.ParquetFile(path) as file:
             rows, names = file.metadata.num_rows, file.schema_arrow.names
@@ -100,12 +103,15 @@ def _column(path: Path, name: str) -> list[Any]:
                 if decoded > most:
                     raise DataError(f"{path}: column {name!r} has more than {most:,} bytes")
                 cells += _cells(batch.column(name))
+            rows = file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: unreadable or truncated parquet: {error}") from error
     except (OverflowError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: column {name!r} cannot be read: {error}") from error
+    if len(cells) != rows:
+        raise DataError(f"{path}: damaged: column {name!r} has {len(cells)} of {rows} rows")
     return cells
 
 

@@ -100,6 +100,8 @@ def check_path(path: Path) -> None:
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         there = nearest(path.name, siblings) if siblings else f" (nor a folder {path.parent})"
         raise DataError(f"{path}: missing file{there}")
+    if not path.is_file():  # reading a pipe would wait forever
+        raise DataError(f"{path}: neither a file nor a folder")
     inner = plain_name(path)
     if inner.suffix.lower() not in READERS or (inner != path and inner.suffix == ".parquet"):
         known = ", ".join(READERS)

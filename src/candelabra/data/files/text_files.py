@@ -52,7 +52,8 @@ def read_jsonl(path: Path, _: Layout) -> Table:
     of objects instead.
 
     Raises:
-        DataError: No object of the file has a key, or an array is broken.
+        DataError: No object of the file has a key, an array is broken, or the rows are written in
+            another form.
     """
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
@@ -69,11 +70,25 @@ def read_jsonl(path: Path, _: Layout) -> Table:
             faults[len(rows)] = fault
             rows.append({})
         lines.append(number)
+    if 0 in faults and _is_array(text):
+        raise DataError(f"{path}: is one array of objects; rename it to end in .json")
+    if len(rows) == 1 and rows[0] and all(isinstance(cell, dict) for cell in rows[0].values()):
+        raise DataError(
+            f"{path}: is one object of columns; objects by row are needed, which pandas writes by "
+            "to_json(orient='records')"
+        )
     names = dict.fromkeys(name for row in rows for name in row)
     columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
     if rows and not columns:
         raise DataError(f"{path}, {at_lines(lines)(0)}: {faults.get(0, 'an object without keys')}")
     return Table(columns, str(path), at_lines(lines), faults)
+
+
+def _is_array(text: str) -> bool:
+    try:
+        return text.lstrip().startswith("[") and isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _array(path: Path, text: str) -> Table:

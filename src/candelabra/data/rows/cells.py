@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 from candelabra.data.files.table import BadRowError, shown
 
@@ -51,7 +52,7 @@ def checked_number(value: object) -> float:
         # Python would accept 1_000, and the digits of all scripts.
         raise BadRowError("no number", f"a finite number expected, found {shown(value)}")
     try:
-        number = float(value) if isinstance(value, (int, float, str)) else math.nan
+        number = float(value) if isinstance(value, (int, float, Decimal, str)) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):

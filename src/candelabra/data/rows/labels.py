@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,11 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
     kinds = {"names": names, "numbers": numbers, "booleans": answers}
     found = [kind for kind, held in kinds.items() if held]
     if len(found) != 1:
-        mixture = f"{' and '.join(found)} mixed" if found else "neither names nor numbers"
-        raise DataError(f"{where}: found {mixture}; give labels")
+        if found:
+            raise DataError(f"{where}: found {' and '.join(found)} mixed; give labels")
+        other = next((cell for cell in cells if not _is_empty(cell)), None)
+        held = "no label at all" if other is None else f"neither names nor numbers: {shown(other)}"
+        raise DataError(f"{where}: found {held}; write labels as text or whole numbers")
     if role == "tags" and not names:
         raise DataError(f"{where}: tags are {found[0]}; give labels, so that B- and I- are known")
     if len(names) > MAX_INFERRED or max(numbers, default=0) >= MAX_INFERRED:
@@ -130,14 +134,15 @@ def _check_spelling(table: Table, values: Sequence[object], *, listed: bool, whe
             if other != spelled(name):
                 raise DataError(
                     f"{where}: {shown(name)} of {table.locate(row)} differs from {shown(other)} of "
-                    f"{table.locate(before)} only by case, white space or control characters; "
-                    "correct it, or give labels"
+                    f"{table.locate(before)} only by case, white space, control characters or the "
+                    "form of a character; correct it, or give labels"
                 )
 
 
 def _looks(name: str) -> str:
-    """Return the visible characters of a name in lower case."""
-    kept = (char for char in without_case(name) if unicodedata.category(char) not in ("Cc", "Cf"))
+    """Return the visible characters of a name in lower case and in one form (NFKC)."""
+    same = unicodedata.normalize("NFKC", without_case(name))
+    kept = (char for char in same if unicodedata.category(char) not in ("Cc", "Cf"))
     return "".join(kept).strip()
 
 
@@ -178,6 +183,8 @@ def _is_number(value: object) -> bool:
     """Return whether a cell is a whole number of any type except a boolean."""
     if _is_bool(value):
         return False
+    if isinstance(value, Decimal):
+        return value.is_finite() and value == value.to_integral_value()
     return isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
 
 

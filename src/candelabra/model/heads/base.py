@@ -224,7 +224,7 @@ class PooledHead(Head):
     Args:
         width: Width of a token embedding.
         labels: Label names.
-        num_outputs: Number of logits.
+        num_outputs: Number of logits, 1 or more.
         dropout: Dropout probability on the sentence embedding.
     """
 
@@ -232,6 +232,8 @@ class PooledHead(Head):
         self, width: int, labels: Sequence[str], *, num_outputs: int, dropout: float
     ) -> None:
         super().__init__(width, labels)
+        if num_outputs < 1:
+            raise ValueError("labels must name one label or more, found none")
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
     def forward(

@@ -1,0 +1,78 @@
+"""Files of another kind than their name says: what they are, and what to do, is said."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from candelabra.data.files.readers import read_table
+from candelabra.errors import DataError
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n"
+ROWS = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+BY_COLUMN = {"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}
+
+
+def parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": ["a"]}), sink)
+    return bytes(sink.getvalue())
+
+
+KINDS: dict[str, tuple[str, bytes, str]] = {
+    "a pointer": ("x.csv", POINTER.encode(), "is a pointer of Git LFS, not the file; `git lfs"),
+    "a pointer of parquet": ("x.parquet", POINTER.encode(), "is a pointer of Git LFS"),
+    "zip": ("x.csv", b"PK\x03\x04" + bytes(50), "is a zip archive or a spreadsheet"),
+    "zip of parquet": ("x.parquet", b"PK\x03\x04" + bytes(50), "is a zip archive"),
+    "parquet": ("x.jsonl", parquet(), "is a parquet file; rename it to end in .parquet"),
+    "gzip": ("x.csv", b"\x1f\x8b\x08" + bytes(9), "is packed as gz; rename it to x.csv.gz"),
+    "an array": ("x.jsonl", json.dumps(ROWS).encode(), "is one array of objects; rename it to"),
+    "an indented array": ("x.jsonl", json.dumps(ROWS, indent=1).encode(), "is one array"),
+    "columns": ("x.json", json.dumps(BY_COLUMN).encode(), r"to_json\(orient='records'\)"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_kind_is_named(kind: str, tmp_path: Path) -> None:
+    name, content, said = KINDS[kind]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}: .*{said}"):
+        read_table(tmp_path / name)
+
+
+def test_a_parquet_file_may_have_any_case_in_its_ending(tmp_path: Path) -> None:
+    (tmp_path / "x.PARQUET").write_bytes(parquet())
+    assert read_table(tmp_path / "x.PARQUET").column("text", role="text") == ["a"]
+
+
+def test_a_line_that_is_a_list_among_objects_is_a_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('[1]\n{"text": "a"}\n')
+    assert list(read_table(tmp_path / "x.jsonl").faults) == [0]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(DataError, match=r"x\.csv: neither a file nor a folder"):
+        read_table(tmp_path / "x.csv")
+
+
+def test_a_folder_of_other_files_is_said_to_need_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\na,b\n")
+    with pytest.raises(DataError, match=rf"a pattern names other files: {tmp_path}/\*\.csv"):
+        read_table(tmp_path)
+
+
+def test_a_column_with_other_rows_than_the_file_is_damaged(tmp_path: Path) -> None:
+    """The count in the file's metadata, 300, is a varint in its last bytes."""
+    file = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["a"] * 300}), file)
+    content, count = file.read_bytes(), bytes([0x16, 0xD8, 0x04])
+    assert content.count(count) > 1
+    file.write_bytes(content.replace(count, bytes([0x16, 0xDA, 0x04])))
+    with pytest.raises(DataError, match=r"x\.parquet: "):
+        read_table(file).column("text", role="text")
