@@ -112,6 +112,18 @@ CASES = {
         ["pooling takes the name of an option, got 'null'", "mean_sqrt_len"],
     ),
     "learning rate": (["optimizer.lr=-1"], ["optimizer.lr must be a number above 0, got -1"]),
+    "null for a group of Hydra": (
+        ["+task@tasks.t=imdb", "hydra/launcher=null"],
+        ["hydra/launcher takes the name of an option, got 'null'"],
+    ),
+    "several options without a sweep": (
+        ["encoder=tiny,minilm"],
+        ["encoder=tiny,minilm has several values: -m trains each of them"],
+    ),
+    "a setting of files that the yaml lacks": (
+        ["tasks.sentiment.source.word_column=1"],
+        ["no key 'tasks.sentiment.source.word_column' in the yaml of this task; +tasks."],
+    ),
     "number for a group": (["freeze=3"], ["freeze takes the name of an option, got '3'"]),
     "no task": (["~tasks.sentiment", "~tasks.movie"], ["tasks must hold at least one task"]),
     "ghost task": (
@@ -158,7 +170,7 @@ CASES = {
         ["freeze=head", "freeze.head=moovie"],
         ["freeze.head must be one of the tasks", "'moovie'", "did you mean 'movie'?"],
     ),
-    "comma": (["group=a,b"], ["Ambiguous value for argument 'group=a,b'", "key=[value1,value2]"]),
+    "comma": (["group=a,b"], ["group=a,b has several values: -m trains each of them"]),
     "apostrophe": (["group=it's"], ["override 'group=it's' cannot be parsed", "Quote"]),
     "no value": (["pooling"], ["override 'pooling' cannot be parsed: it must be key=value"]),
     "interpolation": (["group=${nope}"], ["nope"]),

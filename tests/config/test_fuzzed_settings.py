@@ -43,6 +43,11 @@ def test_many_random_settings(seed: int) -> None:
     assert faults(group_cases(seed, 20)) == []
 
 
+@pytest.mark.parametrize("group", ["callbacks", "logger"])
+def test_a_target_of_a_whole_group_is_named(group: str) -> None:
+    assert f"{group}._target_" in wrong(f"++{group}._target_=''")
+
+
 @pytest.mark.parametrize("sign", ["", "+", "++"])
 def test_a_key_below_a_list_that_is_null_is_named(sign: str) -> None:
     assert wrong(f"{sign}init_heads.new=1").startswith(

@@ -294,4 +294,4 @@ def _names(message: str, key: str) -> bool:
     of_path = key == "data_dir" or ".source." in key
     if of_path and re.search("missing file|no such folder", message):
         return True  # The message names the path.
-    return any(name in message for name in deeper) or (of_task and ".".join(parts[2:]) in message)
+    return any(name in message for name in deeper) or (of_task and parts[-1] in message)

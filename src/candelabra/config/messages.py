@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -21,6 +22,7 @@ from yaml import YAMLError
 from candelabra.config.keys import nearest_key
 from candelabra.config.schema import TrainConfig
 from candelabra.config.targets import conf_dir
+from candelabra.data.file_source import Files
 from candelabra.errors import ConfigError, UserError, nearest
 
 _log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ PLAIN_VALUE_ERRORS = (
     "No trials are completed",
 )
 """Beginnings of the messages of the ValueErrors that Hydra and its plugins raise."""
+OF_FILES = "|".join(key.name for key in fields(Files))
+"""Settings of a source of files; a task's yaml has those that it needs."""
 INSIDE_NOTHING = "Unexpected type for root"
 """Beginning of OmegaConf's message about a key below a list that is None."""
 SUBMITIT_SETTING = "Unknown argument"
@@ -169,6 +173,8 @@ def _no_option(overrides: Sequence[str]) -> str:
     for override in sorted(overrides, key=lambda word: not word.endswith("=null")):
         key, _, value = override.partition("=")
         group = key.lstrip("+").partition("@")[0]
+        if value == "null" and group.startswith("hydra/"):
+            return f"{group} takes the name of an option, got 'null'"
         options = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
         if group and options and value not in options:
             return f"{group} takes the name of an option, got '{value}' ({_listed(options)})"
@@ -206,6 +212,8 @@ def _composition(error: Exception) -> str:
         name = full.group(1) if full else key.group(1)
         if re.fullmatch(r"tasks\.[^.]+\.pooling", name):
             return f"no key '{name}'; +pooling@{name}=OPTION adds a pooling for this task alone"
+        if re.fullmatch(rf"tasks\.[^.]+\.source\.({OF_FILES})", name):
+            return f"no key '{name}' in the yaml of this task; +{name}=... adds it"
         return f"no key '{name}'{_nearest_key(cause or error, name, key.group(1))}"
     bad_value = re.search(r"Value '(.*)' of type '(.*)' could not be converted to (\w+)", details)
     if bad_value and full:
@@ -213,6 +221,9 @@ def _composition(error: Exception) -> str:
     twice = re.search(r"Multiple values for (\S+)\. To override", text)
     if twice:
         return f"{twice.group(1)} exists already; an override without the + replaces it"
+    several = re.match(r"Ambiguous value for argument '(.*)'", text)
+    if several:
+        return f"{several[1]} has several values: -m trains each of them, and a list is [a,b]"
     group = re.search(r"Could not override '([^']+)'", text)
     if group:
         return _nothing_to_override(group.group(1), text)

@@ -16,6 +16,9 @@ from candelabra.config.rules import Rule
 from candelabra.config.targets import TARGET, trusted_targets
 from candelabra.errors import ConfigError
 
+OF_SEVERAL = ("callbacks", "logger")
+"""Groups that hold several objects by name, and are none themselves."""
+
 
 def check_ranges(cfg: DictConfig) -> None:
     """Check the type and range of every key.
@@ -31,6 +34,12 @@ def check_ranges(cfg: DictConfig) -> None:
     """
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
+    for group in OF_SEVERAL:
+        if TARGET in (container.get(group) or ()):
+            raise ConfigError(
+                f"{group}.{TARGET} must not be set: {group} holds objects by name, each of which "
+                f"has its own {TARGET}"
+            )
     # Other settings are made from the paths, whose key a message should name.
     first = {key: container[key] for key in ("paths",) if key in container}
     for path, value, parent in _walk({**first, **container}, ()):

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from candelabra.data.bio import OUTSIDE
 from candelabra.data.files.table import Table
 from candelabra.data.rows.examples import NO_LABEL, OnBadRow, OnMissing, to_examples
 from candelabra.data.rows.labels import LABELLED, infer_labels, read_labels
@@ -115,6 +116,9 @@ def load_task(
             named=inferred or unnamed,
         )
         splits, skipped = _checked(tables, check)
+        if unnamed and "tags" in columns and names == [OUTSIDE]:
+            where, column = tables["train"].where, columns["tags"]
+            raise DataError(f"{where}: column {column!r} must have an entity, found 'O' alone")
         if "validation" not in splits and only != "test":
             splits = _with_validation(splits, names, part=validation, seed=split_seed)
         limits = {split: size for split, size in (limit or {}).items() if only in (None, split)}

@@ -23,6 +23,8 @@ SPELLED = {"iobes": {"S": "B", "E": "I"}, "bilou": {"U": "B", "L": "I"}}
 PREFIXED = re.compile(r"([BILUSE])-(.+)", re.DOTALL)
 BARE = re.compile(r"[A-Za-z][\w./&]+")
 """A type without a prefix, in `io`."""
+OTHER_MARK = re.compile(r"[BILUSE][_./&].+")
+"""A prefix and a type with another mark than `-` between them, or a type that looks like it."""
 
 
 def recognized(sentences: Collection[Sequence[str]]) -> str:
@@ -41,7 +43,8 @@ def recognized(sentences: Collection[Sequence[str]]) -> str:
         if prefixes & ends.keys() and prefixes <= {"B", "I", *ends}:
             return scheme
     bare = {tag for tag in distinct if tag not in (OUTSIDE, "", "_")}
-    if OUTSIDE in distinct and bare and all(map(BARE.fullmatch, bare)):
+    is_bare = all(map(BARE.fullmatch, bare)) and not any(map(OTHER_MARK.fullmatch, bare))
+    if OUTSIDE in distinct and bare and is_bare:
         return "io"
     return "iob1" if prefixes <= {"B", "I"} and _is_iob1(sentences) else "iob2"
 

@@ -81,7 +81,13 @@ def _check(recipe: Recipe) -> None:
     at_least("range_min", recipe.range_min, 0)
     one_of("sampling", recipe.sampling, SAMPLINGS)
     if recipe.range_max is not None:
-        at_least("range_max", recipe.range_max, recipe.range_min + recipe.num_negatives)
+        at_least("range_max", recipe.range_max, 1)
+        least = recipe.range_min + recipe.num_negatives
+        if recipe.range_max < least:
+            raise ConfigError(
+                f"range_max must be at least range_min + num_negatives, which is {least}, got "
+                f"{recipe.range_max}"
+            )
     for name in ("absolute_margin", "relative_margin"):
         value = getattr(recipe, name)
         if value is not None:

@@ -81,6 +81,48 @@ def test_words_that_count_are_refused_with_the_setting_that_reads_them(tmp_path:
         read(tmp_path, zero)
 
 
+def test_a_count_over_the_whole_file_is_refused_too(tmp_path: Path) -> None:
+    for numbers in ("12345", ("1-1", "1-2", "1-3", "2-1", "2-2"), ("1-2", "1", "2", "2.1", "3")):
+        rows = [f"{number} w{place} O" for place, number in enumerate(numbers)]
+        text = "\n".join([*rows[:3], "", *rows[3:]])
+        with pytest.raises(DataError, match=r"only numbers: set source\.word_column=1"):
+            read(tmp_path, text)
+        assert read(tmp_path, text, word_column=1).columns["tokens"] == [
+            ["w0", "w1", "w2"],
+            ["w3", "w4"],
+        ]
+
+
+def test_words_that_are_tags_are_refused_with_the_setting_that_reads_them(tmp_path: Path) -> None:
+    text = "B-PER Ana\nO lives\n\nO She\n"
+    with pytest.raises(DataError, match=r"such as 'B-PER': set source\.tag_first=true"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, tag_first=True).columns["tags"] == [["B-PER", "O"], ["O"]]
+    assert read(tmp_path, "O O\nB-X B-X\n").columns["tokens"] == [["O", "B-X"]]
+
+
+@pytest.mark.parametrize("tag", ["B_PER", "I/PER", "b-per", "PER-B"])
+def test_tags_of_no_scheme_are_bad_rows(tag: str, tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text(f"Ana {tag}\nx O\n\ny B-LOC\n".replace("B-LOC", tag))
+    source = Files(train="a.conll", folder=str(tmp_path))
+    with pytest.raises(DataError, match=rf"row 0 .*no BIO tag: '{tag}'"):
+        load_task("t", source=source, columns={"words": "tokens", "tags": "tags"}, validation=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a O\nb O\n\nc O\n", "column 'tags' must have an entity, found 'O' alone"),
+        ("a,B-X\nb,O\n\nc,O\n", r"row 0 .*line 1\): .* expected, found 'a,B-X'"),
+    ],
+)
+def test_files_without_labels_say_why(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text(text)
+    source = Files(train="a.conll", folder=str(tmp_path))
+    with pytest.raises(DataError, match=rf"a\.conll.*{said}"):
+        load_task("t", source=source, columns={"words": "tokens", "tags": "tags"}, validation=1)
+
+
 def test_numbers_as_words_are_kept_where_they_do_not_count(tmp_path: Path) -> None:
     assert read(tmp_path, "1 O\n\n1 O\n").columns["tokens"] == [["1"], ["1"]]
     assert read(tmp_path, "1 O\n2 O\n\n3 O\n").columns["tokens"] == [["1", "2"], ["3"]]

@@ -21,6 +21,8 @@ SPACE = " \t\r\f\v"
 """Characters that separate words; no-break and other Unicode spaces are part of a word."""
 SAYS = re.compile(r"#\s*[\w.:-]+(?: [\w.:-]+)*\s*=|#\s*(?:begin|end) document|#\s+id\s")
 """Beginning of a comment, such as `# sent_id = 1`, `# id 7fa1`, `#begin document (a)`."""
+NUMBER = re.compile(r"[0-9]+(?:[-.:][0-9]+)*")
+"""Number of a word, or of a sentence and a word, such as `12`, `1-2` and `3.1`."""
 CHUNKS = frozenset(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
 """Types of phrases. A column of them next to the tags is usual, and no other level of entities."""
 Lines = tuple[int, list[list[str]]]
@@ -70,8 +72,9 @@ def read_conll(path: Path, layout: Layout) -> Table:
         table = _rows(path, cut, layout, seen := Seen())
     tokens, tags = table.columns["tokens"], table.columns["tags"]
     faults = dict(table.faults)
+    _check_order(path, [row for row in tokens if row], [row for row in tags if row], layout)
     _check_tags(path, [row for row in tags if row], layout, seen)
-    _check_words(path, [row for row in tokens if row], layout)
+    _check_words(path, [row for row in tokens if row], layout, seen)
     scheme = layout.scheme
     if scheme == AUTO:
         scheme = recognized([row for row in tags if row])
@@ -186,15 +189,34 @@ def _check_tags(path: Path, tags: Sequence[list[str]], layout: Layout, seen: See
         )
 
 
-def _check_words(path: Path, rows: Sequence[list[str]], layout: Layout) -> None:
-    """Refuse words that only count the words of each sentence."""
-    first = rows[0][0] if rows else ""
-    if layout.word_column is not None or first not in ("0", "1") or max(map(len, rows)) < 2:
+def _check_order(
+    path: Path, words: Sequence[list[str]], tags: Sequence[list[str]], layout: Layout
+) -> None:
+    """Refuse a file whose words are tags, and whose tags are not."""
+    chosen = layout.word_column is not None or layout.tag_column is not None or layout.tag_first
+    held = set().union(*words)
+    if chosen or held <= {OUTSIDE} or not all_tags(held) or all_tags(set().union(*tags)):
         return
-    begin = int(first)
-    if all(row == [str(begin + place) for place in range(len(row))] for row in rows):
-        other = layout.word_and_tag[0] + 1
+    raise DataError(
+        f"{path}: its words are tags, such as {shown(min(held - {OUTSIDE}))}: set "
+        "source.tag_first=true if the tag of each word comes first"
+    )
+
+
+def _check_words(path: Path, rows: Sequence[list[str]], layout: Layout, seen: Seen) -> None:
+    """Refuse words that only count the words of each sentence, or of the file."""
+    first = rows[0][0] if rows else ""
+    if layout.word_column is not None or not first[:1].isdigit():
+        return
+    counts = first in ("0", "1") and max(map(len, rows)) > 1
+    counts = counts and all(
+        row == [str(int(first) + place) for place in range(len(row))] for row in rows
+    )
+    # A corpus may have numbers alone, but it has no other columns then.
+    numbers = seen.narrowest > 2 and all(NUMBER.fullmatch(word) for row in rows for word in row)
+    if counts or numbers:
+        found = f"counts {first}, {int(first) + 1}, ... in every sentence" if counts else "numbers"
         raise DataError(
-            f"{path}: its word column only counts {first}, {begin + 1}, ... in every sentence: set "
-            f"source.word_column={other} (columns count from 0) to read the column behind it"
+            f"{path}: its word column only {found}: set source.word_column="
+            f"{layout.word_and_tag[0] + 1} (columns count from 0) to read the column behind it"
         )

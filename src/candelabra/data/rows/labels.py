@@ -97,6 +97,9 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
     if len(found) != 1:
         if found:
             raise DataError(f"{where}: found {' and '.join(found)} mixed; give labels")
+        if table.faults and all(map(_is_empty, cells)):
+            row, fault = min(table.faults.items())
+            raise DataError(f"{table.where}, {table.locate(row)}: {fault}")
         other = next((cell for cell in cells if not _is_empty(cell)), None)
         held = "no label at all" if other is None else f"neither names nor numbers: {shown(other)}"
         raise DataError(f"{where}: found {held}; write labels as text or whole numbers")
