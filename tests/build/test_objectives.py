@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from candelabra.build.objectives import check_objectives, objectives
+from candelabra.build.objectives import check_monitors, check_objectives, objectives
 from candelabra.config.validation import training_tasks
 from candelabra.errors import ConfigError
 from candelabra.losses.classification import class_balanced
@@ -37,6 +37,16 @@ def test_main_metric_is_one_of_the_metrics() -> None:
 def test_another_main_metric_is_refused_before_training() -> None:
     with pytest.raises(ConfigError, match=r"tasks\.movie\.main_metric .*'f2'; did you mean 'f1'"):
         objectives({"movie": {**TASK, "main_metric": "f2"}}, LABELS)
+
+
+def test_a_monitor_is_one_of_the_metrics_of_its_task() -> None:
+    found = objectives({"movie": {**TASK, "main_metric": "f1"}}, LABELS)
+    known = ("val/movie/f1_strict", "val/movie/f1/Actor", "val/score", "train/movie/loss", None)
+    check_monitors({"lr": None, "bar": {}, **{str(m): {"monitor": m} for m in known}}, found)
+    with pytest.raises(ConfigError, match=r"callbacks\.best\.monitor must be one of val/movie/f1,"):
+        check_monitors({"best": {"monitor": "val/movie/f2"}}, found)
+    with pytest.raises(ConfigError, match=r"did you mean 'val/movie/f1_strict'"):
+        check_monitors({"best": {"monitor": "val/movie/f1_strct"}}, found)
 
 
 def test_a_loss_that_takes_counts_gets_those_of_its_task() -> None:

@@ -7,6 +7,8 @@ import inspect
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 
+from torchmetrics import Metric, MetricCollection
+
 from candelabra.build.instantiate import Node, make
 from candelabra.data.rows.shapes import CROSSED, shape_of
 from candelabra.errors import ConfigError, naming, nearest
@@ -53,12 +55,7 @@ def _loss(node: Node, key: str, counts: Sequence[int] | None) -> Loss:
 def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
     """Construct the objective of one task, and check that its main metric exists."""
     metrics = make(task["metrics"], f"tasks.{name}.metrics")(labels=labels)
-    with warnings.catch_warnings():
-        # torchmetrics warns about computing before an update, but only the names are needed here.
-        warnings.simplefilter("ignore", UserWarning)
-        known = list(metrics.compute())
-    metrics.reset()
-    main = task["main_metric"]
+    known, main = _names(metrics), task["main_metric"]
     if main not in known:
         options = ", ".join(key for key in known if "/" not in key)
         raise ConfigError(
@@ -70,6 +67,43 @@ def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] |
         metrics=metrics,
         main_metric=main,
     )
+
+
+def _names(metrics: Metric | MetricCollection) -> list[str]:
+    """Return the names of the values of a metric."""
+    with warnings.catch_warnings():
+        # torchmetrics warns about computing before an update, but only the names are needed here.
+        warnings.simplefilter("ignore", UserWarning)
+        known = list(metrics.compute())
+    metrics.reset()
+    return known
+
+
+def check_monitors(
+    callbacks: Mapping[str, Node | None], objectives: Mapping[str, Objective]
+) -> None:
+    """Check that the metric of a task that a callback monitors exists.
+
+    Args:
+        callbacks: Config node of each callback.
+        objectives: Objective of each task.
+
+    Raises:
+        ConfigError: A monitored key `val/<task>/<metric>` names no metric of the task.
+    """
+    for name, node in callbacks.items():
+        monitor = str((node or {}).get("monitor") or "")
+        task = next((each for each in objectives if monitor.startswith(f"val/{each}/")), None)
+        if task is None:
+            continue
+        # Names such as `f1/Actor` depend on the labels that occur.
+        known = [key for key in _names(objectives[task].metrics) if "/" not in key]
+        if monitor.split("/")[2] not in known:
+            keys = [f"val/{task}/{key}" for key in known]
+            raise ConfigError(
+                f"callbacks.{name}.monitor must be one of {', '.join(keys)}; got {monitor!r}"
+                f"{nearest(monitor, keys)}"
+            )
 
 
 def check_objectives(

@@ -19,7 +19,12 @@ from candelabra.build.model import (
     load_initial_weights,
     load_tokenizer,
 )
-from candelabra.build.objectives import build_weighting, check_objectives, objectives
+from candelabra.build.objectives import (
+    build_weighting,
+    check_monitors,
+    check_objectives,
+    objectives,
+)
 from candelabra.build.schedule import TokenizedTasks, build_schedule, tokenize_tasks
 from candelabra.build.teacher import build_teacher
 from candelabra.build.trainer import build_loggers, build_module, build_trainer
@@ -82,6 +87,7 @@ def train(
         tokenizer = load_tokenizer(backbone, cfg.encoder)
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
         losses = objectives(cfg.tasks, labels, counts)
+        check_monitors(cfg.callbacks, losses)
         schedule = schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
         datamodule = _datamodule(cfg, splits, schedule)
         model = _model(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
