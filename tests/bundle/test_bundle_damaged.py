@@ -180,7 +180,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
         r"max_position_embeddings must be at most 100000",
     ),
     "a task without labels": (labels(mood=[]), r"labels must name one label or more, found none"),
-    "a padding id beyond measure": (encoder(pad_token_id=10**30), r"bundle: Padding_idx must be"),
+    "a padding id beyond measure": (encoder(pad_token_id=10**30), r"Padding_idx must be within"),
     "a text for the width": (encoder(hidden_size="16"), r"encoder|bundle: "),
     "no width": (encoder(hidden_size=0), r"hidden_size must be 1 or more, got 0"),
     "no width inside": (encoder(intermediate_size=0), r"intermediate_size must be 1 or more"),

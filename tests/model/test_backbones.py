@@ -58,12 +58,15 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         Pretrained(name=str(folder), max_length=20).load()
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "no config"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "no config", "a padding id beyond measure"])
 def test_a_damaged_folder_is_explained(damage: str, tmp_path: Path) -> None:
     folder = save_encoder(tmp_path, "bert")
     weights = folder / "model.safetensors"
     if damage == "no config":
         (folder / "config.json").unlink()
+    elif damage == "a padding id beyond measure":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": 10**9}))
     else:
         weights.write_bytes(weights.read_bytes()[:-50] if damage == "cut" else b"")
     with pytest.raises(ConfigError, match=f"name={folder}: cannot be loaded"):

@@ -26,6 +26,7 @@ MINILM_SHA256 = {
 """Files that determine the token ids of the bundled MiniLM; its yaml has that of the weights."""
 UNLOADABLE = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     LookupError,
     MemoryError,
