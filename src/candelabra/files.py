@@ -122,7 +122,7 @@ def drafts(folder: Path, names: Iterable[str]) -> list[tuple[Path, int]]:
     return drafts_and_processes
 
 
-def remove_drafts(folder: Path, names: Iterable[str]) -> None:
+def remove_drafts(folder: Path, names: Iterable[str], *, folders: bool = False) -> None:
     """Remove the drafts that killed processes left in a folder.
 
     Files of other names, files in subfolders and drafts of living processes are kept.
@@ -130,10 +130,11 @@ def remove_drafts(folder: Path, names: Iterable[str]) -> None:
     Args:
         folder: As in `drafts`.
         names: As in `drafts`.
+        folders: Whether drafts that are folders are removed, too.
     """
     for draft, process in drafts(folder, names):
-        if not _lives(process) and (draft.is_symlink() or draft.is_file()):
-            draft.unlink(missing_ok=True)
+        if not _lives(process) and (folders or draft.is_symlink() or draft.is_file()):
+            _remove(draft)
 
 
 def clear_folder_drafts(folder: Path) -> None:

@@ -113,11 +113,14 @@ class Tokens(_OnDevice):
         mask_BL: Attention mask: 1 for tokens, 0 for padding.
         types_BL: Token types of text pairs in one sequence: 0 for the first text, 1 for the second;
             `None` for single texts.
+        features_BLD: Stored output of the frozen part of the encoder for these texts, or of a
+            pooling after it, (B, 1, D). `None` if it has to be computed.
     """
 
     ids_BL: Tensor
     mask_BL: Tensor
     types_BL: Tensor | None = None
+    features_BLD: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,15 +19,17 @@ from candelabra.losses.classification import cross_entropy
 from candelabra.model.adapters import Adapters, Lora, NoAdapters
 from candelabra.model.backbones import Tiny
 from candelabra.model.freeze.base import Scheme
-from candelabra.model.freeze.constant import FreezeNothing
+from candelabra.model.freeze.constant import FreezeEncoder, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual
+from candelabra.model.prefix import FrozenPrefix
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
 from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import scores_of
 from candelabra.training.teaching import SoftAnswers, Teacher
+from helpers.frozen import featured, frozen_model
 from helpers.kinds import kinds_module, kinds_splits
 from helpers.toys import Splits, sgd, toy_data, toy_model, toy_module, toy_splits, toy_trainer
 
@@ -39,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "an adapter for each": {"adapters": Lora(r=2, num_layers=1, per_task=True)},
     "more learns later": {"freeze": Gradual(epochs_per_group=0.3, warmup_steps=0), "accumulate": 2},
     "a teacher beside the labels": {"taught": True, "accumulate": 2, "batch_size": 5},
+    "stored features": {"freeze": FreezeEncoder(), "features": True, "batch_size": 5},
     "a head of each kind": {"kinds": True, "batch_size": 21},
     "few of each kind": {"kinds": True, "batch_size": 11},
 }
@@ -103,6 +107,13 @@ def any_teacher(toys: Splits) -> Teacher:
     return Teacher(answers, weight=0.5, temperature=2.0)
 
 
+def stored_features(toys: Splits) -> tuple[Splits, FrozenPrefix | None]:
+    """The splits with the features of the frozen toy encoder, and that encoder's part."""
+    model = frozen_model()
+    with TemporaryDirectory() as folder:
+        return featured(toys, model, Path(folder)), model.encoder.prefix
+
+
 def trained(
     toys: Splits,
     ranks: int,
@@ -113,6 +124,7 @@ def trained(
     adapters: Adapters | None = None,
     kinds: bool = False,
     taught: bool = False,
+    features: bool = False,
     **schedule: Any,
 ) -> tuple[MultiTaskModule, dict[str, float]]:
     """Weights and validation metrics; five chunks, which two ranks cannot share evenly."""
@@ -123,12 +135,15 @@ def trained(
         callbacks=[Spoil(bad_step), NonFiniteGuard("skip")],
     )
     splits = kinds_splits(Tiny(max_length=32).tokenizer()) if kinds else toys
+    if features:
+        splits, prefix = stored_features(toys)
     data = toy_data(splits, eval_batch_size=16, **schedule)
     freezer = Freezer(freeze or FreezeNothing(), steps_per_epoch=data.schedule.steps_per_epoch)
     model = toy_model(freezer=freezer)
     torch.manual_seed(0)
     (adapters or NoAdapters()).attach(model.encoder, list(toys))
     freezer.apply(model, 0)
+    model.encoder.prefix = prefix if features else None
     module = (
         kinds_module(optimizer=sgd)
         if kinds

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -188,3 +190,18 @@ def test_cls_pooler_takes_a_checkpoints_pooler(hidden_BLD: Tensor, mask_BL: Tens
     ours.dense.load_state_dict(theirs.dense.state_dict())
     first_BL1D = pooling.cls(hidden_BLD, mask_BL).unsqueeze(1)
     torch.testing.assert_close(ours(hidden_BLD, mask_BL), theirs(first_BL1D))
+
+
+@pytest.mark.parametrize("name", pooling.FIXED)
+def test_a_fixed_pooling_leaves_a_single_token_as_it_is(name: str, hidden_BLD: Tensor) -> None:
+    token_B1D = hidden_BLD[:, :1]
+    found_BD = pooling.FIXED[name](token_B1D, torch.ones(len(token_B1D), 1))
+    assert torch.equal(found_BD, token_B1D[:, 0])
+
+
+def test_a_fixed_pooling_has_a_name() -> None:
+    for function in (pooling.maximum, partial(pooling.maximum)):
+        assert pooling.fixed_name(FunctionPooling(function)) == "maximum"
+    others = [FunctionPooling(partial(pooling.maximum, mask_BL=None)), AttentionPooling(WIDTH)]
+    others.append(FunctionPooling(lambda hidden_BLD, mask_BL: hidden_BLD[:, 0]))
+    assert [pooling.fixed_name(other) for other in others] == [None] * 3

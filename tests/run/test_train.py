@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 
+from candelabra.build.frozen_encoding import FrozenEncoding
 from candelabra.training import optim
 from helpers.composing import SMALL, two_steps
 
@@ -37,3 +38,18 @@ def test_the_optimizer_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(optim, "adamw", counting)
     two_steps([*SMALL, "callbacks=plain", "freeze=none"], tmp_path)
     assert len(calls) == 1
+
+
+def test_a_second_run_encodes_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Precision is that of the machine, so that half of bfloat16 is tested where it exists."""
+    words = ["encoder=tiny", "tasks=sample", "freeze=encoder", "logger=csv", "callbacks=plain"]
+    words += ["trainer.max_epochs=1", "balancing.steps_per_epoch=2", "trainer.limit_test_batches=2"]
+    cache = tmp_path / "cache"
+    words += [f"paths.cache_dir={cache}"]
+    metrics = two_steps(words, tmp_path / "one")
+    kept = sorted(path.parent.name for path in cache.glob("features/*/about.json"))
+    assert len(kept) == 2  # the validation of each task, since two steps do not read all of train
+    monkeypatch.setattr(FrozenEncoding, "_computed", None)
+    assert two_steps(words, tmp_path / "two") == metrics

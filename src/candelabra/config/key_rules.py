@@ -77,6 +77,7 @@ RULES: dict[str, Rule] = {
     "mteb": WORDS,
     # train
     "keep_memory": flag,
+    "feature_cache": optional(choice("half", "float32")),
     "test": flag,
     "init_from": optional(text),
     "init_heads": optional(WORDS),
@@ -259,5 +260,6 @@ RULES: dict[str, Rule] = {
     "paths.output_dir": text,
     "paths.run_dir": text,
     "paths.cache_dir": optional(text),
+    "paths.feature_cache_gb": optional(real(above=0)),
 }
 """Rule of each key: `*` is any one name, `**` any path. The first rule that matches applies."""

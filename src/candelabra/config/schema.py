@@ -48,6 +48,7 @@ class TrainConfig:
     eval_batch_size: int = MISSING
     num_workers: int = MISSING
     keep_memory: bool = MISSING
+    feature_cache: str | None = MISSING
     on_bad_row: str = MISSING
     init_from: str | None = MISSING
     init_heads: list[str] | None = MISSING

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from candelabra.data.features import SplitFeatures
 from candelabra.data.loading import TaskData
 from candelabra.data.token_cache import tokenize_cached
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
@@ -25,11 +26,13 @@ class TokenizedSplit:
         examples: Validated rows.
         texts: Tokens of the rows, one `TokenizedTexts` for each text column.
         pad_id: Token id of padding.
+        features: Stored output of the encoder's frozen part for the texts, if there is any.
     """
 
     examples: Examples
     texts: tuple[TokenizedTexts, ...]
     pad_id: int
+    features: SplitFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -86,14 +89,7 @@ class TokenizedSplit:
             labels = labels.float() if labels.is_floating_point() else labels
         unknown = math.nan if labels.is_floating_point() else IGNORED
         return Batch(
-            texts=tuple(
-                pad_tokens(
-                    [tokenized.text(i) for i in indices],
-                    self.pad_id,
-                    None if tokenized.second is None else tokenized.second[np.asarray(indices)],
-                )
-                for tokenized in self.texts
-            ),
+            texts=self.tokens(indices),
             labels=labels if counted else torch.full_like(labels, unknown),
             rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
             # At least 1: if truncation removed all labelled words, the loss is 0 / 1.
@@ -102,6 +98,24 @@ class TokenizedSplit:
             num_tokens=sum(int(tokenized.lengths[step].sum()) for tokenized in self.texts),
             first_BW=first_BW,
             counted=counted,
+        )
+
+    def tokens(self, indices: Sequence[int] | np.ndarray) -> tuple[Tokens, ...]:
+        """Return the padded tokens of some examples for each text column, with their features."""
+        texts = tuple(
+            pad_tokens(
+                [tokenized.text(i) for i in indices],
+                self.pad_id,
+                None if tokenized.second is None else tokenized.second[np.asarray(indices)],
+            )
+            for tokenized in self.texts
+        )
+        if self.features is None:
+            return texts
+        stored = self.features.batch(indices)
+        return tuple(
+            replace(text, features_BLD=features_BLD)
+            for text, features_BLD in zip(texts, stored, strict=True)
         )
 
 

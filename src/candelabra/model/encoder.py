@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from candelabra.model import attention as blocks
 from candelabra.model.adapters import MARK, SHARED
 from candelabra.model.dropout import use_bit_dropout
 from candelabra.model.internals import attention_name, supports_sdpa
+from candelabra.model.prefix import FrozenPrefix
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Encoder(nn.Module):
         sentence_folder: Folder saved by SentenceTransformer that the encoder comes from, or `None`.
             Only the pooling `modules` reads the weights of its layers.
         adapters: Names of the adapters. If there are any, the encoder's own weights are fixed.
+        prefix: Frozen part whose output is stored for the texts of the run, if there is any.
 
     Raises:
         ValueError: If `attention` is `blocks` and the backbone does not support it.
@@ -45,6 +48,7 @@ class Encoder(nn.Module):
 
     adapters: tuple[str, ...] = ()
     sentence_folder: Path | None = None
+    prefix: FrozenPrefix | None = None
 
     def __init__(
         self, backbone: PreTrainedModel, *, attention: str = "auto", bit_dropout: bool = True
@@ -128,8 +132,11 @@ class Encoder(nn.Module):
             every_layer: Whether to return the embeddings and the output of every layer as well.
 
         Returns:
-            hidden_BLD with its mask_BL, and `layers` if requested.
+            hidden_BLD with its mask_BL, and `layers` if requested. If the tokens come with pooled
+            features, each text is one token, which poolings leave as it is.
         """
+        if self.is_stored(tokens) and not every_layer:
+            return _stored(tokens)
         self._choose_attention(tokens.ids_BL.device.type)
         options: dict[str, Any] = {"output_hidden_states": True} if every_layer else {}
         if tokens.types_BL is not None and self.tells_texts_apart:
@@ -139,6 +146,10 @@ class Encoder(nn.Module):
         # Some backbones omit the final norm in `hidden_states[-1]`.
         layers = (*output.hidden_states[:-1], last_BLD) if every_layer else None
         return Encoded(hidden_BLD=last_BLD, mask_BL=tokens.mask_BL, layers=layers)
+
+    def is_stored(self, tokens: Tokens) -> bool:
+        """Return whether the last layer's output for these texts is stored and up to date."""
+        return tokens.features_BLD is not None and self.prefix is not None and self.prefix.live
 
     def attention_of(self, device: str, *, training: bool) -> str:
         """Return the name of the attention that is used.
@@ -163,6 +174,14 @@ class Encoder(nn.Module):
         if attention_name(self.backbone) != wanted:
             blocks.register()
             self.backbone.set_attn_implementation(wanted)
+
+
+def _stored(tokens: Tokens) -> Encoded:
+    """Return the stored features of texts as the output of the encoder."""
+    features_BLD, mask_BL = tokens.features_BLD, tokens.mask_BL
+    assert features_BLD is not None
+    is_pooled = features_BLD.shape[1] != mask_BL.shape[1]
+    return Encoded(features_BLD, torch.ones_like(mask_BL[:, :1]) if is_pooled else mask_BL)
 
 
 def first_pieces(encoded: Encoded, first_BW: Tensor) -> Tensor:

@@ -80,10 +80,11 @@ class MultiTaskModel(nn.Module):
         """Compute the logits of a task for its own batch.
 
         In training, a head with a `mini_batch_size` gets its batch encoded in parts whose
-        activations are recomputed in the backward pass.
+        activations are recomputed in the backward pass, unless nothing has to be encoded.
         """
         size = self.head(task).mini_batch_size
-        if size is None or not self.training:
+        encodes = not all(map(self.encoder.is_stored, batch.texts))
+        if size is None or not (self.training and encodes):
             return self.apply_head(task, self.encode(batch, [task]), batch.first_BW)
 
         def logits_of_part(*tensors: Tensor) -> Tensor:

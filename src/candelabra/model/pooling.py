@@ -11,6 +11,7 @@ Shapes: B examples, L token positions, D encoder width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +131,17 @@ def last_token(hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
     return _at(hidden_BLD, mask_BL, mask_BL.bool().int().cumsum(1).argmax(1))
 
 
+FIXED = {
+    function.__name__: function
+    for function in (mean, mean_sqrt_len, weighted_mean, maximum, cls, last_token)
+}
+"""Poolings that learn nothing.
+
+Each returns the embedding of a text of one token as it is, so that a sentence embedding can replace
+the tokens of a text.
+"""
+
+
 class ClsPooler(nn.Module):
     """BERT's pooler, tanh of a linear layer over the first token (Devlin et al. 2019).
 
@@ -226,6 +238,14 @@ class FunctionPooling(nn.Module):
     def forward(self, hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """Return the sentence embeddings, (B, D)."""
         return self.function(hidden_BLD, mask_BL)
+
+
+def fixed_name(pooling: nn.Module) -> str | None:
+    """Return the name of a pooling in `FIXED`, or `None` if it is another one."""
+    function = getattr(pooling, "function", None)
+    if isinstance(function, partial) and not (function.args or function.keywords):
+        function = function.func
+    return next((name for name, fixed in FIXED.items() if fixed is function), None)
 
 
 def out_width(pooling: nn.Module, width: int) -> int:

@@ -42,6 +42,7 @@ FREE = (
     "data_dir",
     "paths.output_dir",
     "paths.cache_dir",
+    "paths.feature_cache_gb",
 )
 """Settings that a resumed run may change: they affect how it runs, not what it computes."""
 SOURCE = re.compile(r"tasks\.[^.]+\.source(\..+)?")

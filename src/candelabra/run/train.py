@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra import hardware, tables
+from candelabra.build.features import with_features
 from candelabra.build.model import (
     adapt_and_freeze,
     build_backbone,
@@ -89,8 +90,9 @@ def train(
         losses = objectives(cfg.tasks, labels, counts)
         check_monitors(cfg.callbacks, losses)
         schedule = schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
-        datamodule = _datamodule(cfg, splits, schedule)
         model = _model(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
+        splits = with_features(splits, model, schedule, cfg, precision=precision, device=device)
+        datamodule = _datamodule(cfg, splits, schedule)
         teacher = _teacher(cfg, data, model, precision=precision, device=device)
         module = _module(cfg, model, losses, schedule, teacher, precision=precision)
         trainer = _trainer(cfg, record, precision=precision)

@@ -150,6 +150,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
     def on_fit_start(self) -> None:
         """Enable training mode (`from_pretrained` returns a model in evaluation mode)."""
         self.model.train()
+        self._review_features()  # the weights of a checkpoint may be loaded
         if self.frozen_copy is not None:
             self.frozen_copy.to(self.device)
         if self.teacher is not None:
@@ -158,6 +159,14 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
             # DDP wrapped the module before `configure_optimizers` replayed the thaws.
             rewrap_ddp(self.trainer.strategy)
 
+    def on_test_start(self) -> None:
+        """Check whether stored features are those of the weights that are tested."""
+        self._review_features()
+
+    def _review_features(self) -> None:
+        if self.model.encoder.prefix is not None:
+            self.model.encoder.prefix.review(self.model)
+
     def on_train_batch_start(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """Apply the freeze schedule, and seed PyTorch from (seed, micro-batch, rank).
 
@@ -165,6 +174,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         """
         if self.unfreezing.step_to(self.steps_done):
             rewrap_ddp(self.trainer.strategy)
+            self._review_features()
         parts = self.trainer.accumulate_grad_batches
         micro = batch_idx % parts
         at = self.steps_done * parts + micro

@@ -43,6 +43,8 @@ class Head(nn.Module, ABC):
 
     Attributes:
         pools: Whether the head uses the sentence embedding.
+        only_pools: Whether it uses nothing else of the encoder, so that stored sentence embeddings
+            can replace it. A subclass does not inherit this.
         num_texts: Number of texts per example that the head takes; 0 for any number.
         alone: Whether the head can make a prediction for a single text.
         takes: Options of the config group `loss` that can train the head.
@@ -58,6 +60,7 @@ class Head(nn.Module, ABC):
     """
 
     pools = True
+    only_pools = False
     num_texts = 1
     alone = True
     takes: tuple[str, ...] = CLASS_LOSSES
@@ -71,6 +74,7 @@ class Head(nn.Module, ABC):
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         cls.formats = cls.__dict__.get("formats", ())
+        cls.only_pools = cls.__dict__.get("only_pools", False)
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:
         super().__init__()

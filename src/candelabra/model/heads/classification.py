@@ -22,6 +22,7 @@ class ClassificationHead(PooledHead):
     """
 
     shapes: tuple[tuple[str, ...], ...] = (TEXT_WITH_LABEL,)
+    only_pools = True
     kind = "classification"
     formats = ("transformers", "onnx")
 
@@ -64,6 +65,7 @@ class MlpHead(ClassificationHead):
         dropout: Dropout probability before each of the two linear layers.
     """
 
+    only_pools = True
     formats = ("transformers", "onnx")
 
     def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.1) -> None:

@@ -45,6 +45,7 @@ class EmbeddingHead(Head):
 
     num_texts = 0
     alone = False
+    only_pools = True
     kind = "embedding"
     formats = ("sentence_transformers", "onnx")
     has_logits = False

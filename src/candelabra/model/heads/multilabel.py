@@ -31,6 +31,7 @@ class MultiLabelHead(PooledHead):
 
     shapes = (("text", "labels"),)
     takes = ("binary_cross_entropy",)
+    only_pools = True
     kind = "multilabel"
     formats = ("transformers", "onnx")
 

@@ -28,6 +28,7 @@ class PairHead(ClassificationHead):
     num_texts = 2
     alone = False
     shapes: tuple[tuple[str, ...], ...] = (PAIR_WITH_LABEL,)
+    only_pools = True
     kind = "pair"
 
     def __init__(self, width: int, labels: Sequence[str], *, dropout: float = 0.0) -> None:

@@ -30,6 +30,7 @@ class RegressionHead(PooledHead):
 
     shapes = (("text", "number"),)
     takes = ("squared_error",)
+    only_pools = True
     kind = "regression"
     formats = ("transformers", "onnx")
 
