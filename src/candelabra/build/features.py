@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from candelabra.build.frozen_encoding import SINGLE, FeatureStore, FrozenEncoding
 from candelabra.build.instantiate import Node
 from candelabra.build.schedule import TokenizedTasks
-from candelabra.data.feature_files import FeatureFiles
+from candelabra.data.feature_files import FOLDER, FeatureFiles
 from candelabra.data.mixing.schedule import Schedule
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import fixed_name
@@ -21,8 +21,6 @@ from candelabra.model.prefix import frozen_prefix
 
 log = logging.getLogger(__name__)
 
-FOLDER = "features"
-"""Folder of the features in the folder of all caches."""
 TYPES: dict[str, np.dtype[Any]] = {"half": np.dtype(np.float16), "float32": SINGLE}
 """Values of the setting `feature_cache`."""
 PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16")

@@ -240,8 +240,9 @@ RULES: dict[str, Rule] = {
     "logger.*.max_predictions": whole(),
     "logger.*.texts": flag,
     "paths": settings,
-    # report
+    # report, cache
     "errors": whole(0, 1000),
+    "clear": flag,
     # study
     "study": settings,
     "study.question": optional(text),

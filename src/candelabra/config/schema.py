@@ -179,6 +179,14 @@ class ReportConfig:
 
 
 @dataclass
+class CacheConfig:
+    """Settings of `candelabra cache`."""
+
+    cache_dir: str = MISSING
+    clear: bool = MISSING
+
+
+@dataclass
 class StudyConfig:
     """Settings of `candelabra study`, in addition to those of its runs."""
 
@@ -200,6 +208,7 @@ SCHEMAS: dict[str, type] = {
     "export": ExportConfig,
     "study": StudyConfig,
     "report": ReportConfig,
+    "cache": CacheConfig,
 }
 
 

@@ -28,6 +28,8 @@ from candelabra.tables import show
 
 log = logging.getLogger(__name__)
 
+FOLDER = "features"
+"""Folder of the features in the folder of all caches."""
 ABOUT = "about.json"
 KEY = re.compile(r"[0-9a-f]{32}")
 """Form of a key, which is the name of the entry's folder."""
@@ -56,11 +58,13 @@ class Entry:
 
     Attributes:
         path: Its folder.
+        title: What it holds, such as `TASK.train`.
         num_bytes: Size of its files.
-        used: Time of its last use, in seconds since 1970.
+        used: Time of its last use, in seconds since 1970; 0 if it is damaged.
     """
 
     path: Path
+    title: str
     num_bytes: int
     used: float
 
@@ -176,6 +180,16 @@ class FeatureFiles:
         found = [entry for entry in map(_entry, folders) if entry is not None]
         return sorted(found, key=lambda entry: entry.used)
 
+    def clear_rest(self) -> None:
+        """Remove what killed processes left: unfinished entries and locks.
+
+        Raises:
+            OSError: If a file cannot be removed.
+        """
+        remove_drafts(self.folder, ["*"], folders=True)
+        for path in self.folder.glob(".*.lock"):
+            path.unlink(missing_ok=True)
+
     def trim(self, *, keep: str | None = None) -> None:
         """Remove the entries with the oldest use until the limit is kept.
 
@@ -210,14 +224,17 @@ def _mapped(path: Path, expected: object) -> np.ndarray:
 
 
 def _entry(folder: Path) -> Entry | None:
-    """Return the size and last use of an entry, or `None` if another process removes it."""
-    try:
-        states = [path.stat() for path in folder.iterdir()]
-        about = folder / ABOUT
-        used = about.stat().st_mtime if about.is_file() else 0.0
-    except OSError:
+    """Return an entry of the disk, or `None` if it is no folder or another process removes it."""
+    if folder.is_symlink() or not folder.is_dir():
         return None
-    return Entry(folder, sum(state.st_size for state in states), used)
+    try:
+        num_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        title, used = str(read_json(folder / ABOUT)["title"]), (folder / ABOUT).stat().st_mtime
+    except FileNotFoundError:
+        return None
+    except (LookupError, TypeError, ValueError):
+        title, used = folder.name, 0.0
+    return Entry(folder, title, num_bytes, used)
 
 
 def _wait_for(descriptor: int) -> None:

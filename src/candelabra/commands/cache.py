@@ -1,0 +1,75 @@
+"""Command `candelabra cache`: what the trainings keep on the disk for each other."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candelabra.commands.arguments import compose_command
+from candelabra.data.feature_files import FOLDER, Entry, FeatureFiles
+from candelabra.data.token_cache import CACHED
+from candelabra.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HELP = """candelabra cache [overrides]: what the trainings keep on the disk for each other.
+
+  cache_dir=outputs/cache  the folder, as paths.cache_dir of the trainings
+  clear=true               removes it: tokenized texts, answers of teachers, features of frozen
+                           encoders; other files in the folder stay
+
+Whatever is removed is computed again by the next training that needs it.
+"""
+
+
+def main(overrides: list[str]) -> int:
+    """Show or remove what is kept, and return the exit status."""
+    cfg, _, _ = compose_command("cache", overrides, ())
+    if not cfg.cache_dir:
+        raise ConfigError(f"cache_dir must name a folder, got {cfg.cache_dir!r}")
+    folder = Path(cfg.cache_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"cache_dir={folder}: must be a folder, is a file")
+
+    from candelabra.tables import show
+
+    try:
+        features = FeatureFiles(folder / FOLDER, None)
+        entries = features.entries()
+        files = [path for path in sorted(folder.glob(CACHED)) if path.is_file()]
+        num_bytes = sum(path.stat().st_size for path in files)
+        total = f"{num_bytes / 1e6 + sum(entry.num_bytes for entry in entries) / 1e6:,.1f} MB"
+        if not entries and not files:
+            show(f"nothing is kept in {folder}")
+        elif cfg["clear"]:  # `clear` is a method, too
+            for path in files:
+                path.unlink(missing_ok=True)
+            for entry in entries:
+                shutil.rmtree(entry.path)
+            features.clear_rest()
+            show(f"removed from {folder}: {total}")
+        else:
+            show(_table(entries, len(files), num_bytes), f"in {folder}: {total}")
+    except OSError as error:
+        raise DataError(f"cache_dir={folder}: {error.strerror or error}") from error
+    return 0
+
+
+def _table(entries: list[Entry], num_files: int, num_bytes: int) -> Table:
+    """Return a table of what is kept, the features that were used last at the top."""
+    from rich.table import Table
+
+    table = Table(title="cache", title_justify="left")
+    table.add_column("kept")
+    table.add_column("MB", justify="right")
+    table.add_column("last use", justify="right")
+    for entry in reversed(entries):
+        used = f"{datetime.fromtimestamp(entry.used):%Y-%m-%d %H:%M}" if entry.used else "damaged"
+        table.add_row(f"features of {entry.title}", f"{entry.num_bytes / 1e6:,.1f}", used)
+    if num_files:
+        row = f"tokens, and answers of teachers: {num_files} files"
+        table.add_row(row, f"{num_bytes / 1e6:,.1f}", "")
+    return table
