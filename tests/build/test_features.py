@@ -14,7 +14,9 @@ from torch import Tensor
 
 from candelabra.data.feature_files import FeatureFiles
 from candelabra.model.encoder import Encoder
-from candelabra.model.freeze.constant import FreezeNothing
+from candelabra.model.freeze.base import Scheme
+from candelabra.model.freeze.constant import FreezeLowerLayers, FreezeNothing
+from candelabra.model.freeze.scheduled import Gradual, LinearProbeThenFinetune
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import FIXED, AttentionPooling, FunctionPooling, mean
@@ -23,7 +25,7 @@ from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from helpers.foreign_heads import OwnHead
 from helpers.frozen import featured, fit, frozen_model
 from helpers.full_disks import full_disk
-from helpers.toys import LABELS, Splits, difference, toy_data, toy_module, toy_trainer
+from helpers.toys import LABELS, Splits, difference, sgd, toy_data, toy_module, toy_trainer
 from helpers.two_ranks import EveryStep
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # frozen parts are
@@ -236,3 +238,39 @@ def test_a_resumed_run_ends_with_the_same_bytes(toys: Splits, tmp_path: Path) ->
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         ends.append(module)
     assert difference(*ends) == 0
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        FreezeLowerLayers(num_layers=1),
+        LinearProbeThenFinetune(probe_epochs=1.0, warmup_steps=0),
+        Gradual(epochs_per_group=1.0, warmup_steps=0),
+    ],
+    ids=lambda scheme: type(scheme).__name__,
+)
+def test_part_of_the_encoder_or_of_the_run_may_be_frozen(
+    toys: Splits, scheme: Scheme, tmp_path: Path, passes: list[str]
+) -> None:
+    # In SGD rounding stays small; the attention in training rounds otherwise than that of features.
+    plain = fit(toys, frozen_model(scheme), optimizer=sgd)
+    passes.clear()
+    model = frozen_model(scheme)
+    splits = featured(toys, model, tmp_path, num_epochs=2)
+    thaws = not isinstance(scheme, FreezeLowerLayers)
+    assert pooled(splits) == {"mood": thaws, "who": False}
+    assert (splits["mood"]["test"].features is None) == thaws
+    num_computed = len(passes)
+    stored = fit(splits, model, optimizer=sgd)
+    assert difference(plain, stored) < 1e-5
+    assert stored.scores == pytest.approx(plain.scores)
+    if thaws:
+        assert model.encoder.prefix is not None
+        assert not model.encoder.prefix.live
+        # The steps of the second epoch and its validation compute, and those of the first do not.
+        assert 16 <= len(passes) - num_computed <= 24
+
+
+def test_what_thaws_before_a_split_is_read_is_not_computed(toys: Splits, tmp_path: Path) -> None:
+    model = frozen_model(LinearProbeThenFinetune(probe_epochs=0.5))
+    assert not pooled(featured(toys, model, tmp_path))

@@ -1,4 +1,4 @@
-"""Attach to the splits of a run what its frozen encoder gives for their texts."""
+"""Attach to the splits of a run what the frozen part of its encoder gives for their texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from candelabra.data.feature_files import FOLDER, FeatureFiles
 from candelabra.data.mixing.schedule import Schedule
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import fixed_name
-from candelabra.model.prefix import frozen_prefix
+from candelabra.model.prefix import WHOLE, frozen_prefix
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,10 @@ def with_features(
     precision: str,
     device: str,
 ) -> TokenizedTasks:
-    """Return the splits with the features of a frozen encoder, from files if they exist.
+    """Return the splits with the features of the frozen part of the encoder, if there is one.
 
-    Features that exist in no file are computed if the run reads the whole split at least once.
+    They come from files. What exists in no file is computed if the run reads the whole split at
+    least once before the part thaws.
     Tasks with a layer mix get none, because they need all layers.
 
     Args:
@@ -59,11 +60,12 @@ def with_features(
         return splits
     files = FeatureFiles(Path(cfg.paths.cache_dir) / FOLDER, cfg.paths.feature_cache_gb)
     store = FeatureStore(files, TYPES[cfg.feature_cache], precision, device)
-    reads = _reads(splits, schedule, trainer=cfg.trainer, test=cfg.test)
+    reads = _reads(splits, model, schedule, trainer=cfg.trainer, test=cfg.test)
     attached: TokenizedTasks = {task: dict(parts) for task, parts in splits.items()}
     for task in [task for task in splits if task not in model.mixes]:
         # A frozen head that is preserved reads the texts of other tasks with its own pooling.
-        pooling = None if cfg.distill_frozen else _fixed_pooling(model, task)
+        needs_tokens = prefix.depth != WHOLE or cfg.distill_frozen
+        pooling = None if needs_tokens else _fixed_pooling(model, task)
         for name, split in splits[task].items():
             title = f"{task}.{name}"
             work = FrozenEncoding(store, model.encoder, prefix, split, pooling, title)
@@ -84,26 +86,24 @@ def _fixed_pooling(model: MultiTaskModel, task: str) -> str | None:
 
 
 def _reads(
-    splits: TokenizedTasks, schedule: Schedule, *, trainer: Node, test: bool
+    splits: TokenizedTasks, model: MultiTaskModel, schedule: Schedule, *, trainer: Node, test: bool
 ) -> dict[str, dict[str, float]]:
-    """Return how often a run reads each split of each task, possibly in part.
-
-    Args:
-        splits: Tokenized splits of each task.
-        schedule: Examples of every step.
-        trainer: Config node of the trainer, which may limit the number of batches.
-        test: Whether the run ends with a test.
-    """
-    epochs = schedule.total_steps / schedule.steps_per_epoch
+    """Return how often a run reads each split of each task before a part of the model thaws."""
+    assert model.freezer is not None
+    changes = list(model.freezer.thaws(model, schedule.total_steps))
+    num_steps = changes[1] if len(changes) > 1 else schedule.total_steps
     # The number 1 is one batch, and 1.0 all of them.
     limits = {split: str(trainer[f"limit_{split}_batches"]) for split in ("val", "test")}
     whole = {split: limit in ("None", "1.0") for split, limit in limits.items()}
-    plan = schedule.plan(0)
+    tests = test and whole["test"] and num_steps == schedule.total_steps
+    plan, per_epoch = schedule.plan(0), schedule.steps_per_epoch
     return {
         task: {
-            "train": plan[task].drawn * epochs / len(parts["train"]) if task in plan else 0.0,
-            "validation": float(whole["val"]),
-            "test": float(whole["test"] and test),
+            "train": plan[task].drawn * num_steps / (per_epoch * len(parts["train"]))
+            if task in plan
+            else 0.0,
+            "validation": num_steps / per_epoch if whole["val"] else 0.0,
+            "test": float(tests),
         }
         for task, parts in splits.items()
     }

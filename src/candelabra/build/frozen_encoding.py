@@ -23,8 +23,8 @@ from candelabra.data.features import SplitFeatures, TextFeatures
 from candelabra.hardware import half
 from candelabra.model.encoder import Encoder
 from candelabra.model.pooling import FIXED
-from candelabra.model.prefix import FrozenPrefix
-from candelabra.records import Encoded, Tokens
+from candelabra.model.prefix import FrozenPrefix, evaluating, output_of
+from candelabra.records import Tokens
 from candelabra.tables import Progress, show
 
 log = logging.getLogger(__name__)
@@ -146,19 +146,20 @@ class FrozenEncoding:
 
     def _write(self, writer: FeatureWriter) -> None:
         """Encode all texts, and write their features."""
-        was_training = self.encoder.training
         home = next(self.encoder.parameters()).device
-        self.encoder.eval().to(self.store.device)
+        progress = Progress(f"features of {self.title}", total=len(self.split))
+        self.encoder.to(self.store.device)
         try:
-            with Progress(f"features of {self.title}", total=len(self.split)) as progress:
+            with evaluating(self.encoder), progress:
                 for rows_B, column, tokens in self._batches():
-                    text = self._encoded(tokens)
-                    writer.computed_as = str(text.hidden_BLD.dtype).removeprefix("torch.")
-                    for name, begin, values in self._pieces(rows_B, column, text):
+                    hidden_BLD = self._encoded(tokens)
+                    writer.computed_as = str(hidden_BLD.dtype).removeprefix("torch.")
+                    pieces = self._pieces(rows_B, column, hidden_BLD, tokens.mask_BL)
+                    for name, begin, values in pieces:
                         writer.write(name, begin, values)
                     progress.advance(len(rows_B) if column == 0 else 0)
         finally:
-            self.encoder.to(home).train(was_training)
+            self.encoder.to(home)
 
     def _batches(self) -> Iterator[tuple[np.ndarray, int, Tokens]]:
         for rows_B in longest_first(self.split.lengths, BATCH_SIZE):
@@ -166,22 +167,22 @@ class FrozenEncoding:
                 yield rows_B, column, tokens.to(self.store.device)
 
     @torch.inference_mode()
-    def _encoded(self, tokens: Tokens) -> Encoded:
+    def _encoded(self, tokens: Tokens) -> Tensor:
         with half(self.store.precision, self.store.device):
-            return self.encoder(tokens)
+            return output_of(self.encoder, tokens, self.prefix.depth)
 
     def _pieces(
-        self, rows_B: np.ndarray, column: int, text: Encoded
+        self, rows_B: np.ndarray, column: int, hidden_BLD: Tensor, mask_BL: Tensor
     ) -> Iterator[tuple[str, int, np.ndarray]]:
         """Yield name, first row and values of what is stored of a batch."""
         if self.pooling:
             for kind, pool in FIXED.items():
-                vectors_BD = _on_cpu(pool(text.hidden_BLD, text.mask_BL))
+                vectors_BD = _on_cpu(pool(hidden_BLD, mask_BL))
                 for row, vector_D in zip(rows_B, vectors_BD, strict=True):
                     yield f"{column}-{kind}", int(row), vector_D[None]
             return
         starts = self.split.texts[column].starts
-        for row, hidden_LD in zip(rows_B, _on_cpu(text.hidden_BLD), strict=True):
+        for row, hidden_LD in zip(rows_B, _on_cpu(hidden_BLD), strict=True):
             begin, end = int(starts[row]), int(starts[row + 1])
             yield f"{column}-tokens", begin, hidden_LD[: end - begin]
 

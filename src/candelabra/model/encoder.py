@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from candelabra.model import attention as blocks
 from candelabra.model.adapters import MARK, SHARED
 from candelabra.model.dropout import use_bit_dropout
 from candelabra.model.internals import attention_name, supports_sdpa
-from candelabra.model.prefix import FrozenPrefix
+from candelabra.model.prefix import WHOLE, FrozenPrefix
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
@@ -137,11 +138,19 @@ class Encoder(nn.Module):
         """
         if self.is_stored(tokens) and not every_layer:
             return _stored(tokens)
+        replaced: AbstractContextManager[None] = nullcontext()
+        if self._has_features(tokens) and not every_layer:
+            assert self.prefix is not None
+            assert tokens.features_BLD is not None
+            replaced = self.prefix.replaced(self, tokens.features_BLD)
         self._choose_attention(tokens.ids_BL.device.type)
         options: dict[str, Any] = {"output_hidden_states": True} if every_layer else {}
         if tokens.types_BL is not None and self.tells_texts_apart:
             options["token_type_ids"] = tokens.types_BL
-        output = self.backbone(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL, **options)
+        with replaced:
+            output = self.backbone(
+                input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL, **options
+            )
         last_BLD = output.last_hidden_state
         # Some backbones omit the final norm in `hidden_states[-1]`.
         layers = (*output.hidden_states[:-1], last_BLD) if every_layer else None
@@ -149,6 +158,9 @@ class Encoder(nn.Module):
 
     def is_stored(self, tokens: Tokens) -> bool:
         """Return whether the last layer's output for these texts is stored and up to date."""
+        return self._has_features(tokens) and self.prefix is not None and self.prefix.depth == WHOLE
+
+    def _has_features(self, tokens: Tokens) -> bool:
         return tokens.features_BLD is not None and self.prefix is not None and self.prefix.live
 
     def attention_of(self, device: str, *, training: bool) -> str:
