@@ -2,9 +2,9 @@
 
     python benchmarks/frozen_encoder.py --data FOLDER --output frozen_encoder.json
 
-The seconds of an epoch are those of a run of several epochs less those of a run of one epoch, so
-that start-up, the first pass and the test fall away. The sweep of `--trials` starts without any
-features. The sides take turns; seconds are those of the processor, in all threads.
+An epoch counts with its validation; the first epoch of a run is left out, since it warms up. The
+sweep of `--trials` starts without any features, and counts from the start of its process to the
+end. The sides take turns; seconds are those of the processor, in all threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 from hf_trainer import machine
 
 SIDES = {"without": "null", "float32": "float32", "half": "half"}
-FEW = "trainer.max_epochs=1"
+NAMES = {"imdb": "sentiment", "mit_movie_trivia": "movie", "banking77": "intent"}
+HERE = Path(__file__).parent
 
 
 def parsed() -> argparse.Namespace:
@@ -31,7 +32,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--tasks", default="imdb", help="option of the group tasks")
     parser.add_argument("--model", default="minilm", help="option of the group encoder")
     parser.add_argument("--limit", type=int, default=1000, help="rows of each split")
-    parser.add_argument("--epochs", type=int, default=6, help="epochs of the longer run")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of a run")
     parser.add_argument("--trials", type=int, default=20, help="trials of the sweep; 0: no sweep")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--output", type=Path, required=True)
@@ -41,63 +42,61 @@ def parsed() -> argparse.Namespace:
 def train(given: argparse.Namespace, folder: Path, *words: str) -> float:
     """Run `candelabra train` in a process of its own, and return its processor seconds."""
     limits = f"{{train: {given.limit}, validation: {given.limit}, test: {given.limit}}}"
-    names = {"imdb": "sentiment", "mit_movie_trivia": "movie", "banking77": "intent"}
     command = [sys.executable, "-m", "candelabra", "train", *words]
     command += [f"encoder={given.model}", f"tasks={given.tasks}", "freeze=encoder", "logger=csv"]
     command += ["callbacks=plain", "encoder.max_length=256", f"data_dir={given.data.resolve()}"]
-    command += [f"+tasks.{names[given.tasks]}.limit={limits}", f"paths.cache_dir={folder}/cache"]
+    command += [f"+tasks.{NAMES[given.tasks]}.limit={limits}", f"paths.cache_dir={folder}/cache"]
+    command += [f"trainer.max_epochs={given.epochs}"]
+    path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def epoch_of(given: argparse.Namespace, folder: Path, side: str, seed: int) -> float:
+    """Return the median seconds of the epochs after the first."""
+    clock = folder / f"{side}.json"
+    words = ["+callbacks.clock._target_=epoch_clock.EpochClock", f"+callbacks.clock.path={clock}"]
+    train(given, folder, f"feature_cache={SIDES[side]}", f"seed={seed}", *words)
+    return statistics.median(json.loads(clock.read_text())[1:])
+
+
+def sweep_of(given: argparse.Namespace, folder: Path) -> float:
+    """Return the seconds of a sweep over those of one trial that keeps no features."""
+    rates = ",".join(f"{1e-4 * (trial + 1):.4f}" for trial in range(given.trials))
+    one = train(given, folder, "feature_cache=null")
+    return train(given, folder, "-m", f"optimizer.head_lr={rates}") / one
+
+
 def main() -> None:
     given = parsed()
-    seconds: dict[str, dict[str, list[float]]] = {
-        key: {side: [] for side in SIDES} for key in ("one epoch", "later epoch")
-    }
+    epochs: dict[str, list[float]] = {side: [] for side in SIDES}
     sweeps: list[float] = []
     for turn in range(given.turns):
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            sides = list(SIDES)[turn % 3 :] + list(SIDES)[: turn % 3]
-            for side in sides:
-                words = [f"feature_cache={SIDES[side]}", f"seed={turn}"]
-                few = train(given, folder, *words, FEW)
-                many = train(given, folder, *words, f"trainer.max_epochs={given.epochs}")
-                if side != "without":  # the first run has made the features
-                    few = train(given, folder, *words, FEW)
-                seconds["one epoch"][side].append(few)
-                seconds["later epoch"][side].append((many - few) / (given.epochs - 1))
+            for side in [*list(SIDES)[turn % 3 :], *list(SIDES)[: turn % 3]]:
+                epochs[side].append(epoch_of(given, Path(name), side, turn))
         if given.trials:
             with tempfile.TemporaryDirectory() as name:
-                rates = ",".join(f"{1e-4 * (trial + 1):.4f}" for trial in range(given.trials))
-                epochs = f"trainer.max_epochs={given.epochs}"
-                one = train(given, Path(name), "feature_cache=null", epochs)
-                many = train(given, Path(name), "-m", f"optimizer.head_lr={rates}", epochs)
-                sweeps.append(many / one)
-        report(given, seconds, sweeps)
+                sweeps.append(sweep_of(given, Path(name)))
+        report(given, epochs, sweeps)
 
 
-def report(
-    given: argparse.Namespace, seconds: dict[str, dict[str, list[float]]], sweeps: list[float]
-) -> None:
+def report(given: argparse.Namespace, epochs: dict[str, list[float]], sweeps: list[float]) -> None:
     """Print the medians, and write all turns to the output."""
-    later = seconds["later epoch"]
     ratios = {
-        side: [a / b for a, b in zip(later["without"], later[side], strict=True)]
-        for side in SIDES
-        if side != "without"
+        side: [a / b for a, b in zip(epochs["without"], epochs[side], strict=True)]
+        for side in ("float32", "half")
     }
-    for key, sides in seconds.items():
-        print(key, {side: round(statistics.median(turns), 2) for side, turns in sides.items()})
+    print("an epoch", {side: round(statistics.median(turns), 3) for side, turns in epochs.items()})
     print("times as fast", {side: [round(x, 1) for x in turns] for side, turns in ratios.items()})
-    print(f"{given.trials} trials over one without", [round(x, 2) for x in sweeps])
-    found = {"seconds": seconds, "ratios": ratios, "sweeps": sweeps, "machine": machine()}
+    print(f"{given.trials} trials over one without", [round(x, 2) for x in sweeps], flush=True)
+    found = {"seconds": epochs, "ratios": ratios, "sweeps": sweeps, "machine": machine()}
     settings = {key: str(value) for key, value in vars(given).items()}
     given.output.write_text(json.dumps({"settings": settings, **found}, indent=2) + "\n")
 
