@@ -57,6 +57,10 @@ class Ended(SystemExit):
     """An exit by a signal, raised after the user has seen how to resume."""
 
 
+class PrunedError(Exception):
+    """An early end of a trial whose scores are too low for its search."""
+
+
 class BundleError(UserError):
     """A missing, damaged or malicious bundle."""
 

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LAUNCHED = "CANDELABRA_LAUNCHED"
+SEARCH = "CANDELABRA_SEARCH"
+"""Environment variable that connects a trial with its search: JSON of `sweep.search`."""
 PATIENCE_SECONDS = 3.0
 """Time for the other processes to end by themselves after one process failed."""
 GRACE_SECONDS = 30.0

@@ -37,7 +37,7 @@ from helpers.composing import (
 
 
 def usual(name: str) -> bool:
-    other = ("encoder/", "sweep/", "logger/", "study/")
+    other = ("encoder/", "hydra/", "sweep/", "logger/", "study/")
     return not name.startswith(other) and name != "trainer/gpu"
 
 

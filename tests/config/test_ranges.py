@@ -120,11 +120,12 @@ def places(file: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     content = yaml.safe_load(file.read_text()) or {}
     content.pop("defaults", None)
     content.pop("hydra", None)
-    group, *_ = file.relative_to(conf_dir()).parts
+    group, *below = file.relative_to(conf_dir()).parts
     start: dict[str, tuple[str, ...]] = {
         "task": ("tasks", "NAME"),
         "head": ("tasks", "NAME", "head"),
         "loss": ("tasks", "NAME", "loss"),
+        "hydra": ("hydra", *below[:-1]),
     }
     is_global = "@package _global_" in file.read_text() or group.endswith(".yaml")
     yield () if is_global else start.get(group, (group,)), content

@@ -34,14 +34,15 @@ if sys.orig_argv[1:4] == ["-m", "candelabra", "train"] and "-m" not in words:
     end, score = json.loads((HERE / "results").read_text())[settings["seed"]]
     if end == "not started":
         os._exit(3)
-    status = end if end in ("finished", "failed") else "running"
-    (folder / "run.json").write_text(json.dumps({"status": status, "overrides": given}))
+    status = end if end in ("finished", "failed", "pruned") else "running"
+    record = {"status": status, "overrides": given, "fit_seconds": 10 * score}
+    (folder / "run.json").write_text(json.dumps(record))
     (folder / "metrics.json").write_text(json.dumps({"val/score": score, "val/other": 1 - score}))
     if end == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if end == "alone":
         os.kill(os.getppid(), signal.SIGKILL)
-    os._exit(int(end != "finished"))
+    os._exit(int(end not in ("finished", "pruned")))
 """
 
 RESULTS = {
@@ -50,6 +51,7 @@ RESULTS = {
     "3": ("killed", 0.9),
     "4": ("not started", 0.9),
     "5": ("alone", 0.9),
+    "6": ("pruned", 0.1),
 }
 """How the trial with a seed ends, and its score. Alone: its launcher's process is killed."""
 
@@ -68,6 +70,11 @@ class Trials:
         (folder / "sitecustomize.py").write_text(SITE)
         (folder / "results").write_text(json.dumps(RESULTS))
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), SOURCE]))
+
+    def end(self, seed: int, how: str, score: float) -> None:
+        """Let later trials with this seed end in another way."""
+        results = json.loads((self.folder / "results").read_text())
+        (self.folder / "results").write_text(json.dumps({**results, str(seed): (how, score)}))
 
     @property
     def commands(self) -> list[list[str]]:

@@ -30,7 +30,7 @@ from candelabra.model.prefix import (
     output_of,
 )
 from helpers.frozen import frozen_model
-from helpers.random_encoders import CONFIGS, random_encoder, random_tokens
+from helpers.small_models import KINDS, random_tokens, small_encoder
 
 DEPTHS: list[tuple[Scheme, float]] = [
     (FreezeNothing(), 0),
@@ -64,7 +64,7 @@ def test_the_depth_follows_what_thaws() -> None:
 
 def partly(kind: str, depth: int) -> tuple[MultiTaskModel, FrozenPrefix]:
     """A model on a random encoder whose lowest layers are frozen."""
-    model = MultiTaskModel(random_encoder(kind), {})
+    model = MultiTaskModel(small_encoder(kind), {})
     model.freezer = Freezer(FreezeLowerLayers(num_layers=depth))
     model.freezer.apply(model, 0)
     prefix = frozen_prefix(model)
@@ -79,7 +79,7 @@ def gradients_of(encoder: Encoder, hidden_BLD: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_layers_above_see_no_difference(kind: str, depth: int) -> None:
     model, prefix = partly(kind, depth)
     encoder, tokens = model.encoder.eval(), random_tokens(9)
@@ -149,10 +149,10 @@ def test_a_review_notices_other_weights_and_thaws(
 
 
 def test_the_digest_tells_encoders_apart() -> None:
-    encoders: list[Encoder] = [random_encoder(kind) for kind in CONFIGS]
+    encoders: list[Encoder] = [small_encoder(kind) for kind in KINDS]
     digests = {digest(encoder, depth) for encoder in encoders for depth in (1, 2, WHOLE)}
-    assert len(digests) == 3 * len(CONFIGS)
-    again = random_encoder("bert")
+    assert len(digests) == 3 * len(KINDS)
+    again = small_encoder("bert")
     again.backbone.config.hidden_dropout_prob = 0.5  # a frozen encoder has no dropout
     assert digest(again, 1) in digests
 

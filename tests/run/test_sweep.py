@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from omegaconf import OmegaConf
 
 from candelabra.run.sweep import Sweep, with_table
@@ -25,8 +24,6 @@ SMALL = [
     "trainer.limit_test_batches=2",
     "freeze=lower_layers",
 ]
-
-OPTUNA = ["hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweep.dir=s"]
 
 
 def swept(folder: Path, *overrides: str) -> Done:
@@ -117,39 +114,10 @@ def test_all_finished_is_success(trials: Trials) -> None:
     assert (done.status, done.err) == (0, "")
 
 
-def test_optuna_learns_from_the_scores(trials: Trials) -> None:
-    done = called("train", "-m", *OPTUNA, "seed=choice(1,2)", "hydra.sweeper.n_trials=4")
-    assert done.status == 0
-    best = yaml.safe_load(Path("s/optimization_results.yaml").read_text())
-    assert (best["best_params"], best["best_value"]) == ({"seed": 2}, 0.7)
-    assert len(table(Path("s"))) == 4
-
-
-def test_a_search_started_again_suggests_the_same_and_trains_nothing(trials: Trials) -> None:
-    words = ["seed=choice(1,2)", "batch_size=range(1,99)", "hydra.sweeper.n_trials=4"]
-    done = [
-        called("train", "-m", *OPTUNA, *words, "hydra.sweeper.sampler.seed=0") for _ in range(2)
-    ]
-    assert [each.status for each in done] == [0, 0]
-    assert len(trials.commands) == 4
-
-
-def test_a_search_whose_trials_all_fail_ends_with_its_table(trials: Trials) -> None:
-    done = called("train", "-m", *OPTUNA, "seed=choice(3,4)", "hydra.sweeper.n_trials=2")
-    assert done.status == 1
-    assert [row["status"] for row in table(Path("s"))] == ["failed"] * 2
-
-
 def test_a_sweep_that_cannot_begin_says_why(trials: Trials) -> None:
     done = called("train", "-m", "pooling=1,2", "hydra.sweep.dir=s")
     assert done.status == 2
     assert done.message.startswith("pooling takes the name of an option, got '1,2'")
-    for word in (
-        "hydra.sweeper.direction=up",
-        "hydra.sweeper.n_trials=0",
-        "optimizer.lr=interval(1e-3,1e-4)",
-    ):
-        assert called("train", "-m", *OPTUNA, word, "seed=1").message
 
 
 def test_table_has_the_trials_of_this_start_only(trials: Trials) -> None:

@@ -125,7 +125,6 @@ def test_own_yamls_go_on_to_the_trials(trials: Trials, tmp_path: Path) -> None:
         ("hydra/launcher=joblib", "launchers"),
         ("hydra/launcher=submitit_local", "launchers"),
         ("hydra/launcher=submitit_slurm", "launchers"),
-        ("hydra/sweeper=optuna", "search"),
     ],
 )
 def test_without_the_extra_the_message_says_how_to_install_it(

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from candelabra.build.instantiate import Node, make
+from candelabra.build.pruning import pruning_callbacks
 from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
@@ -141,6 +142,7 @@ def build_trainer(
         for name, callback in callbacks.items()
         if callback is not None
     ]
+    built += pruning_callbacks()
     built.append(StopOnSignal(f"candelabra train resume={run_dir}"))
     return instantiate(
         node,

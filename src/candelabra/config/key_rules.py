@@ -27,6 +27,7 @@ from candelabra.config.rules import (
     text,
     whole,
 )
+from candelabra.config.search_rules import SEARCH_RULES
 from candelabra.config.task_rules import TASK_RULES
 from candelabra.data.sources import SPLITS
 
@@ -133,6 +134,7 @@ RULES: dict[str, Rule] = {
     "pooling.modes": list_of(text),
     "pooling.layers": checked_elsewhere,
     **TASK_RULES,
+    **SEARCH_RULES,
     # adapter, freeze
     "adapter": settings,
     "adapter.r": whole(1, MOST_SIZE),

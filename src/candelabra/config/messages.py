@@ -32,9 +32,6 @@ PLAIN_VALUE_ERRORS = (
     "Only one of --run",
     "n_jobs == 0 in Parallel",
     "Please set either",
-    "The low value must",
-    "The `low` value must",
-    "No trials are completed",
 )
 """Beginnings of the messages of the ValueErrors that Hydra and its plugins raise."""
 OF_FILES = "|".join(key.name for key in fields(Files))
@@ -47,9 +44,8 @@ EXTRAS = {
     "hydra/launcher/joblib": "launchers",
     "hydra/launcher/submitit_local": "launchers",
     "hydra/launcher/submitit_slurm": "launchers",
-    "hydra/sweeper/optuna": "search",
 }
-"""Launcher or sweeper of Hydra -> the extra of candelabra that installs it."""
+"""Launcher of Hydra -> the extra of candelabra that installs it."""
 
 
 @contextmanager

@@ -44,6 +44,8 @@ def targets_by_place() -> dict[str, frozenset[str]]:
     top = conf_dir()
     for file in top.rglob("*.yaml"):
         group = file.relative_to(top).parts[0]
+        if group == "hydra":  # Samplers and pruners of searches are part of no bundle.
+            continue
         lines = file.read_text(encoding="utf-8").splitlines()
         nodes = list(_targets_in(lines))
         # A yaml without a target of its own, such as those of callbacks, holds nodes of its group.

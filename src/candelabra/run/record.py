@@ -93,7 +93,7 @@ class RunFolder:
             write_json(self.path / "run.json", self.record)
 
     def finish(self, status: str, *, error: str | None = None) -> None:
-        """Record the final status in `run.json`: `finished`, `failed` or `interrupted`."""
+        """Record the final status in `run.json`: `finished`, `failed`, ...; an error if any."""
         self.update(status=status, ended=_now(), **({} if error is None else {"error": error}))
 
     def _remove_drafts(self) -> None:

@@ -18,7 +18,7 @@ from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
 from candelabra.config.schema import run_id_of
 from candelabra.config.validation import training_tasks, validate
-from candelabra.errors import Ended, TrainingError
+from candelabra.errors import Ended, PrunedError, TrainingError
 from candelabra.processes import rank
 from candelabra.run.place import run_lock
 from candelabra.run.record import RunFolder
@@ -66,7 +66,7 @@ def run(
         resume: The run to resume; `None` starts a new run.
 
     Returns:
-        The metrics, as in `metrics.json`.
+        The metrics, as in `metrics.json`; none if a search ended the run early.
 
     Raises:
         ConfigError: Another process trains in the folder.
@@ -80,6 +80,10 @@ def run(
             from candelabra.run.train import train
 
             metrics = train(cfg, data, record, resume=resume)
+        except PrunedError as pruned:
+            record.finish("pruned")
+            show(f"the search ended this trial: {pruned}")
+            return {}
         except BaseException as error:
             _record_failure(record, error)
             better = explanation(error)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Outcome = dict[str, Any]
 
-NO_TRIAL_IS_DONE = "No trials are completed yet."
-"""Optuna's error message when it looks for the best trial and all trials failed."""
+ENDED_WELL = ("finished", "pruned")
+"""Statuses of trials that need not be started again; a search ends trials of low scores early."""
 
 
 class Sweep(Callback, metaclass=Singleton):
@@ -45,19 +45,22 @@ class Sweep(Callback, metaclass=Singleton):
             `columns`.
         folder: Folder of the sweep; `None` if no sweep has started.
         begun: Folder with one file for each trial that this invocation of the sweep started.
+        searches: Number of a trial -> what connects it with its search (`SEARCH`); empty if the
+            sweep is no search.
     """
 
     columns: Sequence[str] = ()
     published: Mapping[str, Any] | None = None
     folder: Path | None = None
     begun: Path
+    searches: Mapping[int, str] = {}
 
     def __init__(self, **_: Any) -> None:
         """Ignore the arguments from Hydra; `on_multirun_start` reads them from the config."""
 
     def clear(self) -> None:
         """Reset the state left by an earlier sweep of this process."""
-        self.folder, self.columns, self.published = None, (), None
+        self.folder, self.columns, self.published, self.searches = None, (), None, {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the settings of the sweep; Hydra calls this in the process that starts it."""
@@ -131,10 +134,6 @@ def with_table(start: Callable[[], None]) -> int:
             file=sys.stderr,
         )
         lost = 1
-    except ValueError as error:
-        # Optuna raises this if all trials failed; the table already shows their errors.
-        if str(error) != NO_TRIAL_IS_DONE or not sweep.outcomes():
-            raise
     finally:
         rows = sweep.outcomes()
         status = _show(sweep, rows) if sweep.folder and rows else 0
@@ -158,7 +157,7 @@ def _show(sweep: Sweep, outcomes: Sequence[Outcome]) -> int:
         words = (run["status"], " ".join(run["overrides"]), run["folder"], run.get("error", ""))
         writer.writerow([*scores, *words])
     write_text(sweep.folder / "sweep.csv", text.getvalue())
-    return int(any(run["status"] != "finished" for run in outcomes))
+    return int(any(run["status"] not in ENDED_WELL for run in outcomes))
 
 
 def sweep_table(

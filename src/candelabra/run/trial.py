@@ -14,20 +14,21 @@ from omegaconf import DictConfig
 from candelabra.config.messages import explained, quoted
 from candelabra.errors import UserError, printable
 from candelabra.files import read_json, write_json
+from candelabra.processes import SEARCH
 from candelabra.run.place import holder_of
 from candelabra.run.resume import StoredRun
 from candelabra.run.start import check_settings
-from candelabra.run.sweep import Sweep, outcome
+from candelabra.run.sweep import ENDED_WELL, Sweep, outcome
 
 TRIAL = "CANDELABRA_TRIAL"
 """Environment variable that is set in the process of a trial."""
-ENDED = ("finished", "failed", "interrupted")
+ENDED = ("finished", "pruned", "failed", "interrupted")
 STOPPED = ("interrupted", "running")
 """Statuses of runs that were interrupted, or whose process died without recording its end."""
 
 
 def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
-    """Run a trial; skip it if it has finished before, resume it if it was interrupted.
+    """Run a trial; skip it if it has ended well before, resume it if it was interrupted.
 
     Args:
         cfg: Configuration of the trial, not yet validated.
@@ -43,7 +44,7 @@ def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
     if not any(override.startswith("group=") for override in overrides):
         given.append(f"group={quoted(folder.parent.name)}")
     record = read_json(folder / "run.json")
-    if (record.get("status"), record.get("overrides")) != ("finished", given):
+    if record.get("status") not in ENDED_WELL or record.get("overrides") != given:
         holder = holder_of(folder)
         if holder is None:
             _run(cfg, folder, given)
@@ -69,7 +70,9 @@ def _run(cfg: DictConfig, folder: Path, given: list[str]) -> None:
     try:
         with explained():
             check_settings(cfg)
-        end = f"exit status {_process([sys.executable, '-m', 'candelabra', 'train', *words])}"
+        search = Sweep().searches.get(HydraConfig.get().job.num)
+        command = [sys.executable, "-m", "candelabra", "train", *words]
+        end = f"exit status {_process(command, search)}"
     except UserError as error:
         end = str(error)
     finally:
@@ -94,12 +97,15 @@ def _words(folder: Path, given: list[str]) -> list[str]:
     return words + [word for path in given_config_dirs() for word in ("--config-dir", path)]
 
 
-def _process(command: Sequence[str]) -> int:
+def _process(command: Sequence[str], search: str | None = None) -> int:
     """Run a command and return its exit status.
+
+    `search` connects the trial with its search, if it belongs to one (`Sweep.searches`).
 
     If this process is interrupted, terminate the command, which then saves its state, and wait.
     """
-    with subprocess.Popen(command, env={**os.environ, TRIAL: "1"}) as process:
+    settings = {TRIAL: "1"} if search is None else {TRIAL: "1", SEARCH: search}
+    with subprocess.Popen(command, env={**os.environ, **settings}) as process:
         try:
             return process.wait()
         except BaseException:
