@@ -27,7 +27,7 @@ EXTRAS = {
     name: [Requirement(line) for line in lines]
     for name, lines in PROJECT["project"]["optional-dependencies"].items()
 }
-OPTIONS = ("adapters", "dashboard", "gradients", "index", "mteb", "onnx")
+OPTIONS = ("adapters", "dashboard", "gradients", "index", "mteb", "onnx", "search")
 """The extras that our own code imports, inside functions, where an option asks for it."""
 TESTED = [requirement for name, extra in EXTRAS.items() if name != "docs" for requirement in extra]
 """Everything that `make test` installs besides."""
