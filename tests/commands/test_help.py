@@ -13,7 +13,9 @@ from candelabra.config.targets import conf_dir
 from helpers.project import ROOT
 
 GROUPS = sorted(
-    folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "base"
+    folder.name
+    for folder in conf_dir().iterdir()
+    if folder.is_dir() and folder.name not in ("base", "hydra")
 )
 UNLISTED = ("paths", "debug", "experiment", "study", "sweep", "task", "tasks")
 """Groups that the README's table leaves to its text."""
