@@ -64,3 +64,14 @@ def test_a_killed_process_is_one_message(
     monkeypatch.setattr(workers, "_start", killed)
     with pytest.raises(DataError, match="processes=2: one of them ended before its work was done"):
         list(workers.embed_in_processes(embedder, TEXTS, processes=2))
+
+
+def test_a_pool_that_closes_its_pipes_while_it_starts_a_process_is_one_message(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(*_: Any, **__: Any) -> None:
+        raise ValueError("bad value(s) in fds_to_keep")
+
+    monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", submit)
+    with pytest.raises(DataError, match="processes=2: one of them ended before its work was done"):
+        list(workers.embed_in_processes(embedder, TEXTS, processes=2))

@@ -94,7 +94,7 @@ def _in_order(
     waiting: deque[Future[np.ndarray]] = deque()
     try:
         for part in parts:
-            waiting.append(pool.submit(work, part))
+            waiting.append(_submitted(pool, work, part))
             if len(waiting) == ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -102,6 +102,16 @@ def _in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _submitted(
+    pool: Executor, work: Callable[[Sequence[str]], np.ndarray], part: Sequence[str]
+) -> Future[np.ndarray]:
+    try:
+        return pool.submit(work, part)
+    except (OSError, ValueError) as error:
+        # The pool closes its pipes when a process is killed, even while it starts another one.
+        raise BrokenProcessPool(str(error)) from error
 
 
 def _num_cores() -> int:
