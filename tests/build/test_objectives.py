@@ -41,12 +41,20 @@ def test_another_main_metric_is_refused_before_training() -> None:
 
 def test_a_monitor_is_one_of_the_metrics_of_its_task() -> None:
     found = objectives({"movie": {**TASK, "main_metric": "f1"}}, LABELS)
-    known = ("val/movie/f1_strict", "val/movie/f1/Actor", "val/score", "train/movie/loss", None)
-    check_monitors({"lr": None, "bar": {}, **{str(m): {"monitor": m} for m in known}}, found)
+    known = (
+        "val/movie/f1_strict",
+        "val/movie/f1/Actor",
+        "val/score",
+        "train/movie/loss",
+        "test/score",
+    )
+    check_monitors({f"key.{place}": metric for place, metric in enumerate(known)}, found)
     with pytest.raises(ConfigError, match=r"callbacks\.best\.monitor must be one of val/movie/f1,"):
-        check_monitors({"best": {"monitor": "val/movie/f2"}}, found)
+        check_monitors({"callbacks.best.monitor": "val/movie/f2"}, found)
     with pytest.raises(ConfigError, match=r"did you mean 'val/movie/f1_strict'"):
-        check_monitors({"best": {"monitor": "val/movie/f1_strct"}}, found)
+        check_monitors({"callbacks.best.monitor": "val/movie/f1_strct"}, found)
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.objectives\[0\] must be a metric of"):
+        check_monitors({"hydra.sweeper.objectives[0]": "test/movies/f1"}, found)
 
 
 def test_a_loss_that_takes_counts_gets_those_of_its_task() -> None:

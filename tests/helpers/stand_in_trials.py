@@ -36,6 +36,8 @@ if sys.orig_argv[1:4] == ["-m", "candelabra", "train"] and "-m" not in words:
         os._exit(3)
     status = end if end in ("finished", "failed", "pruned") else "running"
     record = {"status": status, "overrides": given, "fit_seconds": 10 * score}
+    if end == "refused":
+        record |= {"status": "failed", "error": "hydra.sweeper.objectives[0] must be one of a, b"}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "metrics.json").write_text(json.dumps({"val/score": score, "val/other": 1 - score}))
     if end == "killed":
@@ -52,8 +54,12 @@ RESULTS = {
     "4": ("not started", 0.9),
     "5": ("alone", 0.9),
     "6": ("pruned", 0.1),
+    "7": ("refused", 0.9),
 }
-"""How the trial with a seed ends, and its score. Alone: its launcher's process is killed."""
+"""How the trial with a seed ends, and its score.
+
+Alone: its launcher's process is killed. Refused: it has not the metrics that its search reads.
+"""
 
 
 class Trials:

@@ -79,30 +79,35 @@ def _names(metrics: Metric | MetricCollection) -> list[str]:
     return known
 
 
-def check_monitors(
-    callbacks: Mapping[str, Node | None], objectives: Mapping[str, Objective]
-) -> None:
-    """Check that the metric of a task that a callback monitors exists.
+def check_monitors(monitors: Mapping[str, str], objectives: Mapping[str, Objective]) -> None:
+    """Check that the metrics of tasks that the configuration monitors exist.
 
     Args:
-        callbacks: Config node of each callback.
+        monitors: Key of the configuration, such as `callbacks.best.monitor` -> monitored metric.
+            Only `val/<task>/<metric>` and `test/<task>/<metric>` are checked.
         objectives: Objective of each task.
 
     Raises:
-        ConfigError: A monitored key `val/<task>/<metric>` names no metric of the task.
+        ConfigError: There is no such task, or the task has no such metric.
     """
-    for name, node in callbacks.items():
-        monitor = str((node or {}).get("monitor") or "")
-        task = next((each for each in objectives if monitor.startswith(f"val/{each}/")), None)
-        if task is None:
+    for key, monitor in monitors.items():
+        split, *words = monitor.split("/")
+        # `drift` is no metric: the module logs it where heads are frozen.
+        if split not in ("val", "test") or len(words) < 2 or words[1] == "drift":
             continue
-        # Names such as `f1/Actor` depend on the labels that occur.
-        known = [key for key in _names(objectives[task].metrics) if "/" not in key]
-        if monitor.split("/")[2] not in known:
-            keys = [f"val/{task}/{key}" for key in known]
+        task, metric = words[0], words[1]
+        if task not in objectives:
             raise ConfigError(
-                f"callbacks.{name}.monitor must be one of {', '.join(keys)}; got {monitor!r}"
-                f"{nearest(monitor, keys)}"
+                f"{key} must be a metric of one of the tasks {', '.join(objectives)}; got "
+                f"{monitor!r}{nearest(task, objectives)}"
+            )
+        # Names such as `f1/Actor` depend on the labels that occur.
+        known = [name for name in _names(objectives[task].metrics) if "/" not in name]
+        if metric not in known:
+            options = [f"{split}/{task}/{name}" for name in known]
+            raise ConfigError(
+                f"{key} must be one of {', '.join(options)}; got {monitor!r}"
+                f"{nearest(monitor, options)}"
             )
 
 

@@ -7,7 +7,6 @@ from candelabra.config.rules import (
     checked_elsewhere,
     choice,
     either,
-    flag,
     list_of,
     optional,
     settings,
@@ -15,10 +14,11 @@ from candelabra.config.rules import (
     whole,
 )
 
+OBJECTIVES = "hydra.sweeper.objectives"
 _DIRECTION = choice("maximize", "minimize")
 
 SEARCH_RULES: dict[str, Rule] = {
-    "hydra.sweeper.objectives": list_of(text),
+    OBJECTIVES: list_of(text),
     "hydra.sweeper.direction": either(
         "maximize or minimize, or a list of them", _DIRECTION, list_of(_DIRECTION)
     ),
@@ -30,8 +30,6 @@ SEARCH_RULES: dict[str, Rule] = {
     "hydra.sweeper.params.**": checked_elsewhere,
     "hydra.sweeper.sampler": settings,
     "hydra.sweeper.sampler.seed": optional(whole()),
-    "hydra.sweeper.sampler.n_startup_trials": whole(),
-    "hydra.sweeper.sampler.multivariate": flag,
     "hydra.sweeper.sampler.**": checked_elsewhere,
     "hydra.sweeper.pruner": settings,
     "hydra.sweeper.pruner.n_startup_trials": whole(),

@@ -26,6 +26,7 @@ from candelabra.build.objectives import (
     check_objectives,
     objectives,
 )
+from candelabra.build.pruning import searched_metrics
 from candelabra.build.schedule import TokenizedTasks, build_schedule, tokenize_tasks
 from candelabra.build.teacher import build_teacher
 from candelabra.build.trainer import build_loggers, build_module, build_trainer
@@ -88,7 +89,7 @@ def train(
         tokenizer = load_tokenizer(backbone, cfg.encoder)
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
         losses = objectives(cfg.tasks, labels, counts)
-        check_monitors(cfg.callbacks, losses)
+        check_monitors(_monitors(cfg), losses)
         schedule = schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
         model = _model(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
         splits = with_features(splits, model, schedule, cfg, precision=precision, device=device)
@@ -128,6 +129,16 @@ def _stored(cfg: DictConfig) -> dict[str, Any]:
     stored, raw = plain(cfg), OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
     return {**stored, "tasks": with_variables(stored["tasks"], raw)}
+
+
+def _monitors(cfg: DictConfig) -> dict[str, str]:
+    """Return the metrics that callbacks or a search monitor, by the keys that name them."""
+    of_callbacks = {
+        f"callbacks.{name}.monitor": node.monitor
+        for name, node in cfg.callbacks.items()
+        if node is not None and node.get("monitor") is not None
+    }
+    return {**of_callbacks, **searched_metrics()}
 
 
 def _precision(cfg: DictConfig, resume: StoredRun | None) -> Any:

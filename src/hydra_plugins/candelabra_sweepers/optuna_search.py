@@ -10,7 +10,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from candelabra.sweep.search import Search
+    from candelabra.tuning.search import Search
 
 
 class OptunaSweeper(Sweeper):
@@ -35,8 +35,8 @@ class OptunaSweeper(Sweeper):
         from candelabra.errors import ConfigError
 
         try:
-            from candelabra.sweep.search import Search
-            from candelabra.sweep.settings import search_settings
+            from candelabra.tuning.search import Search
+            from candelabra.tuning.settings import search_settings
         except ModuleNotFoundError as error:
             if error.name != "optuna":
                 raise

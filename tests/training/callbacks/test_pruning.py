@@ -9,7 +9,7 @@ import optuna
 import pytest
 import pytorch_lightning as pl
 
-from candelabra.build.pruning import pruning_callbacks
+from candelabra.build.pruning import pruning_callbacks, searched_metrics
 from candelabra.build.search_storage import open_storage
 from candelabra.errors import PrunedError
 from candelabra.processes import SEARCH
@@ -46,6 +46,7 @@ def callback(
         "trial_id": trial._trial_id,
         "pruner": MEDIAN,
         "monitor": SCORE,
+        "objectives": [SCORE],
     }
     monkeypatch.setenv(SEARCH, json.dumps(given))
     (pruning,) = pruning_callbacks()
@@ -73,6 +74,14 @@ def finish_with(study: optuna.Study, values: list[float]) -> None:
 def test_no_search_no_callback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SEARCH, raising=False)
     assert pruning_callbacks() == []
+    assert searched_metrics() == {}
+
+
+def test_a_search_for_several_objectives_ends_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"monitor": None, "objectives": [SCORE, "fit_seconds"]}
+    monkeypatch.setenv(SEARCH, json.dumps(given))
+    assert pruning_callbacks() == []
+    assert list(searched_metrics().values()) == [SCORE, "fit_seconds"]
 
 
 def test_every_validation_is_reported(
@@ -91,7 +100,7 @@ def test_a_trial_below_the_median_ends(
 ) -> None:
     finish_with(study, [2.0, 2.0, 2.0])
     pruning, number = callback(study, storage, monkeypatch)
-    with pytest.raises(PrunedError, match="val/score was too low at validation 1"):
+    with pytest.raises(PrunedError, match="val/score was not good enough at validation 1"):
         fit(toys, toy_module(total_steps=100), callbacks=[pruning], max_epochs=3)
     assert list(study.trials[number].intermediate_values) == [1]
 

@@ -47,7 +47,9 @@ class TrialPruning(pl.Callback):
             score = float(trainer.callback_metrics[self.monitor])
             prune = self._report(score) and trainer.global_step < pl_module.total_steps
         if trainer.strategy.reduce_boolean_decision(prune, all=False):
-            raise PrunedError(f"{self.monitor} was too low at validation {self.num_validations}")
+            raise PrunedError(
+                f"{self.monitor} was not good enough at validation {self.num_validations}"
+            )
 
     def _report(self, score: float) -> bool:
         """Store the score, and return whether Optuna would prune the trial."""

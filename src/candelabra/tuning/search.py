@@ -17,14 +17,15 @@ from optuna.trial import TrialState
 
 from candelabra.build.instantiate import make
 from candelabra.config.messages import explained, quoted
+from candelabra.config.search_rules import OBJECTIVES
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json, write_text
 from candelabra.run.place import run_lock
 from candelabra.run.sweep import Sweep, outcome
-from candelabra.sweep.settings import KEY, SearchSettings
-from candelabra.sweep.space import SearchSpace, check_space, search_space
-from candelabra.sweep.study import open_study
-from candelabra.sweep.takeover import FOLDER, OWNER, requeue_orphans, subfolder
+from candelabra.tuning.settings import KEY, SearchSettings
+from candelabra.tuning.space import SearchSpace, check_space, search_space
+from candelabra.tuning.study import open_study
+from candelabra.tuning.takeover import FOLDER, INTERRUPTED, OWNER, requeue_orphans, subfolder
 
 JOURNAL = "search.journal"
 """Name of the storage in the folder of a sweep, if none is given."""
@@ -91,15 +92,15 @@ class Search:
         study = open_study(
             self.storage,
             self.name,
+            objectives=self.settings.objectives,
             directions=self.settings.directions,
             space=space,
-            sampler=make(self.settings.sampler, f"{KEY}.sampler"),
-            pruner=make(self.settings.pruner, f"{KEY}.pruner"),
         )
-        seed = self.settings.sampler.get("seed")
-        if seed is not None:
-            seed = (seed + len(study.get_trials(deepcopy=False))) % 2**32
-            study.sampler = make({**self.settings.sampler, "seed": seed}, f"{KEY}.sampler")
+        sampler = dict(self.settings.sampler)
+        if sampler.get("seed") is not None:
+            sampler["seed"] = (sampler["seed"] + len(study.get_trials(deepcopy=False))) % 2**32
+        study.sampler = make(sampler, f"{KEY}.sampler")
+        study.pruner = make(self.settings.pruner, f"{KEY}.pruner")
         return study
 
     def _ask(self, study: optuna.Study, space: SearchSpace) -> list[optuna.Trial]:
@@ -139,7 +140,8 @@ class Search:
                 "study_name": self.name,
                 "trial_id": trial._trial_id,
                 "pruner": dict(self.settings.pruner),
-                "monitor": self.settings.objectives[0],
+                "monitor": self.settings.monitor,
+                "objectives": list(self.settings.objectives),
             }
         )
 
@@ -160,9 +162,10 @@ class Search:
         return True
 
     def _tell(self, study: optuna.Study, trial: optuna.Trial) -> None:
-        """Tell the study how a trial ended.
+        """Tell the study how a trial ended, except an interrupted trial, which will be resumed.
 
-        An interrupted trial is not told; the next start of the search resumes it.
+        Raises:
+            ConfigError: The trial has not the metrics that the search compares.
         """
         begun = read_json(Sweep().begun / f"{trial.number:06}.json")
         folder = Path(begun.get("folder", self.folder / str(trial.number)))
@@ -177,6 +180,8 @@ class Search:
         elif end["status"] == "failed":
             trial.set_user_attr("error", end.get("error", ""))
             study.tell(trial, state=TrialState.FAIL)
+            if OBJECTIVES in end.get("error", ""):
+                raise ConfigError(self._not_metrics(trial, end["error"]))
 
     def _tell_values(
         self, study: optuna.Study, trial: optuna.Trial, values: Sequence[float | None]
@@ -189,16 +194,16 @@ class Search:
         for name, value in zip(self.settings.objectives, values, strict=True):
             if value is None:
                 study.tell(trial, state=TrialState.FAIL)
-                raise ConfigError(
-                    f"{KEY}.objectives must be metrics of the trials; metrics.json of trial "
-                    f"{trial.number} has no {name}"
-                )
+                raise ConfigError(self._not_metrics(trial, f"its metrics.json has no {name}"))
         numbers = [float(value) for value in values if value is not None]
         if all(map(math.isfinite, numbers)):
             study.tell(trial, numbers)
         else:
             trial.set_user_attr("error", "an objective is not finite")
             study.tell(trial, state=TrialState.FAIL)
+
+    def _not_metrics(self, trial: optuna.Trial, reason: str) -> str:
+        return f"{OBJECTIVES} must be metrics of every trial; trial {trial.number}: {reason}"
 
     def _show_all(self, study: optuna.Study, space: SearchSpace) -> None:
         """Add the trials of earlier starts and of other processes to the table of the sweep."""
@@ -238,7 +243,7 @@ def _wants_more(study: optuna.Study, n_trials: int) -> bool:
     trials = study.get_trials(deepcopy=False)
     if any(trial.state is TrialState.WAITING for trial in trials):
         return True
-    return sum("interrupted" not in trial.user_attrs for trial in trials) < n_trials
+    return sum(INTERRUPTED not in trial.user_attrs for trial in trials) < n_trials
 
 
 def _consecutive(trials: Sequence[optuna.Trial]) -> Iterator[list[optuna.Trial]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ Direction = Literal["maximize", "minimize"]
 KEY = "hydra.sweeper"
 OF_THE_RUN = ("fit_seconds", "examples_per_second", "tokens_per_second")
 """Objectives that `run.json` holds; the others are metrics."""
+METRIC = re.compile(r"(val|test)/(score|[^/]+/.+)")
+"""Names of metrics in `metrics.json`."""
 NO_PRUNER = "optuna.pruners.NopPruner"
 
 
@@ -37,6 +40,12 @@ class SearchSettings:
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
     params: Mapping[str, Any]
+
+    @property
+    def monitor(self) -> str | None:
+        """Return the metric of each validation that may end a trial early, if there is one."""
+        first = self.objectives[0]
+        return first if len(self.objectives) == 1 and first.startswith("val/") else None
 
 
 def search_settings(given: Mapping[str, Any]) -> SearchSettings:
@@ -88,19 +97,18 @@ def _check_objectives(settings: SearchSettings) -> None:
             f"got {list(directions)}"
         )
     for place, name in enumerate(objectives):
-        if not name.startswith(("val/", "test/")) and name not in OF_THE_RUN:
+        if METRIC.fullmatch(name) is None and name not in OF_THE_RUN:
             raise ConfigError(
-                f"{KEY}.objectives[{place}] must be a metric such as val/score, or one of "
-                f"{', '.join(OF_THE_RUN)}; got {name!r}"
+                f"{KEY}.objectives[{place}] must be a metric such as val/score or val/TASK/METRIC, "
+                f"or one of {', '.join(OF_THE_RUN)}; got {name!r}"
             )
-    if settings.pruner["_target_"] == NO_PRUNER:
+    if settings.pruner["_target_"] == NO_PRUNER or settings.monitor is not None:
         return
     if len(objectives) > 1:
         raise ConfigError(
             "trials of several objectives cannot be stopped early: add hydra/sweeper/pruner=none"
         )
-    if not objectives[0].startswith("val/"):
-        raise ConfigError(
-            f"trials are stopped early by a metric of validation, not by {objectives[0]}: add "
-            "hydra/sweeper/pruner=none"
-        )
+    raise ConfigError(
+        f"trials are stopped early by a metric of validation, not by {objectives[0]}: add "
+        "hydra/sweeper/pruner=none"
+    )

@@ -11,7 +11,7 @@ from optuna.distributions import (
 )
 
 from candelabra.errors import ConfigError
-from candelabra.sweep.space import search_space
+from candelabra.tuning.space import search_space
 
 
 @pytest.mark.parametrize(

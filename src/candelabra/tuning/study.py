@@ -10,28 +10,26 @@ from optuna.distributions import check_distribution_compatibility
 
 from candelabra.build.search_storage import open_storage
 from candelabra.errors import ConfigError
-from candelabra.sweep.settings import Direction
-from candelabra.sweep.space import SearchSpace
+from candelabra.tuning.settings import Direction
+from candelabra.tuning.space import SearchSpace
 
 
 def open_study(
     storage: str,
     name: str,
     *,
+    objectives: Sequence[str],
     directions: Sequence[Direction],
     space: SearchSpace,
-    sampler: optuna.samplers.BaseSampler,
-    pruner: optuna.pruners.BasePruner,
 ) -> optuna.Study:
     """Open the study of a search, or create it.
 
     Args:
         storage: As in `open_storage`.
         name: Name of the study in the storage.
+        objectives: Metrics by which the trials are compared.
         directions: `maximize` or `minimize`, for each objective.
         space: The search space.
-        sampler: Optuna's sampler.
-        pruner: Optuna's pruner.
 
     Raises:
         ConfigError: The storage cannot be opened, or holds a study of the same name with other
@@ -39,26 +37,33 @@ def open_study(
     """
     study = optuna.create_study(
         storage=open_storage(storage),
-        sampler=sampler,
-        pruner=pruner,
         study_name=name,
         directions=list(directions),
         load_if_exists=True,
     )
     other = f"name another hydra.sweep.dir, or another hydra.sweeper.study_name than {name}"
-    _check_directions(study, directions, other)
-    _check_overrides(study, list(space.fixed.values()), other)
+    _check_objectives(study, objectives, directions, other)
+    _check_overrides(study, sorted(space.fixed.values()), other)
     _check_space(study, space, other)
     return study
 
 
-def _check_directions(study: optuna.Study, directions: Sequence[str], other: str) -> None:
-    stored = [direction.name.lower() for direction in study.directions]
-    if stored != list(directions):
-        raise ConfigError(
-            f"hydra.sweeper.direction must stay {json.dumps(stored)} in a search that goes on, "
-            f"got {json.dumps(list(directions))}: {other}"
-        )
+def _check_objectives(
+    study: optuna.Study, objectives: Sequence[str], directions: Sequence[str], other: str
+) -> None:
+    """Check that the trials are compared as before, and store by what they are compared."""
+    stored = {
+        "objectives": study.user_attrs.get("objectives", list(objectives)),
+        "direction": [direction.name.lower() for direction in study.directions],
+    }
+    given = {"objectives": list(objectives), "direction": list(directions)}
+    for key in stored:
+        if stored[key] != given[key]:
+            raise ConfigError(
+                f"hydra.sweeper.{key} must stay {json.dumps(stored[key])} in a continued search, "
+                f"got {json.dumps(given[key])}: {other}"
+            )
+    study.set_user_attr("objectives", list(objectives))
 
 
 def _check_overrides(study: optuna.Study, fixed: list[str], other: str) -> None:
@@ -67,7 +72,7 @@ def _check_overrides(study: optuna.Study, fixed: list[str], other: str) -> None:
     if stored != fixed:
         changed = sorted({*stored} ^ {*fixed})
         raise ConfigError(
-            f"a search that goes on must keep its overrides, {' '.join(changed)} differs: {other}"
+            f"a continued search must keep its overrides, {' '.join(changed)} differs: {other}"
         )
     study.set_user_attr("overrides", fixed)
 
@@ -77,11 +82,11 @@ def _check_space(study: optuna.Study, space: SearchSpace, other: str) -> None:
     for trial in study.get_trials(deepcopy=False):
         if trial.distributions and trial.distributions.keys() != space.distributions.keys():
             key = min(trial.distributions.keys() ^ space.distributions.keys())
-            raise ConfigError(f"a search that goes on must vary the same keys, not {key}: {other}")
+            raise ConfigError(f"a continued search must vary the same keys, not {key}: {other}")
         for key, stored in trial.distributions.items():
             try:
                 check_distribution_compatibility(stored, space.distributions[key])
             except ValueError as error:
                 raise ConfigError(
-                    f"{key} must keep its choices in a search that goes on: {other}"
+                    f"{key} must keep its choices in a continued search: {other}"
                 ) from error

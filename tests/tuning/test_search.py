@@ -14,6 +14,9 @@ import yaml
 from optuna.trial import TrialState
 
 from candelabra.build.search_storage import open_storage
+from candelabra.run.place import run_lock
+from candelabra.tuning import takeover
+from candelabra.tuning.takeover import OWNER
 from helpers.command_line import Done, called, started
 from helpers.stand_in_trials import Trials, table
 
@@ -109,10 +112,19 @@ def test_several_objectives_give_a_pareto_front(trials: Trials) -> None:
 
 
 def test_an_objective_that_no_trial_has_ends_the_search(trials: Trials) -> None:
-    done = search(SEEDS, "hydra.sweeper.objectives=[val/f1]")
+    done = search(SEEDS, "hydra.sweeper.objectives=[val/movie/f2]")
     assert done.status == 2
-    assert "metrics.json of trial 0 has no val/f1" in done.err
+    assert "trial 0: its metrics.json has no val/movie/f2" in done.err
     assert len(trials.commands) == 1
+
+
+def test_an_objective_that_the_first_trial_refuses_ends_the_search(trials: Trials) -> None:
+    done = search("seed=7", "batch_size=range(1,99)")
+    assert done.status == 2
+    message = "hydra.sweeper.objectives must be metrics of every trial; trial 0: hydra.sweeper"
+    assert f"{message}.objectives[0] must be one of a, b" in done.err
+    assert len(trials.commands) == 1
+    assert states(study()) == ["FAIL"]
 
 
 @pytest.mark.parametrize("storage", ["s.db", "sqlite"])
@@ -151,11 +163,26 @@ def test_two_processes_share_a_search(trials: Trials, tmp_path: Path) -> None:
     assert len(set(folders)) == len(folders) == len(trials.commands)
 
 
-def test_a_trial_of_a_living_process_is_left_alone(trials: Trials) -> None:
+def test_a_trial_of_a_living_process_is_left_alone(trials: Trials, tmp_path: Path) -> None:
     assert search(SEEDS, n_trials=1).status == 0
-    running = study().ask()
-    assert search(SEEDS, n_trials=2).status == 0
+    running, owner = study().ask(), Path("s/.trials/other").absolute()
+    running.set_user_attr(OWNER, str(owner))
+    command = ["train", "-m", *SEARCH, "hydra.sweeper.n_trials=2", SEEDS]
+    with run_lock(owner, writes=True):
+        assert started(*command, folder=tmp_path).status == 0
     assert study().trials[running.number].state is TrialState.RUNNING
+
+
+def test_a_trial_without_an_owner_is_given_up_after_a_minute(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert search(SEEDS, n_trials=1).status == 0
+    orphan = study().ask()
+    assert search(SEEDS, n_trials=2).status == 0
+    assert study().trials[orphan.number].state is TrialState.RUNNING
+    monkeypatch.setattr(takeover, "NEW_SECONDS", 0)
+    assert search(SEEDS, n_trials=3).status == 0
+    assert study().trials[orphan.number].state is TrialState.FAIL
 
 
 @pytest.mark.parametrize(
@@ -166,6 +193,7 @@ def test_a_trial_of_a_living_process_is_left_alone(trials: Trials) -> None:
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials must be a whole number of at least 1"),
         ("hydra.sweeper.objectives=[]", "hydra.sweeper.objectives must name a metric"),
         ("hydra.sweeper.objectives=[loss]", "hydra.sweeper.objectives[0] must be a metric such as"),
+        ("hydra.sweeper.objectives=[val/f1]", "hydra.sweeper.objectives[0] must be a metric such"),
         ("hydra.sweeper.objectives=[test/score]", "add hydra/sweeper/pruner=none"),
         ("+hydra.sweeper.trials=3", "hydra.sweeper has no key 'trials'; did you mean 'n_trials'?"),
         ("hydra.sweeper.sampler.seed=-1", "hydra.sweeper.sampler.seed must be a whole number"),
@@ -196,6 +224,10 @@ def test_a_search_that_goes_on_keeps_what_its_scores_depend_on(trials: Trials) -
             "must vary the same keys, not seed",
         ),
         ([SEEDS, "batch_size=8", "hydra.sweeper.direction=minimize"], "must stay ['maximize']"),
+        (
+            [SEEDS, "batch_size=8", "hydra.sweeper.objectives=[val/movie/f1]"],
+            "hydra.sweeper.objectives must stay ['val/score']",
+        ),
     ):
         assert message.replace("'", '"') in search(*words).message.replace("'", '"')
     assert len(trials.commands) == 1
@@ -205,7 +237,7 @@ def test_without_optuna_the_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in sys.modules if name.startswith("candelabra.sweep.")]:
+    for name in [name for name in sys.modules if name.startswith("candelabra.tuning.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
     done = search(SEEDS)
