@@ -253,16 +253,16 @@ def test_what_a_killed_command_left_is_cleared_by_the_next(tmp_path: Path) -> No
 def test_what_a_killed_command_left_of_a_folder_is_cleared(tmp_path: Path, replaced: bool) -> None:
     """The old folder is put back where the process died before the new one was in place."""
     dead, lives = ended_process(), os.getppid()
-    kept = {f".idx.{lives}.tmp", f".idx.{lives}.old", f".idy.{dead}.tmp", f".idx.1.{dead}.tmp"}
-    for name in kept | {f".idx.{dead}.tmp", f".idx.{dead}.old"}:
+    kept = {f".idx.{lives}.tmp", f".idx.{lives}.old", f".id_.{dead}.tmp", f".idx.1.{dead}.tmp"}
+    for name in kept | {f".idx.{dead}.tmp", f".idx.{dead}.old", f".idy.{dead}.tmp"}:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a").write_text(name)
     if replaced:
         (tmp_path / "idx").mkdir()
         (tmp_path / "idx" / "a").write_text("new")
     (tmp_path / f".idx.{dead + 1}.txt").write_text("a person's")
-    clear_folder_drafts(tmp_path / "idx")
-    clear_folder_drafts(tmp_path / "none" / "idx")
+    clear_folder_drafts(tmp_path, ["id[a-z]"])
+    clear_folder_drafts(tmp_path / "none", ["*"])
     left = {path.name for path in tmp_path.iterdir()}
     assert left == kept | {"idx", f".idx.{dead + 1}.txt"}
     assert (tmp_path / "idx" / "a").read_text() == ("new" if replaced else f".idx.{dead}.old")

@@ -111,58 +111,58 @@ def drafts(folder: Path, names: Iterable[str]) -> list[tuple[Path, int]]:
         folder: Folder to search; it may be missing.
         names: Names of the complete files; `*` matches any characters.
     """
-    patterns = tuple(names)
-    if not folder.is_dir():
-        return []
-    drafts_and_processes = []
-    for path in sorted(folder.iterdir()):
-        match = _DRAFT_NAME.fullmatch(path.name)
-        if match and any(fnmatchcase(match["name"], name) for name in patterns):
-            drafts_and_processes.append((path, int(match["process"])))
-    return drafts_and_processes
+    return [(path, process) for path, _, process in _of_processes(folder, names, _DRAFT_NAME)]
 
 
-def remove_drafts(folder: Path, names: Iterable[str], *, folders: bool = False) -> None:
-    """Remove the drafts that killed processes left in a folder.
+def remove_drafts(folder: Path, names: Iterable[str]) -> None:
+    """Remove the drafts of files and links that killed processes left in a folder.
 
     Files of other names, files in subfolders and drafts of living processes are kept.
 
     Args:
         folder: As in `drafts`.
         names: As in `drafts`.
-        folders: Whether drafts that are folders are removed, too.
     """
     for draft, process in drafts(folder, names):
-        if not _lives(process) and (folders or draft.is_symlink() or draft.is_file()):
+        if not _lives(process) and (draft.is_symlink() or draft.is_file()):
             _remove(draft)
 
 
-def clear_folder_drafts(folder: Path) -> None:
-    """Remove what killed processes left of writing a folder with `drafted`.
+def clear_folder_drafts(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left of writing folders with `drafted`.
 
-    If a process was killed while it replaced the folder, the old folder is put back. Drafts of
+    If a process was killed while it replaced a folder, the old folder is put back. Drafts of
     other names and of living processes are kept.
 
     Args:
-        folder: Folder that will be written.
+        folder: Folder that holds the written folders; it may be missing.
+        names: Names of the written folders; `*` matches any characters.
     """
-    for old, process in _of_processes(folder, _OLD_NAME):
+    patterns = tuple(names)
+    for old, name, process in _of_processes(folder, patterns, _OLD_NAME):
         if not _lives(process) and old.is_dir() and not old.is_symlink():
-            if folder.exists():
+            if (folder / name).exists():
                 _remove(old)
             else:
-                old.replace(folder)
-    for draft, process in _of_processes(folder, _DRAFT_NAME):
+                old.replace(folder / name)
+    for draft, process in drafts(folder, patterns):
         if not _lives(process) and draft.is_dir() and not draft.is_symlink():
             _remove(draft)
 
 
-def _of_processes(path: Path, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
-    """Return the siblings of a path that a pattern names after it, each with its process."""
-    if not path.parent.is_dir():
+def _of_processes(
+    folder: Path, names: Iterable[str], form: re.Pattern[str]
+) -> list[tuple[Path, str, int]]:
+    """Return the paths in a folder whose name has a form, each with the two parts of its name."""
+    patterns = tuple(names)
+    if not folder.is_dir():
         return []
-    matches = [(each, pattern.fullmatch(each.name)) for each in sorted(path.parent.iterdir())]
-    return [(each, int(m["process"])) for each, m in matches if m and m["name"] == path.name]
+    matches = [(path, form.fullmatch(path.name)) for path in sorted(folder.iterdir())]
+    return [
+        (path, match["name"], int(match["process"]))
+        for path, match in matches
+        if match and any(fnmatchcase(match["name"], name) for name in patterns)
+    ]
 
 
 def _lives(process: int) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from candelabra.data.feature_files import ABOUT, FeatureFiles
 from helpers.command_line import called, python
+from helpers.ended import ended_process
 
 KEYS = ["0a" * 16, "0b" * 16]
 
@@ -53,6 +54,17 @@ def test_clearing_leaves_what_others_wrote(folder: Path) -> None:
     assert (done.status, done.out) == (0, f"removed from {folder}: 3.4 MB\n")
     assert sorted(path.name for path in folder.rglob("*")) == ["features", "own"]
     assert called("cache", f"cache_dir={folder}").out == f"nothing is kept in {folder}\n"
+
+
+def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
+    dead = ended_process()
+    for left in ("tmp", "old"):
+        entry = tmp_path / "features" / f".{KEYS[0]}.{dead}.{left}"
+        entry.mkdir(parents=True)
+        (entry / "0-mean.npy").write_bytes(b"." * 10**6)
+    (tmp_path / f".{KEYS[0]}-0.safetensors.{dead}.tmp").touch()
+    assert called("cache", f"cache_dir={tmp_path}", "clear=true").status == 0
+    assert [path.name for path in tmp_path.rglob("*")] == ["features"]
 
 
 def test_a_missing_folder_keeps_nothing(tmp_path: Path) -> None:

@@ -113,10 +113,12 @@ def test_a_number_beyond_half_precision_is_refused(files: FeatureFiles) -> None:
 
 
 def test_drafts_of_killed_processes_are_removed(files: FeatureFiles) -> None:
-    for process in (ended_process(), os.getppid()):
-        (files.folder / f".{OTHER}.{process}.tmp").mkdir(parents=True)
+    dead, lives = ended_process(), os.getppid()
+    for left in (f"{dead}.tmp", f"{dead}.old", f"{lives}.tmp"):
+        (files.folder / f".{OTHER}.{left}").mkdir(parents=True)
     write(files)
-    assert {path.name for path in files.folder.iterdir()} == {KEY, f".{OTHER}.{os.getppid()}.tmp"}
+    # What was replaced when the process was killed is put back.
+    assert {path.name for path in files.folder.iterdir()} == {KEY, OTHER, f".{OTHER}.{lives}.tmp"}
 
 
 def test_the_limit_removes_the_oldest_use(files: FeatureFiles) -> None:

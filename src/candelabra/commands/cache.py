@@ -11,6 +11,7 @@ from candelabra.commands.arguments import compose_command
 from candelabra.data.feature_files import FOLDER, Entry, FeatureFiles
 from candelabra.data.token_cache import CACHED
 from candelabra.errors import ConfigError, DataError
+from candelabra.files import remove_drafts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,18 +39,20 @@ def main(overrides: list[str]) -> int:
 
     try:
         features = FeatureFiles(folder / FOLDER, None)
+        if cfg["clear"]:  # `clear` is a method, too
+            remove_drafts(folder, [CACHED])
+            features.clear_rest()
         entries = features.entries()
         files = [path for path in sorted(folder.glob(CACHED)) if path.is_file()]
         num_bytes = sum(path.stat().st_size for path in files)
         total = f"{num_bytes / 1e6 + sum(entry.num_bytes for entry in entries) / 1e6:,.1f} MB"
         if not entries and not files:
             show(f"nothing is kept in {folder}")
-        elif cfg["clear"]:  # `clear` is a method, too
+        elif cfg["clear"]:
             for path in files:
                 path.unlink(missing_ok=True)
             for entry in entries:
                 shutil.rmtree(entry.path)
-            features.clear_rest()
             show(f"removed from {folder}: {total}")
         else:
             show(_table(entries, len(files), num_bytes), f"in {folder}: {total}")

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from candelabra.data.feature_writer import FeatureWriter
-from candelabra.files import checksum, drafted, read_json, remove_drafts
+from candelabra.files import checksum, clear_folder_drafts, drafted, read_json
 from candelabra.tables import show
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class FeatureFiles:
         Raises:
             OSError: If it cannot be written.
         """
-        remove_drafts(self.folder, ["*"], folders=True)
+        clear_folder_drafts(self.folder, ["*"])
         with drafted(self.folder / key) as draft:
             draft.mkdir()
             writer = FeatureWriter(draft, shapes, dtype)
@@ -186,7 +186,7 @@ class FeatureFiles:
         Raises:
             OSError: If a file cannot be removed.
         """
-        remove_drafts(self.folder, ["*"], folders=True)
+        clear_folder_drafts(self.folder, ["*"])
         for path in self.folder.glob(".*.lock"):
             path.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise ConfigError(f"output={output}: must be a folder, or not be there yet")
     check_place(output)
-    clear_folder_drafts(output.absolute())
+    whole = output.absolute()
+    clear_folder_drafts(whole.parent, [glob.escape(whole.name)])
     if not output.is_dir() or not any(output.iterdir()):
         return
     if not overwrite:
@@ -53,7 +55,7 @@ def replacing_folder(output: Path) -> Iterator[Path]:
     """
     output = output.absolute()
     try:
-        clear_folder_drafts(output)
+        clear_folder_drafts(output.parent, [glob.escape(output.name)])
         with drafted(output) as draft:
             draft.mkdir()
             yield draft

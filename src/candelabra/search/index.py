@@ -6,6 +6,7 @@ and, for approximate search, `graph.faiss`. Loading it executes no code from the
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
         raise ValueError("this corpus was read from its graph alone, and cannot be kept")
     folder = folder.absolute()
     try:
-        clear_folder_drafts(folder)
+        clear_folder_drafts(folder.parent, [glob.escape(folder.name)])
         with drafted(folder) as draft:
             draft.mkdir()
             _write_vectors(draft / VECTORS, corpus.vectors_ND)
