@@ -29,10 +29,15 @@ def main() -> None:
     resolved = {tuple(extras): compiled(extras, kept=kept) for extras in (MAIN, EXTRAS, DOCS)}
     main, extras, docs = resolved.values()
     write("main", {name: main[name] for name in main if not TORCH.fullmatch(name)})
-    write("extras", {name: extras[name] for name in extras.keys() - main})
-    write("docs", {name: docs[name] for name in docs.keys() - extras})
+    write("extras", added(extras, main))
+    write("docs", added(docs, extras))
     write("torch-cuda", {name: main[name] for name in main if TORCH.fullmatch(name)})
     write("build", compiled([], kept=kept, source="\n".join(BUILD)))
+
+
+def added(more: dict[str, str], fewer: dict[str, str]) -> dict[str, str]:
+    """Return the lines that a lock needs besides another: new packages, and wider markers."""
+    return {name: lines for name, lines in more.items() if fewer.get(name) != lines}
 
 
 def pins(file: Path) -> list[str]:
@@ -54,7 +59,7 @@ def compiled(extras: list[str], *, kept: list[str], source: str = "") -> dict[st
     """
     constraints = FOLDER / ".constraints"
     constraints.write_text("\n".join(kept))
-    command = ["uv", "pip", "compile", "--universal", "--python-version", "3.11"]
+    command = ["uv", "pip", "compile", "--universal", "--python-version", "3.11.5"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--allow-unsafe", "--quiet"]
     command += ["--constraint", str(constraints), *(f"--extra={extra}" for extra in extras)]
     command += ["-" if source else str(PROJECT)]

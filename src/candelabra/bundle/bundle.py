@@ -63,8 +63,10 @@ class Bundle:
 
     Attributes:
         model: Encoder and heads.
-        config = replace(self.config, adapter=None, tasks={task: self.config.tasks[task]})
-        # Keep `<split>/<task>/<metric>`; `val/score` and `epoch` belong to no task.
+        tokenizer: Tokenizer of the encoder.
+        config: Pooling, tasks and the other settings that `config.json` stores.
+        labels: Task name -> label names.
+        metrics: Metrics of the run that trained the model, as in `metrics.json`.
     """
 
     model: MultiTaskModel
