@@ -10,13 +10,7 @@ from candelabra.report.formats import clipped, duration
 from candelabra.report.settings import command_of
 from candelabra.report.view import Cells, Section, Table
 
-FACTS = {
-    "run": "run_id",
-    "status": "status",
-    "started": "started",
-    "ended": "ended",
-    "optimizer steps": "steps",
-    "seed": "seed",
+SETUP = {
     "commit": "git_commit",
     "Python": "python",
     "machine": "machine",
@@ -24,6 +18,16 @@ FACTS = {
     "precision": "precision",
     "threads": "threads",
     "processes": "processes",
+}
+"""Label on the page -> key of `run.json`, for what the scores of runs may depend on."""
+FACTS = {
+    "run": "run_id",
+    "status": "status",
+    "started": "started",
+    "ended": "ended",
+    "optimizer steps": "steps",
+    "seed": "seed",
+    **SETUP,
 }
 """Label on the page -> key of `run.json`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from candelabra.report.identity import SETUP
 from candelabra.study.inputs import Run, Status, Study
 
 
@@ -34,7 +35,7 @@ def provenance_of(study: Study) -> Provenance:
         for run in arm.runs[seed]
         if run.status is Status.FINISHED
     ]
-    facts = [(label, _values(runs, key)) for label, key in FACTS.items()]
+    facts = [(label, _values(runs, key)) for label, key in SETUP.items()]
     packages = dict.fromkeys(name for run in runs for name in _mapping(run, "versions"))
     facts += [
         (name, _joined(_mapping(run, "versions").get(name) for run in runs)) for name in packages
@@ -49,17 +50,6 @@ def provenance_of(study: Study) -> Provenance:
     overrides = {run.name: " ".join(map(str, _words(run))) for run in runs}
     known = [(label, value) for label, value in facts if value]
     return Provenance(study.command, known, sorted(data), list(overrides.items()))
-
-
-FACTS = {
-    "commit": "git_commit",
-    "Python": "python",
-    "machine": "machine",
-    "device": "device",
-    "precision": "precision",
-    "threads": "threads",
-}
-"""Label on the page -> key of `run.json`."""
 
 
 def _mapping(run: Run, key: str) -> Mapping[str, object]:

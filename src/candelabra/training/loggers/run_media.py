@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ class RunMedia:
     metrics: Mapping[str, float] = field(default_factory=dict)
     tests: Mapping[str, Examples] = field(default_factory=dict)
 
+    @cached_property
+    def rows(self) -> dict[str, TaskRows]:
+        """Read the test predictions of each task that has any."""
+        read = {task: read_rows(self.folder, task) for task in self.tests}
+        return {task: rows for task, rows in read.items() if rows is not None}
+
     def charts(self) -> Iterator[tuple[str, Any]]:
         """Yield name and value of the scores by label, the confusion matrices and the pictures.
 
@@ -45,9 +52,8 @@ class RunMedia:
             ValueError: A file is damaged.
         """
         yield from label_charts(self.metrics)
-        for task in self.tests:
-            rows = read_rows(self.folder, task)
-            if rows is not None and (chart := confusion_chart(task, rows)):
+        for task, rows in self.rows.items():
+            if chart := confusion_chart(task, rows):
                 yield f"test/{task}/confusion", chart
         for file in sorted(self.folder.glob("*.png")):
             yield f"pictures/{file.stem}", wandb.Image(str(file))
@@ -63,11 +69,9 @@ class RunMedia:
             OSError: A file cannot be read.
             ValueError: A file is damaged.
         """
-        for task, examples in self.tests.items():
-            rows = read_rows(self.folder, task) if most else None
-            if rows is not None:
-                table = prediction_table(rows, most, examples if texts else None)
-                yield f"test/{task}/predictions", table
+        for task, rows in self.rows.items() if most else ():
+            table = prediction_table(rows, most, self.tests[task] if texts else None)
+            yield f"test/{task}/predictions", table
 
 
 def label_charts(metrics: Mapping[str, float]) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from candelabra.errors import PrunedError
 from candelabra.training.loggers.run_media import RunMedia
 from candelabra.training.loggers.wandb_tracker import WandbTracker
 
@@ -20,7 +21,10 @@ def trackers(trainer: pl.Trainer) -> list[WandbTracker]:
 
 @contextlib.contextmanager
 def tracked(trainer: pl.Trainer, config: Mapping[str, Any], tasks: Iterable[str]) -> Iterator[None]:
-    """Log the resolved configuration, and end every W&B run as finished or failed."""
+    """Log the resolved configuration, and end every W&B run as finished or failed.
+
+    A run that its search ended early did not fail.
+    """
     names = list(tasks)
     for tracker in trackers(trainer):
         tracker.log_config(config)
@@ -29,6 +33,9 @@ def tracked(trainer: pl.Trainer, config: Mapping[str, Any], tasks: Iterable[str]
     try:
         yield
         exit_code = 0
+    except PrunedError:
+        exit_code = 0
+        raise
     finally:
         for tracker in trackers(trainer):
             tracker.finish(exit_code)
