@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from candelabra.data import feature_files
 from candelabra.data.feature_files import FeatureFiles
+from candelabra.files import checksum
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import FreezeLowerLayers, FreezeNothing
@@ -138,6 +140,21 @@ def test_damaged_features_are_computed_again(
         splits = featured(toys, frozen_model(), tmp_path)
     assert caplog.text.count("damaged") >= 6
     assert (len(passes), len(pooled(splits))) == (6, 2)
+
+
+def test_files_of_others_are_checked_and_own_ones_are_not(
+    toys: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Path] = []
+
+    def checking(path: Path) -> str:
+        checked.append(path)
+        return checksum(path)
+
+    monkeypatch.setattr(feature_files, "checksum", checking)
+    for num_checked in (0, 6):
+        featured(toys, frozen_model(), tmp_path)
+        assert sum(path.exists() for path in checked) == num_checked  # the others were drafts
 
 
 def test_without_room_the_run_goes_on(

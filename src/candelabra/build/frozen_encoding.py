@@ -142,7 +142,7 @@ class FrozenEncoding:
                 break
             except OverflowError as error:
                 log.warning("the features of %s are kept in float32: %s", self.title, error)
-        return self.store.files.read(key, wanted)
+        return self.store.files.read(key, wanted, check=False)
 
     def _write(self, writer: FeatureWriter) -> None:
         """Encode all texts, and write their features."""

@@ -81,12 +81,15 @@ class FeatureFiles:
     folder: Path
     most_gb: float | None
 
-    def read(self, key: str, shapes: Mapping[str, tuple[int, int]]) -> StoredArrays | None:
+    def read(
+        self, key: str, shapes: Mapping[str, tuple[int, int]], *, check: bool = True
+    ) -> StoredArrays | None:
         """Open arrays of an entry, and remember that it was used.
 
         Args:
             key: Key of the entry.
             shapes: Expected shape (R, D) of each array.
+            check: Whether checksums are compared; false for an entry that this process just wrote.
 
         Returns:
             The arrays; `None` if there is no entry or it is damaged.
@@ -97,7 +100,9 @@ class FeatureFiles:
         try:
             about = read_json(folder / ABOUT)
             sums, computed_as = about["sha256"], about["computed_as"]
-            arrays = {name: _mapped(folder / f"{name}.npy", sums[name]) for name in shapes}
+            arrays = {
+                name: _mapped(folder / f"{name}.npy", sums[name], check=check) for name in shapes
+            }
             for name, array in arrays.items():
                 if array.shape != shapes[name] or array.dtype not in DTYPES:
                     raise ValueError(f"{name}.npy holds {array.dtype} of shape {array.shape}")
@@ -208,7 +213,7 @@ class FeatureFiles:
                 total -= entry.num_bytes
 
 
-def _mapped(path: Path, expected: object) -> np.ndarray:
+def _mapped(path: Path, expected: object, *, check: bool) -> np.ndarray:
     """Return an array of a file without reading it into memory.
 
     Raises:
@@ -217,7 +222,7 @@ def _mapped(path: Path, expected: object) -> np.ndarray:
     """
     if not path.is_file():  # A pipe in its place would be waited for without end.
         raise ValueError(f"{path.name} is no file")
-    if checksum(path) != expected:
+    if check and checksum(path) != expected:
         raise ValueError(f"the content of {path.name} is not that of its checksum")
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
