@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 class FeatureWriter:
     """Writer of the arrays of an entry, whose rows may come in any order.
 
+    Files are written by calls and not through a memory map: if the disk is full, a call raises an
+    error, whereas a memory map kills the process by the signal SIGBUS.
+
     Args:
         folder: Folder of the files.
         shapes: Shape (R, D) of each array.
