@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,12 @@ from candelabra.study.decisions import (
 )
 from candelabra.study.result import compare_arms
 from helpers.study_folders import METRICS, study_of, write_arms, write_run
+
+
+def metrics(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "metrics.json").read_text())
+    return found
+
 
 share = partial(share_or_separate, shared="shared")
 WIDE = {"sentiment": 0.2, "movie": 0.2}
@@ -81,7 +88,22 @@ def test_the_best_mean_must_be_better_than_the_baseline(tmp_path: Path) -> None:
     better = answer(tmp_path / "better", {"base": 0.7, "other": 0.8, "best": 0.95}, best_mean)
     assert better.choice == "best"
     same = answer(tmp_path / "same", {"base": 0.8, "other": 0.8}, best_mean)
-    assert same == Answer("base", "'base' will do: no other arm is shown to be better.")
+    assert same == Answer(
+        "base", "'base' will do: no other arm is shown to have a better mean of the tasks."
+    )
+
+
+def test_the_answer_by_the_mean_names_what_is_better_on_a_task(tmp_path: Path) -> None:
+    folders = write_arms(tmp_path, skills={"base": 0.8, "other": 0.8})
+    for seed, (folder,) in folders["other"].items():
+        write_run(folder, ["sentiment"], seed=seed, skill=0.95)
+        sentiment, scores = (folder / "predictions/sentiment.jsonl").read_bytes(), metrics(folder)
+        write_run(folder, list(METRICS), seed=seed, skill=0.5)
+        (folder / "predictions/sentiment.jsonl").write_bytes(sentiment)
+        (folder / "metrics.json").write_text(json.dumps({**metrics(folder), **scores}))
+    found = compare_arms(study_of(tmp_path, folders, decide=best_mean)).answer
+    assert found.choice == "base"
+    assert found.sentence.endswith("mean of the tasks; better on sentiment: 'other'.")
 
 
 def test_no_rule_judges_by_a_failed_run(tmp_path: Path) -> None:

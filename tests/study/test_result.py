@@ -9,6 +9,7 @@ import pytest
 
 from candelabra.study.result import compare_arms
 from candelabra.study.verdicts import BETTER, Verdict
+from candelabra.study.view import view_of
 from helpers.study_folders import METRICS, study_of, write_arms, write_run
 
 
@@ -40,6 +41,19 @@ def test_p_values_are_holms_over_arms_and_tasks(tmp_path: Path) -> None:
     assert len(plain) == 4
     adjusted = multipletests(plain, method="holm")[1]
     assert [one.adjusted.p_value for one in every] == pytest.approx(adjusted.tolist())
+
+
+def test_arms_with_the_same_predictions_count_once(tmp_path: Path) -> None:
+    folders = write_arms(tmp_path)
+    once = compare_arms(study_of(tmp_path, folders))
+    copied = compare_arms(study_of(tmp_path, {**folders, "copy": folders["adapters"]}))
+    assert (copied.same, once.same) == ({"copy": "adapters"}, {})
+    assert copied.strictest == once.strictest
+    for task in METRICS:
+        assert copied.contrasts[task]["copy"].plain() == copied.contrasts[task]["adapters"].plain()
+        for arm, contrast in once.contrasts[task].items():
+            assert copied.contrasts[task][arm].plain() == contrast.plain()
+    assert "between 'adapters' and 'copy'" in " ".join(view_of(copied).limits)
 
 
 def test_the_content_is_the_same_for_the_same_runs(tmp_path: Path) -> None:

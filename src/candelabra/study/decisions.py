@@ -89,7 +89,10 @@ def cheapest_good_enough(result: StudyResult) -> Answer:
 
 
 def best_mean(result: StudyResult) -> Answer:
-    """Choose the arm with the best mean over the tasks if it is better than the baseline."""
+    """Choose the arm with the best mean over the tasks if its mean is better than the baseline's.
+
+    An arm that is better than the baseline in one task only is named in the sentence.
+    """
     baseline = result.study.baseline
     judged = {
         name: contrast for name, contrast in result.means.items() if contrast.estimate is not None
@@ -103,9 +106,27 @@ def best_mean(result: StudyResult) -> Answer:
         but = f", though it is worse on {_listed(worse)}" if worse else ""
         points = f"{100 * judged[best].difference:.2f} points on average"
         return Answer(best, f"Take {best!r}: better than {baseline!r} by {points}{but}.")
-    unclear = [name for name, found in judged.items() if found.verdict is Verdict.UNDECIDED]
-    but = f", though {_listed(map(repr, unclear))} may be better" if unclear else ""
-    return Answer(baseline, f"{baseline!r} will do: no other arm is shown to be better{but}.")
+    unclear = [
+        name
+        for name, found in judged.items()
+        if found.verdict is Verdict.UNDECIDED and found.difference > 0
+    ]
+    but = f", though {_listed(map(repr, unclear))} may have" if unclear else ""
+    return Answer(
+        baseline,
+        f"{baseline!r} will do: no other arm is shown to have a better mean of the tasks{but}"
+        f"{_better_on_a_task(result)}.",
+    )
+
+
+def _better_on_a_task(result: StudyResult) -> str:
+    """Return which arms are better than the baseline on a task, to be appended to a sentence."""
+    better = {
+        task: [repr(arm) for arm, found in contrasts.items() if found.verdict in BETTER]
+        for task, contrasts in result.contrasts.items()
+    }
+    parts = [f"better on {task}: {_listed(arms)}" for task, arms in better.items() if arms]
+    return "".join(f"; {part}" for part in parts)
 
 
 def _near_the_best(result: StudyResult, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -118,12 +118,15 @@ class StudyResult:
         samples: Scores of each task.
         contrasts: Comparison with the baseline, by task and arm.
         means: Comparison of the mean over the tasks, by arm; a family of comparisons of its own.
+        same: Earlier arm with the same scores in every task, of each arm that has one. The two
+            count as one comparison.
     """
 
     study: Study
     samples: Mapping[str, Sample]
     contrasts: Mapping[str, Mapping[str, Contrast]]
     means: Mapping[str, Contrast]
+    same: Mapping[str, str]
 
     @cached_property
     def answer(self) -> Answer:
@@ -133,7 +136,8 @@ class StudyResult:
     @property
     def strictest(self) -> float:
         """Return the confidence level of the strictest comparison."""
-        return 1 - ALPHA / max(1, sum(map(len, self.contrasts.values())))
+        num_arms = len(self.study.others) - len(self.same)
+        return 1 - ALPHA / max(1, num_arms * len(self.contrasts))
 
     def mean_scores(self, task: str) -> dict[str, float]:
         """Return the mean score over the seeds, for each arm that has one."""
@@ -155,6 +159,7 @@ class StudyResult:
             "tasks": {task: self._task(task) for task in study.margins},
             "mean_of_tasks": {arm: found.plain() for arm, found in self.means.items()},
             "arms": {arm.name: _arm(arm) for arm in study.arms},
+            "same_scores": dict(self.same),
             "alpha": ALPHA,
             "resamples": study.resamples,
             "seed": study.seed,
@@ -184,36 +189,54 @@ def compare_arms(study: Study) -> StudyResult:
     }
     names = [arm.name for arm in study.others]
     pairs = {(task, arm): samples[task] for task in samples for arm in names}
-    found = _contrasts(study, pairs)
+    same = _same(names, samples)
+    found = _contrasts(study, pairs, same)
     mean = mean_of(list(samples.values()))
-    means = _contrasts(study, {("", arm): mean for arm in names})
+    means = _contrasts(study, {("", arm): mean for arm in names}, same)
     return StudyResult(
         study,
         samples,
         {task: {arm: found[task, arm] for arm in names} for task in samples},
         {arm: means["", arm] for arm in names},
+        same,
     )
 
 
+def _same(names: Sequence[str], samples: Mapping[str, Sample]) -> dict[str, str]:
+    """Return the first arm with the same scores, for each arm that repeats an earlier one."""
+    same: dict[str, str] = {}
+    for place, name in enumerate(names):
+        for other in names[:place]:
+            if all(sample.same(name, other) for sample in samples.values()):
+                same[name] = same.get(other, other)
+                break
+    return same
+
+
 def _contrasts(
-    study: Study, pairs: Mapping[tuple[str, str], Sample]
+    study: Study, pairs: Mapping[tuple[str, str], Sample], same: Mapping[str, str]
 ) -> dict[tuple[str, str], Contrast]:
     """Compare arms with the baseline, as one family of comparisons.
 
-    A comparison that is not judged counts with a p-value of 1.
+    A comparison that is not judged counts with a p-value of 1. Arms with the same scores count
+    once.
     """
     reasons = {key: sample.reason(key[1], study.baseline) for key, sample in pairs.items()}
     estimates = {
         key: None if reasons[key] else sample.estimate(key[1], study.baseline)
         for key, sample in pairs.items()
     }
-    p_values = [1.0 if found is None else found.p_value for found in estimates.values()]
-    adjusted = dict(zip(estimates, holm(p_values, alpha=ALPHA), strict=True))
+    p_values = {
+        key: 1.0 if found is None else found.p_value
+        for key, found in estimates.items()
+        if key[1] not in same
+    }
+    adjusted = dict(zip(p_values, holm(list(p_values.values()), alpha=ALPHA), strict=True))
     mean_margin = sum(study.margins.values()) / len(study.margins)
     return {
         key: Contrast(
             estimate=found,
-            adjusted=adjusted[key],
+            adjusted=adjusted[key[0], same.get(key[1], key[1])],
             margin=study.margins.get(key[0], mean_margin),
             reason=reasons[key],
             mcnemar=None

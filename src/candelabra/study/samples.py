@@ -44,6 +44,16 @@ class Sample:
             return [(seed, two[0]) for seed in one] if two else []
         return [(seed, seed) for seed in one if seed in two]
 
+    def same(self, arm: str, other: str) -> bool:
+        """Return whether two arms have the same scores, on the test rows and on every resample."""
+        one, two = self.drawn.get(arm, {}), self.drawn.get(other, {})
+        return (
+            len(one) > 0
+            and self.scores[arm] == self.scores[other]
+            and one.keys() == two.keys()
+            and all(np.array_equal(one[seed], two[seed]) for seed in one)
+        )
+
     def reason(self, arm: str, other: str) -> str:
         """Return why two arms cannot be compared; empty if they can."""
         if other in self.reasons:

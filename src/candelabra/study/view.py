@@ -117,9 +117,17 @@ def view_of(result: StudyResult) -> View:
         ],
         has_noise=any(one.noise for found in pairs.values() for one in found.values()),
         drawn=[_drawn(arm, task) for task in study.margins for arm in study.arms],
-        limits=[*LIMITS, *study.limits],
+        limits=[*LIMITS, *_same_arms(result), *study.limits],
         provenance=provenance_of(study),
     )
+
+
+def _same_arms(result: StudyResult) -> list[str]:
+    return [
+        f"The difference between {other!r} and {arm!r}: all their predictions are the same. They "
+        "count as one comparison."
+        for arm, other in result.same.items()
+    ]
 
 
 def _summary(result: StudyResult) -> str:
