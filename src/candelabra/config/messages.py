@@ -140,6 +140,8 @@ def _inside_nothing(overrides: Sequence[str]) -> str:
     lists = [key for key, kind in TrainConfig.__annotations__.items() if kind == "list[str] | None"]
     keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
     named = next((key for key in keys if key.startswith(tuple(f"{each}." for each in lists))), "")
+    if not named:
+        return "an override names a key below a list that is null; give a list, or null"
     above, _, name = named.partition(".")
     return f"no key '{named}': {above} is null, which has no {name!r}; give a list, or null"
 
