@@ -24,7 +24,7 @@ def interrupted_run(root: Path) -> Iterator[Path]:
     words = ["encoder=tiny", "logger=csv", "callbacks=plain", "tasks=banking77", "data_dir=data"]
     words += ["optimizer=mine", "trainer.max_epochs=1", "--config-dir", "mine", "eval_batch_size=8"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "take_best", fail)
+        patch.setattr(finish, "restore_best", fail)
         patch.chdir(root)
         with pytest.raises(ArithmeticError):
             called("train", *words, "hydra.run.dir=run")

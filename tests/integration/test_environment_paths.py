@@ -96,7 +96,7 @@ def test_an_interrupted_run_goes_on_with_the_variables_typed_again(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(finish, "take_best", fail)
+        patch.setattr(finish, "restore_best", fail)
         with pytest.raises(ArithmeticError):
             called("train", *words)
     assert_no_secret(tmp_path / "run")

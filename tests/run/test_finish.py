@@ -26,7 +26,7 @@ def test_the_best_weights_are_tested(toys: Splits, tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
-    scores = finish.take_best(trainer, module)
+    scores = finish.restore_best(trainer, module)
     metrics = finish.test(trainer, module, data, tmp_path)
     assert all(tensor.equal(stored["state_dict"][n]) for n, tensor in module.state_dict().items())
     assert scores == stored["scores"]
@@ -45,14 +45,14 @@ def test_without_a_test_split_validation_stands_alone(toys: Splits, tmp_path: Pa
     module, data, trainer = toy_module(), toy_data(splits), toy_trainer()
     trainer.fit(module, datamodule=data)
     assert finish.best_checkpoint(trainer) is None
-    assert "val/score" in finish.take_best(trainer, module)
+    assert "val/score" in finish.restore_best(trainer, module)
     assert finish.test(trainer, module, data, tmp_path) == {}
     assert not list(tmp_path.iterdir())
 
 
 def test_the_pace_counts_what_was_drawn(toys: Splits) -> None:
     module = fit(toys, accumulate_grad_batches=2)
-    found = finish.pace(module, 2.0)
+    found = finish.fit_speed(module, 2.0)
     tokens = sum(int(each["train"].lengths.sum()) for each in toys.values())
     assert found == {
         "steps": 8,

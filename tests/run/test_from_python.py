@@ -58,7 +58,7 @@ def test_an_edited_configuration_is_trained_and_resumed(monkeypatch: pytest.Monk
     cfg.seed = 5
     cfg.tags = ["it's", "mine"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("candelabra.run.finish.take_best", fail)
+        patch.setattr("candelabra.run.finish.restore_best", fail)
         with pytest.raises(ArithmeticError):
             candelabra.train(cfg)
     assert "hydra" in cfg  # the configuration can be used again

@@ -111,7 +111,7 @@ def test_a_file_system_that_takes_no_folders_is_refused(check: Callable[[str], N
 def test_a_read_only_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("run").mkdir()
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=run: cannot be written in"):
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=run: is not writable"):
         check_run_folder("run")
 
 

@@ -45,7 +45,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(folder: RunFolder) ->
             whole.with_name(f".{whole.name}.{dead}.tmp").write_bytes(b"half")
         (folder.path / f".wandb.{dead}.tmp").symlink_to("nowhere")
 
-    for begin in (lambda: folder.start(CONFIG, []), folder.go_on):
+    for begin in (lambda: folder.start(CONFIG, []), folder.reopen):
         leave()
         begin()
         assert not list(folder.path.rglob("*.tmp"))
@@ -69,7 +69,7 @@ def test_what_is_not_the_runs_own_stays(folder: RunFolder, tmp_path: Path) -> No
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
     folder.start(CONFIG, [])
-    folder.go_on()
+    folder.reopen()
     assert all(file.is_file() for file in kept)
 
 
@@ -104,7 +104,7 @@ def test_times_are_utc(folder: RunFolder) -> None:
 
 def test_metrics_are_one_flat_object(folder: RunFolder) -> None:
     metrics = {"val/score": 0.5, "val/mood/accuracy": 0.25}
-    folder.metrics(metrics)
+    folder.write_metrics(metrics)
     assert json.loads((folder.path / "metrics.json").read_text()) == metrics
 
 

@@ -14,7 +14,7 @@ import pytest
 import candelabra.commands.train
 from candelabra.errors import ConfigError
 from candelabra.files import DRAFT
-from candelabra.run.resume import FREE, StoredRun, go_back, stored_run
+from candelabra.run.resume import FREE, StoredRun, enter_working_folder, stored_run
 from helpers.bundles import edit
 from helpers.command_line import called
 from helpers.interrupted_runs import OWN, refused, resumed, words_of
@@ -171,7 +171,7 @@ def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Pat
 def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     run = StoredRun(tmp_path, {"cwd": str(tmp_path / "gone")}, {})
     with pytest.raises(ConfigError, match=r"cwd=.*/gone: No such file"):
-        go_back(run, str(tmp_path / "gone"))
+        enter_working_folder(run, str(tmp_path / "gone"))
 
 
 def test_only_a_folder_here_is_resumed() -> None:

@@ -124,7 +124,7 @@ def test_the_workspace_is_sent_to_ones_own_server(
     """Not to that of a settings file in the working folder, which may be a stranger's."""
     pytest.importorskip("wandb_workspaces")
     assert main([str(outputs)]) == 2
-    assert "nobody is logged in to W&B; `wandb login` does it" in capsys.readouterr().err
+    assert "nobody is logged in to W&B; run `wandb login`" in capsys.readouterr().err
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     wandb.teardown()
     with socket.create_server(("127.0.0.1", 0)) as stranger:

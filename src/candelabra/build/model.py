@@ -120,7 +120,7 @@ def adapt_and_freeze(
         make(adapter, "adapter").attach(encoder, list(model.heads))
     with naming("freeze", freeze):
         model.freezer.apply(model, 0)
-        ever_trained = {id(parameter) for parameter in model.freezer.some_day_learning(model)}
+        ever_trained = {id(parameter) for parameter in model.freezer.ever_learning(model)}
     in_encoder = {id(parameter) for parameter in encoder.parameters()}
     if encoder.adapters and not ever_trained & in_encoder:
         raise ConfigError(

@@ -32,7 +32,7 @@ from candelabra.processes import (
     started_from_outside,
 )
 from candelabra.run.place import Refused, check_free
-from candelabra.run.resume import StoredRun, go_back, stored_run
+from candelabra.run.resume import StoredRun, enter_working_folder, stored_run
 from candelabra.run.start import check_settings
 from candelabra.run.sweep import with_table
 from candelabra.run.trial import TRIAL, given_config_dirs, trial
@@ -147,7 +147,7 @@ def stored_run_of(verbatim: Mapping[str, str]) -> StoredRun:
     allow = verbatim.get("allow", "").strip("[]").split(",")
     stored = stored_run(verbatim["resume"], allow=[name.strip() for name in allow])
     check_free(stored.folder, f"resume={verbatim['resume']}")
-    return go_back(stored, verbatim.get("cwd"))
+    return enter_working_folder(stored, verbatim.get("cwd"))
 
 
 def _with_hydra(train: Train, arguments: list[str]) -> int:

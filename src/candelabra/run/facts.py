@@ -1,4 +1,4 @@
-"""Facts that `run.json` has of a run: its machine, and the rows that were left out."""
+"""Facts for `run.json`: the machine of a run, and the rows that it left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from candelabra.model.multitask import MultiTaskModel
 
 
 def machine_facts(model: MultiTaskModel, device: str, *, num_processes: int) -> dict[str, Any]:
-    """Return facts about the machine for the record of the run."""
+    """Return the device, the threads, the processes and the attention kernel of a run."""
     return {
         "device": device,
         "threads": torch.get_num_threads(),

@@ -25,7 +25,7 @@ from candelabra.training.scoring import scores_of
 SCORE = "val/score"
 
 
-def pace(module: MultiTaskModule, seconds: float) -> dict[str, float]:
+def fit_speed(module: MultiTaskModule, seconds: float) -> dict[str, float]:
     """Return steps, duration and throughput of the fit.
 
     Args:
@@ -36,17 +36,18 @@ def pace(module: MultiTaskModule, seconds: float) -> dict[str, float]:
         `steps` (of the whole run), `fit_seconds`, and `examples_per_second` and
         `tokens_per_second` since this process started.
     """
-    done = {f"{key}_per_second": round(n / seconds, 3) for key, n in module.session.items()}
-    return {"steps": module.steps_done, "fit_seconds": round(seconds, 3), **done}
+    rates = {f"{key}_per_second": round(n / seconds, 3) for key, n in module.session.items()}
+    return {"steps": module.steps_done, "fit_seconds": round(seconds, 3), **rates}
 
 
-def take_best(trainer: pl.Trainer, module: MultiTaskModule) -> dict[str, float]:
+def restore_best(trainer: pl.Trainer, module: MultiTaskModule) -> dict[str, float]:
     """Load the weights with the best `val/score` into the module.
+
+    The module keeps its last weights if no checkpoint callback monitored the score.
 
     Args:
         trainer: Trainer after its fit.
-        module: Module that receives the weights; it keeps the last weights if no checkpoint
-            callback monitored the score.
+        module: Module that receives the weights.
 
     Returns:
         `val/...` metrics of the weights that the module has afterwards.
@@ -83,7 +84,7 @@ def test(
 
 
 def media(folder: Path, metrics: Mapping[str, float], data: Mapping[str, TaskData]) -> RunMedia:
-    """Return what W&B shows of a finished run.
+    """Return the tables, charts and pictures of a finished run for W&B.
 
     Args:
         folder: Run folder with the predictions and the pictures.
@@ -123,16 +124,16 @@ def bundle(
     """
     limits = {split: config["trainer"][f"limit_{split}_batches"] for split in ("val", "test")}
     # The model card must mark scores of limited splits. Note that 1 is one batch and 1.0 is all.
-    parts = {split: part for split, part in limits.items() if str(part) not in ("None", "1.0")}
+    limited = {split: part for split, part in limits.items() if str(part) not in ("None", "1.0")}
     if model.encoder.adapters and not model.encoder.adapts_per_task:
         merge(model.encoder)
-    kept = BundleConfig(
+    stored = BundleConfig(
         pooling=config["pooling"],
         tasks=config["tasks"],
         max_length=tokenizer.max_length,
         truncation=tokenizer.truncation,
         normalize=config["normalize"],
         adapter=config["adapter"] if model.encoder.adapts_per_task else None,
-        judged_by_part=parts,
+        judged_by_part=limited,
     )
-    return Bundle(model.eval(), tokenizer, kept, labels, metrics)
+    return Bundle(model.eval(), tokenizer, stored, labels, metrics)

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from candelabra.bundle.bundle import Bundle
 
 START = "hydra"
-"""Key of a composed configuration that says how it was composed; `train` removes it."""
+"""Key of a composed configuration for its overrides and folders of yamls; `train` removes it."""
 LOG_FORMAT = "[%(asctime)s] %(levelname)s %(name)s: %(message)s"
 OF_HYDRA = re.compile(r"\$\{(hydra|run_group):")
-"""Beginning of values that refer to the settings of Hydra."""
+"""Beginning of an interpolation that refers to the settings of Hydra."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
 
     Args:
         overrides: Overrides as on the command line, such as `tasks=stsb` or `optimizer.lr=1e-4`.
-        config_dir: Folder of yamls that are used besides candelabra's own, as `--config-dir`.
+        config_dir: Folder of additional yamls, as `--config-dir`.
 
     Returns:
-        The configuration. Its values may be changed before it is given to `train`.
+        The configuration. You may change its values before you pass it to `train`.
 
     Raises:
         ConfigError: An override is wrong.
@@ -133,7 +133,7 @@ def train(cfg: DictConfig) -> TrainedRun:
 def _composed(
     overrides: list[str], config_dirs: list[str], *, folder: str | None = None
 ) -> DictConfig:
-    """Compose a configuration whose values do not need Hydra any more."""
+    """Compose a configuration whose values no longer refer to the settings of Hydra."""
     register()
     check_option_words(overrides, [Path(folder) for folder in config_dirs])
     words = [*overrides]
@@ -151,28 +151,29 @@ def _composed(
     with _hydra_settings(cfg):
         for key in _keys_of_hydra(OmegaConf.to_container(cfg, resolve=False)):
             OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
-    # Those of Hydra itself, such as hydra.run.dir, are not stored: nothing stored may steer Hydra.
-    own = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    # Overrides of Hydra itself, such as hydra.run.dir, are left out: stored words must not
+    # configure Hydra.
+    stored = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
     take_folder_settings(cfg, overrides)
     with flag_override(cfg, ["struct", "readonly"], False):
-        cfg[START] = {"overrides": own, "config_dirs": config_dirs}
+        cfg[START] = {"overrides": stored, "config_dirs": config_dirs}
     return cfg
 
 
 @contextmanager
 def _hydra_settings(cfg: DictConfig) -> Iterator[None]:
     """Make `${hydra:...}` refer to the settings of this configuration."""
-    known = HydraConfig.instance()
-    before = known.cfg
+    hydra_config = HydraConfig.instance()
+    before = hydra_config.cfg
     try:
-        known.set_config(cfg)
+        hydra_config.set_config(cfg)
         yield
     finally:
-        known.cfg = before
+        hydra_config.cfg = before
 
 
 def _keys_of_hydra(node: Any, key: str = "") -> Iterator[str]:
-    """Yield the dotted keys whose text refers to the settings of Hydra."""
+    """Yield the dotted keys of the values that refer to the settings of Hydra."""
     if isinstance(node, str) and OF_HYDRA.search(node):
         yield key
     elif isinstance(node, Mapping):
@@ -197,7 +198,8 @@ def _without_start(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
 def _edits(cfg: DictConfig, start: Mapping[str, Any]) -> list[str]:
     """Return overrides for the values that were changed after the configuration was composed.
 
-    Resuming the run composes the configuration again, from the recorded overrides.
+    A resumed run composes its configuration from the recorded overrides, so they must contain these
+    changes.
     """
     composed = _composed(start["overrides"], start["config_dirs"], folder=cfg.paths.run_dir)
     before = plain(_without_start(composed)[0])
@@ -219,7 +221,7 @@ def _targets(node: Any) -> set[str]:
 
 @contextmanager
 def _log_file(folder: Path) -> Iterator[None]:
-    """Write what is logged to `run.log`, as Hydra does for the command."""
+    """Write log messages to `run.log`, as Hydra does for the command."""
     from candelabra.quiet import quiet
 
     quiet()

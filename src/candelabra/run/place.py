@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 LOCK = "run.lock"
 BEFORE_THE_RUN = re.compile(r"\.hydra|run(\.rank[0-9]+)?\.log|" + re.escape(LOCK))
-"""Files of Hydra and of the lock, which remain if a run is refused before it starts."""
-OF_A_SWEEP = (".trials", "multirun.yaml")
+"""Names that may remain in the folder of a run that was refused before its start."""
+SWEEP_FILES = (".trials", "multirun.yaml")
 
 
 class Refused(SystemExit):
-    """Carrier of a ConfigError through Hydra, which turns other errors of callbacks into warnings.
+    """Exit that carries a ConfigError through Hydra, which turns errors of callbacks into warnings.
 
     Args:
         error: Error to raise outside Hydra.
@@ -48,20 +48,21 @@ class RunPlace(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Raise Refused if a run must not use the folder; Hydra calls this before it writes."""
-        _look(config, "hydra.run.dir", check_run_folder)
+        _check_setting(config, "hydra.run.dir", check_run_folder)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Raise Refused if a sweep must not use the folder; Hydra calls this before it writes."""
-        _look(config, "hydra.sweep.dir", check_sweep_folder)
+        _check_setting(config, "hydra.sweep.dir", check_sweep_folder)
 
 
-def _look(config: DictConfig, key: str, check: Callable[[str], None]) -> None:
-    if rank() != 0:  # the first process checks; it may already have started to write
+def _check_setting(config: DictConfig, key: str, check: Callable[[str], None]) -> None:
+    """Resolve the value of a key and check it; raise Refused with the ConfigError of the check."""
+    if rank() != 0:  # only the first process checks, since it may already write to the folder
         return
-    known = HydraConfig.instance()
-    before = known.cfg
+    hydra_config = HydraConfig.instance()
+    before = hydra_config.cfg
     try:
-        known.set_config(config)  # resolves ${hydra:...} in the value
+        hydra_config.set_config(config)  # resolves ${hydra:...} in the value
         for used in ("paths.output_dir", key):
             check_interpolation(config, used)
         if OmegaConf.select(config, "paths.output_dir") == "":
@@ -72,7 +73,7 @@ def _look(config: DictConfig, key: str, check: Callable[[str], None]) -> None:
     except OmegaConfBaseException:
         return  # Hydra resolves the value next, and reports the error
     finally:
-        known.cfg = before
+        hydra_config.cfg = before
 
 
 def check_run_folder(given: str) -> None:
@@ -99,7 +100,7 @@ def check_run_folder(given: str) -> None:
             f"not finish; it holds {others[0]}"
         )
     for path in (Path(given, name) for name in names):
-        # A pipe in the place of the log would be waited for without end.
+        # Opening a named pipe in place of the log would block without end.
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise ConfigError(f"hydra.run.dir={given}: {path.name} is neither a file nor a folder")
     check_free(Path(given), f"hydra.run.dir={given}")
@@ -115,7 +116,7 @@ def check_sweep_folder(given: str) -> None:
         ConfigError: If the folder has other content, or is not writable.
     """
     names = _names(given, "hydra.sweep.dir")
-    if names and not set(OF_A_SWEEP) & set(names):
+    if names and not set(SWEEP_FILES) & set(names):
         raise ConfigError(
             f"hydra.sweep.dir={given}: must be a new or an empty folder, or that of a sweep; "
             f"it holds {names[0]}"
@@ -147,8 +148,8 @@ def run_lock(folder: Path, *, writes: bool) -> Iterator[None]:
 
     Args:
         folder: Run folder; it is created if it is missing.
-        writes: Whether this process writes. Only the first of several processes does, and only
-            that one takes the lock.
+        writes: Whether this process writes to the folder and so takes the lock. Of several
+            processes of a run, only the first one does.
 
     Raises:
         ConfigError: If another run is active in the folder.
@@ -172,9 +173,9 @@ def run_lock(folder: Path, *, writes: bool) -> Iterator[None]:
 
 
 def _take(descriptor: int) -> bool:
-    """Take the lock until the file is closed, and return whether it was free."""
+    """Try to take the lock, which lasts until the file is closed; return whether it was free."""
     try:
-        # Unlike a lock of flock, this one is not inherited by a worker that outlives a killed run.
+        # Workers inherit a lock of flock, but not this one. A worker may outlive a killed run.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
@@ -206,7 +207,7 @@ def _names(given: str, key: str) -> list[str]:
     except OSError as error:  # such as a file, a name that is too long, or missing permissions
         raise ConfigError(f"{key}={given}: cannot be used: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"{key}={given}: cannot be written in")
+        raise ConfigError(f"{key}={given}: is not writable")
     return names
 
 

@@ -35,7 +35,7 @@ WRITTEN = {
     "bundle": ("config.json", "labels.json", "metrics.json"),
     "predictions": ("*.jsonl",),
 }
-"""Files that a run writes through temporary files, by subfolder of the run folder."""
+"""Subfolder -> patterns of the files that a run first writes under a temporary name."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class RunFolder:
             versions={name: _version(name) for name in PACKAGES},
         )
 
-    def go_on(self) -> None:
+    def reopen(self) -> None:
         """Reopen `run.json` of a resumed run, and keep the entries of the first start."""
         if self.writes:
             self._remove_drafts()
@@ -93,7 +93,7 @@ class RunFolder:
             write_json(self.path / "run.json", self.record)
 
     def finish(self, status: str, *, error: str | None = None) -> None:
-        """Record the final status in `run.json`: `finished`, `failed`, ...; an error if any."""
+        """Record in `run.json` how the run ended, such as `finished` or `failed`."""
         self.update(status=status, ended=_now(), **({} if error is None else {"error": error}))
 
     def _remove_drafts(self) -> None:
@@ -102,7 +102,7 @@ class RunFolder:
             if not (self.path / name).is_symlink() or name == ".":
                 remove_drafts(self.path / name, written)
 
-    def metrics(self, values: Mapping[str, float]) -> None:
+    def write_metrics(self, values: Mapping[str, float]) -> None:
         """Write `metrics.json`, one flat object of numbers."""
         write_json(self.path / "metrics.json", dict(values))
 

@@ -46,7 +46,7 @@ FREE = (
 )
 """Settings that a resumed run may change: they affect how it runs, not what it computes."""
 SOURCE = re.compile(r"tasks\.[^.]+\.source(\..+)?")
-"""Keys of the data of a task, which may change too, since their fingerprints may not."""
+"""Keys of a task's data source. They may change too, since the fingerprints of the rows may not."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class StoredRun:
         new = {_key(word) for word in overrides}
         stored = [word for word in self.record["overrides"] if _key(word) not in new]
         for word in stored:
-            # Look for the dollar alone, since a sweep escapes the braces of ${...}.
+            # A sweep escapes the braces of ${...}, so look for the dollar alone.
             if "$" in word or word.startswith("-") or "hydra" in _key(word):
                 raise ConfigError(
                     f"resume={self.folder}: the run was started with {word}, and a stored override "
@@ -118,7 +118,7 @@ class StoredRun:
             if not free and not SOURCE.fullmatch(key):
                 raise ConfigError(
                     f"resume={self.folder}: {key} was {before!r} and would be {now!r}; a resumed "
-                    f"run keeps its configuration (free are {', '.join(FREE)})"
+                    f"run keeps its configuration (only these may change: {', '.join(FREE)})"
                 )
             if key == ACCUMULATE and config["trainer"]["val_check_interval"] is not None:
                 raise ConfigError(
@@ -200,8 +200,8 @@ def _read_record(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, Any
 
 def _check_links(path: Path, folder: str) -> None:
     """Raise ConfigError if a link in a run folder leads out of it."""
-    # The link to the W&B files outside the folder is ours, and so is the draft of it that a killed
-    # run may have left. The resumed run replaces both.
+    # Runs link to their W&B files, which are outside the folder. A killed run may also have left a
+    # temporary link. The resumed run replaces both.
     links = {path / "wandb", *(draft for draft, _ in drafts(path, ["wandb"]))}
     for file in path.rglob("*"):
         if file.is_symlink() and file not in links and not _is_inside(file, path):
@@ -216,12 +216,12 @@ def _is_inside(file: Path, folder: Path) -> bool:
 
 
 def moved(node: Any, before: Path, now: Path) -> Any:
-    """Return a stored configuration whose paths in the run folder are those of its new place.
+    """Return a stored configuration of a moved run, with its paths in the run folder replaced.
 
     Args:
         node: Plain values.
-        before: The run folder where it was written.
-        now: The run folder where it is.
+        before: The run folder when the configuration was written.
+        now: The run folder today.
     """
     if isinstance(node, Mapping):
         return {key: moved(value, before, now) for key, value in node.items()}
@@ -232,7 +232,7 @@ def moved(node: Any, before: Path, now: Path) -> Any:
     return node
 
 
-def go_back(run: StoredRun, typed: str | None = None) -> StoredRun:
+def enter_working_folder(run: StoredRun, typed: str | None = None) -> StoredRun:
     """Change to the working folder of the run, so that relative paths keep their meaning.
 
     Libraries read their own settings from the working folder. Therefore the user must already be
@@ -240,11 +240,11 @@ def go_back(run: StoredRun, typed: str | None = None) -> StoredRun:
 
     Args:
         run: Run to resume.
-        typed: Value of `cwd=`; `None` if the user did not give it. It may be another folder than
-            that of the first start, since a run may be moved.
+        typed: Value of `cwd=`; `None` if the user did not give it. For a moved run, it may be
+            another folder than that of the first start.
 
     Returns:
-        The run, whose record has the working folder from now on.
+        The run, with the new working folder in its record.
 
     Raises:
         ConfigError: If the folder no longer exists, or is not the current one and `cwd=` is not

@@ -101,29 +101,29 @@ def _open_record(
     config_dirs: Sequence[str],
     resume: StoredRun | None,
 ) -> RunFolder:
-    """Write the first entries of the record, or reopen that of the resumed run."""
+    """Write the first entries of `run.json`, or reopen that of the resumed run."""
     if resume is None:
         record = RunFolder(folder, run_id_of(folder), writes=rank() == 0)
         record.start(plain(cfg), overrides, config_dirs)
     else:
         record = RunFolder(folder, resume.record["run_id"], dict(resume.record), writes=rank() == 0)
-        record.go_on()
+        record.reopen()
     return record
 
 
 def _record_failure(record: RunFolder, error: BaseException) -> None:
-    """Record that the run failed or was interrupted, and say how to resume it."""
+    """Record that the run failed or was interrupted, and print the command that resumes it."""
     interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
     resume_file = record.path / "checkpoints" / "resume.ckpt"
     if interrupted and not isinstance(error, Ended) and resume_file.exists():
         show(f"go on with: candelabra train resume={record.path}")
     if rank() != 0 and not interrupted:
-        # The first process only notices the exit of this one; run.rankN.log has the reason.
+        # The first process only notices that this one exited, so write the reason to run.rankN.log.
         _log.error("process %d has failed", rank(), exc_info=error)
     try:
         record.finish("interrupted" if interrupted else "failed", error=repr(error))
     except OSError as unwritable:
-        # A full disk usually caused both errors, so log this one and raise the first.
+        # A full disk usually causes both errors. The caller raises the first one.
         _log.warning("the end of the run cannot be recorded: %s", unwritable)
 
 

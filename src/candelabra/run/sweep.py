@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Outcome = dict[str, Any]
 
 ENDED_WELL = ("finished", "pruned")
-"""Statuses of trials that need not be started again; a search ends trials of low scores early."""
+"""Statuses of trials that are not started again. A search prunes trials with low scores."""
 
 
 class Sweep(Callback, metaclass=Singleton):
@@ -45,8 +45,8 @@ class Sweep(Callback, metaclass=Singleton):
             `columns`.
         folder: Folder of the sweep; `None` if no sweep has started.
         begun: Folder with one file for each trial that this invocation of the sweep started.
-        searches: Number of a trial -> what connects it with its search (`SEARCH`); empty if the
-            sweep is no search.
+        searches: Number of a trial -> value of the variable `SEARCH` that connects its process with
+            its search; empty if the sweep is no search.
     """
 
     columns: Sequence[str] = ()
@@ -84,7 +84,7 @@ class Sweep(Callback, metaclass=Singleton):
 
 
 def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
-    """Return the outcome of a trial: a row of the table.
+    """Return the outcome of a trial, which is a row of the table.
 
     Args:
         folder: Run folder of the trial.
@@ -122,7 +122,7 @@ def with_table(start: Callable[[], None]) -> int:
     try:
         start()
     except (RuntimeError, OSError) as error:
-        # Hydra's errors about missing config options are OSErrors too, and no launcher failures.
+        # Hydra also raises OSErrors for missing config options, which are no launcher failures.
         if sweep.folder is None or isinstance(error, HydraException):
             raise
         # joblib and submitit raise if one of their processes dies or a folder cannot be created.
@@ -177,7 +177,7 @@ def sweep_table(
     """
     shared = set.intersection(*(set(run["overrides"]) for run in runs)) if len(runs) > 1 else set()
     if all(shared.issuperset(run["overrides"]) for run in runs):
-        shared = set()  # otherwise the override cells of all rows would be empty
+        shared = set()  # all runs have the same overrides, and empty cells would hide them
     caption = [word for word in runs[0]["overrides"] if word in shared]
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = Text(f"all with {' '.join(caption)}") if caption else None

@@ -76,7 +76,7 @@ def model_table(model: MultiTaskModel, total_steps: int = 1, *, device: str = "c
         for step, learning in list(thaws.items())[1:]:
             table.add_row(f"all, from step {step}", "", f"{learning:,}")
         *_, at_the_end = thaws.values()
-        ever_learning = sum(p.numel() for p in model.freezer.some_day_learning(model))
+        ever_learning = sum(p.numel() for p in model.freezer.ever_learning(model))
         if ever_learning > at_the_end:
             table.add_row("thaws too late for this run", "", f"{ever_learning - at_the_end:,}")
     return table

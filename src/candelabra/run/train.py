@@ -1,57 +1,33 @@
-"""Train one model: the one path from the configuration and the rows to the result."""
+"""Train one model: the path from the configuration and the rows to the result, on one page."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from candelabra import hardware, tables
 from candelabra.build.features import with_features
-from candelabra.build.model import (
-    adapt_and_freeze,
-    build_backbone,
-    build_model,
-    load_encoder,
-    load_initial_weights,
-    load_tokenizer,
-)
-from candelabra.build.objectives import (
-    build_weighting,
-    check_monitors,
-    check_objectives,
-    objectives,
-)
-from candelabra.build.pruning import searched_metrics
-from candelabra.build.schedule import TokenizedTasks, build_schedule, tokenize_tasks
-from candelabra.build.teacher import build_teacher
-from candelabra.build.trainer import build_loggers, build_module, build_trainer
-from candelabra.bundle import transfer
-from candelabra.bundle.teachers import teacher_folders
-from candelabra.config.environment import with_variables
+from candelabra.build.model import build_backbone, load_encoder, load_tokenizer
+from candelabra.build.objectives import check_monitors, objectives
+from candelabra.build.schedule import tokenize_tasks
 from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
 from candelabra.config.validation import training_tasks
-from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
-from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.model.encoder import Encoder
-from candelabra.model.multitask import MultiTaskModel
 from candelabra.quiet import quiet
-from candelabra.run import finish
+from candelabra.run import finish, parts
 from candelabra.run.facts import dropped_rows, machine_facts
 from candelabra.run.record import RunFolder
 from candelabra.run.tables import model_table, tasks_table
 from candelabra.training import drift
 from candelabra.training.loggers.tracking import log_results, tracked
 from candelabra.training.module import MultiTaskModule
-from candelabra.training.scoring import Objective
-from candelabra.training.teaching import Teacher
 
 if TYPE_CHECKING:
     from candelabra.run.resume import StoredRun
@@ -79,8 +55,8 @@ def train(
     hardware.keep_freed_memory(cfg.keep_memory)
     device = hardware.device_type(cfg.trainer.accelerator)
     pl.seed_everything(cfg.seed, verbose=False)
-    precision = _precision(cfg, resume)
-    fingerprints = _fingerprints(cfg, data, resume)
+    precision = parts.precision_of(cfg, resume, device)
+    fingerprints = parts.fingerprints_of(cfg, data, resume)
     labels = {name: task.labels for name, task in data.items()}
     counts = {name: task.counts for name, task in data.items()}
     trained = training_tasks(cfg.tasks)
@@ -89,14 +65,14 @@ def train(
         tokenizer = load_tokenizer(backbone, cfg.encoder)
         splits = tokenize_tasks(data, tokenizer, cfg.paths.cache_dir, nodes=cfg.tasks)
         losses = objectives(cfg.tasks, labels, counts)
-        check_monitors(_monitors(cfg), losses)
-        schedule = schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
-        model = _model(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
+        check_monitors(parts.monitored_metrics(cfg), losses)
+        schedule = parts.schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
+        model = parts.model_of(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
         splits = with_features(splits, model, schedule, cfg, precision=precision, device=device)
-        datamodule = _datamodule(cfg, splits, schedule)
-        teacher = _teacher(cfg, data, model, precision=precision, device=device)
-        module = _module(cfg, model, losses, schedule, teacher, precision=precision)
-        trainer = _trainer(cfg, record, precision=precision)
+        datamodule = parts.datamodule_of(cfg, splits, schedule)
+        teacher = parts.teacher_of(cfg, data, model, precision=precision, device=device)
+        module = parts.module_of(cfg, model, losses, schedule, teacher, precision=precision)
+        trainer = parts.trainer_of(cfg, record, precision=precision)
     tables.show(
         tasks_table(data, schedule), model_table(model, schedule.total_steps, device=device)
     )
@@ -110,188 +86,18 @@ def train(
     with tracked(trainer, plain(cfg), cfg.tasks):
         started = time.perf_counter()
         _fit(trainer, module, datamodule, None if resume is None else resume.checkpoint)
-        record.update(**finish.pace(module, time.perf_counter() - started))
-        metrics = finish.take_best(trainer, module)
+        record.update(**finish.fit_speed(module, time.perf_counter() - started))
+        metrics = finish.restore_best(trainer, module)
         if cfg.test:
             metrics |= finish.test(trainer, module, datamodule, record.path)
         if trainer.is_global_zero:
-            record.metrics(metrics)
-            bundle = finish.bundle(_stored(cfg), model, tokenizer, labels, metrics)
+            record.write_metrics(metrics)
+            bundle = finish.bundle(parts.stored_config(cfg), model, tokenizer, labels, metrics)
             bundle.save(record.path / "bundle")
-        # After the results: a W&B that hangs cannot lose them.
+        # This comes after the results are written, so that a W&B that hangs cannot lose them.
         log_results(trainer, finish.media(record.path, metrics, data))
     tables.show(*tables.result_tables(metrics), f"run folder: {record.path}")
     return metrics
-
-
-def _stored(cfg: DictConfig) -> dict[str, Any]:
-    """Return the configuration as it is stored in the bundle, with variables in the paths."""
-    stored, raw = plain(cfg), OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(raw, dict)
-    return {**stored, "tasks": with_variables(stored["tasks"], raw)}
-
-
-def _monitors(cfg: DictConfig) -> dict[str, str]:
-    """Return the metrics that callbacks or a search monitor, by the keys that name them."""
-    of_callbacks = {
-        f"callbacks.{name}.monitor": node.monitor
-        for name, node in cfg.callbacks.items()
-        if node is not None and node.get("monitor") is not None
-    }
-    return {**of_callbacks, **searched_metrics()}
-
-
-def _precision(cfg: DictConfig, resume: StoredRun | None) -> Any:
-    """Return Lightning's name of the precision.
-
-    A resumed run keeps its precision, even on a machine where `auto` gives another.
-    """
-    requested = cfg.trainer.precision if resume is None else resume.record["precision"]
-    device = hardware.device_type(cfg.trainer.accelerator)
-    return hardware.precision(requested, device, key="trainer.precision")
-
-
-def _fingerprints(
-    cfg: DictConfig, data: Mapping[str, TaskData], resume: StoredRun | None
-) -> dict[str, dict[str, str]]:
-    """Return the fingerprints of each task's rows, and of the bundles that the run learns from.
-
-    Raises:
-        ConfigError: If they differ from those of the run that is resumed.
-    """
-    fingerprints = {name: task.fingerprint for name, task in data.items()}
-    if cfg.init_from is not None:
-        fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
-    for task, (root, _) in teacher_folders(cfg.teacher, training_tasks(cfg.tasks)).items():
-        fingerprints[f"teacher of {task}"] = transfer.fingerprint(str(root))
-    if resume is not None:
-        resume.check_data(fingerprints)
-    return fingerprints
-
-
-def schedule_of(
-    cfg: DictConfig,
-    train_splits: Mapping[str, TokenizedSplit],
-    losses: Mapping[str, Objective],
-) -> Schedule:
-    """Build the schedule of the trained tasks."""
-    return build_schedule(
-        train_splits,
-        losses,
-        tasks=cfg.tasks,
-        max_length=cfg.encoder.max_length,
-        balancing=cfg.balancing,
-        step=cfg.step,
-        trainer=cfg.trainer,
-        batch_size=cfg.batch_size,
-        seed=cfg.seed,
-    )
-
-
-def _datamodule(cfg: DictConfig, splits: TokenizedTasks, schedule: Schedule) -> MultiTaskDataModule:
-    """Build the data module, which yields the batches of all splits."""
-    return MultiTaskDataModule(
-        splits,
-        schedule=schedule,
-        eval_batch_size=cfg.eval_batch_size,
-        num_workers=cfg.num_workers,
-    )
-
-
-def _model(
-    cfg: DictConfig, encoder: Encoder, labels: Mapping[str, list[str]], schedule: Schedule
-) -> MultiTaskModel:
-    """Build the model with its initial weights, adapted and frozen as in the first step."""
-    model = build_model(encoder, labels, pooling=cfg.pooling, tasks=cfg.tasks)
-    load_initial_weights(
-        model,
-        labels,
-        init_from=cfg.init_from,
-        init_heads=cfg.init_heads,
-        pooling=cfg.pooling,
-        tasks=cfg.tasks,
-    )
-    adapt_and_freeze(
-        model,
-        adapter=cfg.adapter,
-        freeze=cfg.freeze,
-        steps_per_epoch=schedule.steps_per_epoch,
-    )
-    return model
-
-
-def _teacher(
-    cfg: DictConfig,
-    data: Mapping[str, TaskData],
-    model: MultiTaskModel,
-    *,
-    precision: str,
-    device: str,
-) -> Teacher | None:
-    """Let the teachers answer the training texts, if the run has any."""
-    return build_teacher(
-        cfg.distillation,
-        cfg.teacher,
-        data,
-        model,
-        trained=training_tasks(cfg.tasks),
-        cache_dir=cfg.paths.cache_dir,
-        precision=precision,
-        device=device,
-    )
-
-
-def _module(
-    cfg: DictConfig,
-    model: MultiTaskModel,
-    losses: Mapping[str, Objective],
-    schedule: Schedule,
-    teacher: Teacher | None,
-    *,
-    precision: str,
-) -> MultiTaskModule:
-    """Build the LightningModule: the model with its losses, their weighting and the optimizer."""
-    learns = list(schedule.sizes)
-    accumulate = cfg.trainer.accumulate_grad_batches
-    check_objectives(losses, model, tasks=cfg.tasks, learns=learns, accumulate=accumulate)
-    weighting = build_weighting(
-        cfg.weighting,
-        model,
-        learns,
-        idle_heads=cfg.step.idle_heads,
-        precision=precision,
-        total_steps=schedule.total_steps,
-    )
-    return build_module(
-        model,
-        losses,
-        weighting,
-        optimizer=cfg.optimizer,
-        scheduler=cfg.scheduler,
-        total_steps=schedule.total_steps,
-        seed=cfg.seed,
-        distill_frozen=cfg.distill_frozen,
-        teacher=teacher,
-    )
-
-
-def _trainer(cfg: DictConfig, record: RunFolder, *, precision: str) -> pl.Trainer:
-    """Build the Lightning trainer with the callbacks and loggers of the run."""
-    loggers = build_loggers(
-        cfg.logger,
-        output_dir=cfg.paths.output_dir,
-        run_dir=record.path,
-        run_id=record.run_id,
-        group=cfg.group,
-        tags=cfg.tags,
-    )
-    return build_trainer(
-        cfg.trainer,
-        callbacks=cfg.callbacks,
-        loggers=loggers,
-        precision=precision,
-        run_dir=record.path,
-    )
 
 
 def _fit(

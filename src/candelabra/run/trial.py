@@ -24,11 +24,11 @@ TRIAL = "CANDELABRA_TRIAL"
 """Environment variable that is set in the process of a trial."""
 ENDED = ("finished", "pruned", "failed", "interrupted")
 STOPPED = ("interrupted", "running")
-"""Statuses of runs that were interrupted, or whose process died without recording its end."""
+"""Statuses of runs that were interrupted, or whose process died before it could record that."""
 
 
 def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
-    """Run a trial; skip it if it has ended well before, resume it if it was interrupted.
+    """Run a trial. Skip it if it has already ended well, and resume it if it was interrupted.
 
     Args:
         cfg: Configuration of the trial, not yet validated.
@@ -48,7 +48,7 @@ def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
         holder = holder_of(folder)
         if holder is None:
             _run(cfg, folder, given)
-        else:  # as where its sweep alone was killed: its record is not ours to write
+        else:  # its sweep was killed, but not the trial itself, which still writes its record
             print(
                 printable(f"candelabra: error: {folder}: still trained, as {holder}"),
                 file=sys.stderr,
@@ -87,7 +87,7 @@ def _words(folder: Path, given: list[str]) -> list[str]:
     record = read_json(folder / "run.json")
     stopped = record.get("status") in STOPPED and record.get("overrides") == given
     if stopped and StoredRun(folder, {}, {}).checkpoint.is_file():
-        # The sweep's command repeats every word, and some count only when they are repeated.
+        # The user typed these overrides for the sweep. Some of them only count if they are typed.
         return [f"resume={folder}", *given]
     if "run_id" in record:  # It marks the folder as a run's folder.
         write_json(folder / "run.json", {"run_id": record["run_id"]})
@@ -98,11 +98,13 @@ def _words(folder: Path, given: list[str]) -> list[str]:
 
 
 def _process(command: Sequence[str], search: str | None = None) -> int:
-    """Run a command and return its exit status.
+    """Run the command of a trial and return its exit status.
 
-    `search` connects the trial with its search, if it belongs to one (`Sweep.searches`).
+    If this process is interrupted, the command is terminated. It then saves its state.
 
-    If this process is interrupted, terminate the command, which then saves its state, and wait.
+    Args:
+        command: The command.
+        search: Value from `Sweep.searches`; `None` if the trial belongs to no search.
     """
     settings = {TRIAL: "1"} if search is None else {TRIAL: "1", SEARCH: search}
     with subprocess.Popen(command, env={**os.environ, **settings}) as process:

@@ -14,7 +14,7 @@ from typing import Any
 from candelabra.errors import ConfigError
 
 WRITERS = ("callbacks", "logger", "trainer")
-"""Configuration groups whose objects write files."""
+"""Configuration groups with objects that write files."""
 OUTPUTS = "paths.output_dir"
 """Key of the folder that receives the W&B files of all runs."""
 PLACE = re.compile(r"(.*_)?(path|dir|dirpath|folder|file|root)")
@@ -26,7 +26,7 @@ LEADS_OUT = re.compile(r"[~$]|://|::|(^|[/\\])\.\.([/\\]|$)")
 def check_typed(
     config: Mapping[str, Any], *, typed: Sequence[str], readers: Sequence[str], folder: Path
 ) -> None:
-    """Check that all values which only the user may set were typed and not stored.
+    """Check that the user typed each value that a stored configuration must not set.
 
     Args:
         config: Resolved configuration as plain values.
@@ -60,15 +60,15 @@ def _check_writing(config: Mapping[str, Any], typed: set[str], folder: Path) -> 
     root = folder.resolve()
     for group in WRITERS:
         for key, value in _strings(config.get(group), group):
-            # All other settings, such as file names, are relative to one of these paths.
-            whole = PLACE.fullmatch(key.rpartition(".")[2]) or Path(value).is_absolute()
-            leaves = whole and not Path(value).resolve().is_relative_to(root)
+            # Other settings, such as file names, are relative to one of these paths.
+            is_path = PLACE.fullmatch(key.rpartition(".")[2]) or Path(value).is_absolute()
+            leaves = is_path and not Path(value).resolve().is_relative_to(root)
             if key not in typed and (leaves or LEADS_OUT.search(value)):
                 raise ConfigError(f"{key} is {value}, which is not in the run folder{_again(key)}")
     outputs = (config.get("paths") or {}).get(OUTPUTS.partition(".")[2])
     if isinstance(outputs, str) and OUTPUTS not in typed:
         place = Path(outputs).resolve()
-        # Accept the working folder too, since the user has chosen it.
+        # The user has chosen the working folder, so writing there is accepted too.
         inside = any(place.is_relative_to(base) for base in (root, Path.cwd().resolve()))
         if not (inside or root.is_relative_to(place)):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""A workspace of W&B for the runs of a folder: charts by task, of the schedule, of the gradients.
+"""A W&B workspace for the runs of a folder, with charts of tasks, schedule and gradients.
 
 `make dashboard ONLINE=1` runs this module, which needs an account (`wandb login`) and the extra
 `dashboard`.
@@ -45,7 +45,7 @@ RULES = (
     ),
     (GRADIENTS, r"train/grad_norm", "norm of the gradient"),
 )
-"""Section, pattern of the metrics in `metrics.csv`, and title of their chart; the first counts."""
+"""Section, pattern of metrics in `metrics.csv`, title of their chart; the first match counts."""
 PICTURE = "pictures/gradients"
 
 Charts = dict[str, list[str]]
@@ -147,7 +147,7 @@ def workspace_of(sections: Mapping[str, Charts], *, project: str, entity: str) -
         if title == GRADIENTS:
             panels.append(MediaBrowser(title=PICTURE, media_keys=[PICTURE]))
         made.append(Section(name=title, panels=panels, is_open=True))
-    # All that is in no section, such as tables and confusion matrices, follows below.
+    # W&B adds panels below for everything else, such as tables and confusion matrices.
     return Workspace(
         entity=entity, project=project, name=NAME, sections=made, auto_generate_panels=True
     )
@@ -173,13 +173,13 @@ def send(sections: Mapping[str, Charts], *, project: str, entity: str | None = N
     with own_settings():
         try:
             if not wandb.login(prompt=False, verify=False):
-                raise ConfigError("nobody is logged in to W&B; `wandb login` does it")
+                raise ConfigError("nobody is logged in to W&B; run `wandb login`")
             owner = entity or wandb.Api().default_entity
             if not owner:
                 raise ConfigError("W&B names no user or team of yours: add --entity NAME")
             return str(workspace_of(sections, project=project, entity=owner).save().url)
         except (wandb.Error, OSError) as error:
-            raise ConfigError(f"W&B does not take the workspace: {error}") from error
+            raise ConfigError(f"W&B refused the workspace: {error}") from error
 
 
 def _line_plot(title: str, metrics: Sequence[str]) -> Any:

@@ -124,7 +124,7 @@ def read_schedule(cfg: DictConfig, data: Mapping[str, TaskData]) -> Schedule:
     from candelabra.build.objectives import objectives
     from candelabra.build.schedule import tokenize_tasks
     from candelabra.config.messages import building
-    from candelabra.run.train import schedule_of
+    from candelabra.run.parts import schedule_of
 
     with building():
         tokenizer = load_tokenizer(build_backbone(cfg.encoder), cfg.encoder)

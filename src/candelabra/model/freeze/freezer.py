@@ -85,7 +85,7 @@ class Freezer:
         frozen_ids = _frozen_parameter_ids(model, self._scheme_at(model, step))
         return [parameter for parameter in model.parameters() if id(parameter) not in frozen_ids]
 
-    def some_day_learning(self, model: Freezable) -> list[nn.Parameter]:
+    def ever_learning(self, model: Freezable) -> list[nn.Parameter]:
         """Return the parameters that are trained once the scheme has unfrozen all it will."""
         return self.learning(model, NEVER)
 

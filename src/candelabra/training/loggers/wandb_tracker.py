@@ -260,7 +260,7 @@ class WandbTracker(WandbLogger):
                 run = self._init("online")
                 _log.info("W&B: %s", run.url)
                 return run
-            reason = "nobody is logged in; `wandb login` does it"
+            reason = "nobody is logged in; run `wandb login`"
         except wandb.Error as error:
             reason = str(error)
             # The service keeps the id of a run that could not start.
