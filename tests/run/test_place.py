@@ -71,6 +71,36 @@ def test_new_folders_and_unfinished_runs_are_taken() -> None:
         check_run_folder("run")
 
 
+LINKS = ("run.log", ".hydra", ".hydra/config.yaml", "gradients.png", "checkpoints", "run.lock")
+
+
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize(
+    ("check", "place"),
+    [(check_run_folder, ""), (check_sweep_folder, "0"), (check_sweep_folder, "")],
+)
+def test_a_link_out_of_the_folder_is_refused(
+    check: Callable[[str], None], place: str, name: str
+) -> None:
+    """An unfinished run of somebody else could send its log and settings through it."""
+    fill("own", "thesis.txt")
+    fill("f", "multirun.yaml", record=RUN)
+    link = Path("f", place, name)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(Path("own", "thesis.txt").absolute())
+    with pytest.raises(ConfigError, match=rf"dir=f: {link} is a link out of the folder"):
+        check("f")
+
+
+def test_links_within_the_folder_and_the_link_to_wandb_are_taken() -> None:
+    fill("f", "multirun.yaml", "0/metrics.csv", record=RUN)
+    Path("f", "latest").symlink_to("0")
+    for name in ("wandb", "0/wandb"):
+        Path("f", name).symlink_to(Path("outputs", "wandb").absolute())
+    check_run_folder("f")
+    check_sweep_folder("f")
+
+
 def test_a_sweep_goes_on_in_its_folder() -> None:
     check_sweep_folder("new")
     fill("s", ".trials/x/000000.json", "0/run.json", "sweep.csv")

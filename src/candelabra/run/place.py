@@ -29,6 +29,8 @@ LOCK = "run.lock"
 BEFORE_THE_RUN = re.compile(r"\.hydra|run(\.rank[0-9]+)?\.log|" + re.escape(LOCK))
 """Names that may remain in the folder of a run that was refused before its start."""
 SWEEP_FILES = (".trials", "multirun.yaml")
+LINK_OF_WANDB = re.compile(r"wandb|\.wandb\.[0-9]+\.tmp")
+"""Link of a run to its W&B files outside the folder, and its draft; a run replaces both."""
 
 
 class Refused(SystemExit):
@@ -103,6 +105,7 @@ def check_run_folder(given: str) -> None:
         # Opening a named pipe in place of the log would block without end.
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise ConfigError(f"hydra.run.dir={given}: {path.name} is neither a file nor a folder")
+    check_links(Path(given), f"hydra.run.dir={given}")
     check_free(Path(given), f"hydra.run.dir={given}")
 
 
@@ -121,6 +124,21 @@ def check_sweep_folder(given: str) -> None:
             f"hydra.sweep.dir={given}: must be a new or an empty folder, or that of a sweep; "
             f"it holds {names[0]}"
         )
+    check_links(Path(given), f"hydra.sweep.dir={given}")
+
+
+def check_links(folder: Path, key: str) -> None:
+    """Raise ConfigError, with the key in front, if a link in a folder leads out of it."""
+    for file in folder.rglob("*"):
+        if file.is_symlink() and not (LINK_OF_WANDB.fullmatch(file.name) or _inside(file, folder)):
+            raise ConfigError(f"{key}: {file} is a link out of the folder")
+
+
+def _inside(file: Path, folder: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links is a RuntimeError before Python 3.13
+        return False
 
 
 def check_free(folder: Path, key: str) -> None:

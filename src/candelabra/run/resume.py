@@ -20,7 +20,7 @@ import yaml
 
 from candelabra.config.targets import check_targets
 from candelabra.errors import ConfigError
-from candelabra.files import drafts
+from candelabra.run.place import check_links
 from candelabra.run.typed_again import check_typed
 
 ACCUMULATE = "trainer.accumulate_grad_batches"
@@ -168,7 +168,7 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
         )
     if not zipfile.is_zipfile(run.checkpoint):
         raise ConfigError(f"resume={folder}: {run.checkpoint} is truncated")
-    _check_links(path, folder)
+    check_links(path, f"resume={folder}")
     if not isinstance(record.get("precision"), str):
         raise ConfigError(f"resume={folder}: run.json is damaged (it has no precision)")
     return run
@@ -196,23 +196,6 @@ def _read_record(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, Any
     if not all(isinstance(word, str) for word in words):
         raise ConfigError(f"resume={folder}: run.json must hold words, found {words}")
     return record, config
-
-
-def _check_links(path: Path, folder: str) -> None:
-    """Raise ConfigError if a link in a run folder leads out of it."""
-    # Runs link to their W&B files, which are outside the folder. A killed run may also have left a
-    # temporary link. The resumed run replaces both.
-    links = {path / "wandb", *(draft for draft, _ in drafts(path, ["wandb"]))}
-    for file in path.rglob("*"):
-        if file.is_symlink() and file not in links and not _is_inside(file, path):
-            raise ConfigError(f"resume={folder}: {file} is a link out of the folder")
-
-
-def _is_inside(file: Path, folder: Path) -> bool:
-    try:
-        return file.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a loop of links is a RuntimeError before Python 3.13
-        return False
 
 
 def moved(node: Any, before: Path, now: Path) -> Any:
