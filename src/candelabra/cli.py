@@ -23,7 +23,7 @@ COMMANDS = {
     "mine": "negatives for pairs of texts; pairs out of documents",
     "study": "compare ways of training over several seeds, with a report on one page",
     "report": "a run, a sweep or a study on one page",
-    "cache": "what trainings keep on the disk: show it, clear it",
+    "cache": "show or clear the files that trainings cache on the disk",
     "export": "a bundle in the format of another tool, with a model card",
 }
 

@@ -53,7 +53,7 @@ def test_clearing_leaves_what_others_wrote(folder: Path) -> None:
     done = called("cache", f"cache_dir={folder}", "clear=true")
     assert (done.status, done.out) == (0, f"removed from {folder}: 3.4 MB\n")
     assert sorted(path.name for path in folder.rglob("*")) == ["features", "own"]
-    assert called("cache", f"cache_dir={folder}").out == f"nothing is kept in {folder}\n"
+    assert called("cache", f"cache_dir={folder}").out == f"nothing is cached in {folder}\n"
 
 
 def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
 
 def test_a_missing_folder_keeps_nothing(tmp_path: Path) -> None:
     done = called("cache", f"cache_dir={tmp_path / 'none'}", "clear=true")
-    assert (done.status, done.out) == (0, f"nothing is kept in {tmp_path / 'none'}\n")
+    assert (done.status, done.out) == (0, f"nothing is cached in {tmp_path / 'none'}\n")
 
 
 def test_wrong_words_are_refused(tmp_path: Path) -> None:

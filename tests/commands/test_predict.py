@@ -104,7 +104,7 @@ def test_file_in_file_out(extension: str, run: Run, bundle: Bundle, tmp_path: Pa
     files = [f"input=in.{extension}", "output=new folder/it's, out.jsonl"]
     done = predicted(run, *files, "batch_size=2", "precision=32-true")
     assert (done.status, done.err) == (0, "")
-    assert done.out == "4 answers: new folder/it's, out.jsonl\n"
+    assert done.out == "4 predictions: new folder/it's, out.jsonl\n"
     answers = lines(tmp_path / "new folder" / "it's, out.jsonl")
     assert [answer["text"] for answer in answers] == TEXTS
     for answer, expected in zip(answers, bundle.predict(TEXTS), strict=True):

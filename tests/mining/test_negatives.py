@@ -233,8 +233,8 @@ def test_wrong_recipes(kind: str, settings: dict[str, Any], said: str) -> None:
 def test_some_triplets_are_whole_ones() -> None:
     pairs, _ = clustered()
     triplets = sample_negatives(pairs, 3)
-    assert triplets.some(10**6, seed=0) == triplets
-    some = triplets.some(7, seed=0)
-    check(some, pairs)
-    assert len(some) == 7
-    assert some == triplets.some(7, seed=0) != triplets.some(7, seed=1)
+    assert triplets.sample(10**6, seed=0) == triplets
+    sampled = triplets.sample(7, seed=0)
+    check(sampled, pairs)
+    assert len(sampled) == 7
+    assert sampled == triplets.sample(7, seed=0) != triplets.sample(7, seed=1)

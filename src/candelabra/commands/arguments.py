@@ -21,6 +21,10 @@ from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, nearest
 
 WORD = re.compile(r"\w+")
+CONFIG_DIR = ("--config-dir", "-cd")
+WITH_VALUE = (*CONFIG_DIR, "--cfg", "-c", "--package", "-p", "--experimental-rerun")
+FLAGS = (*WITH_VALUE, "--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i")
+"""Flags of Hydra that candelabra passes on; those of `WITH_VALUE` are followed by a value."""
 
 
 def compose_command(
@@ -45,10 +49,10 @@ def compose_command(
     given, rest = split_verbatim(overrides, keys, several=several)
     names = [item.name for item in fields(SCHEMAS[command])]
     for key in (word.partition("=")[0] for word in rest):
-        # Hydra suggests only keys of the configuration: report here what resembles other keys.
-        meant = nearest(key, [*keys, *names])
-        if WORD.fullmatch(key) and key not in names and meant != nearest(key, names):
-            raise ConfigError(f"no key '{key}'{meant}")
+        # Hydra does not know the verbatim keys, so it cannot suggest them for a misspelt key.
+        hint = nearest(key, [*keys, *names])
+        if WORD.fullmatch(key) and key not in names and hint != nearest(key, names):
+            raise ConfigError(f"no key '{key}'{hint}")
     cfg = compose(command, rest)
     check_known_keys("the configuration", cfg, names)
     check_ranges(cfg)
@@ -116,7 +120,7 @@ def compose(command: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
-def not_the_input(given: Mapping[str, str], *, keys: Iterable[str] = ("input",)) -> None:
+def check_not_input(given: Mapping[str, str], *, keys: Iterable[str] = ("input",)) -> None:
     """Raise ConfigError if `output` is one of the input files."""
     output = given.get("output")
     for key in keys:
@@ -124,27 +128,18 @@ def not_the_input(given: Mapping[str, str], *, keys: Iterable[str] = ("input",))
             raise ConfigError(f"output={output} is {key}= too, and would replace it")
 
 
-def either(command: str, given: Collection[str], **words: str) -> None:
+def check_one_of(command: str, given: Collection[str], **notations: str) -> None:
     """Raise ConfigError unless exactly one of several keys is given.
 
     Args:
         command: Name of the command, for the error message.
         given: Keys on the command line.
-        words: Key -> its notation in the error message.
+        notations: Key -> its notation in the error message.
     """
-    present = [key for key in words if key in given]
+    present = [key for key in notations if key in given]
     if len(present) != 1:
         got = " and ".join(f"{key}=" for key in present) or "neither"
-        raise ConfigError(f"{command} needs either {' or '.join(words.values())}, got {got}")
-
-
-CONFIG_DIR = ("--config-dir", "-cd")
-
-
-WITH_VALUE = (*CONFIG_DIR, "--cfg", "-c", "--package", "-p", "--experimental-rerun")
-
-
-FLAGS = (*WITH_VALUE, "--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i")
+        raise ConfigError(f"{command} needs either {' or '.join(notations.values())}, got {got}")
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""Command `candelabra cache`: what the trainings keep on the disk for each other."""
+"""Command `candelabra cache`: show or clear the files that trainings cache on the disk."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from candelabra.files import remove_drafts
 if TYPE_CHECKING:
     from rich.table import Table
 
-HELP = """candelabra cache [overrides]: what the trainings keep on the disk for each other.
+HELP = """candelabra cache [overrides]: the files that trainings cache on the disk.
 
   cache_dir=outputs/cache  the folder, as paths.cache_dir of the trainings
-  clear=true               removes it: tokenized texts, answers of teachers, features of frozen
+  clear=true               removes them: tokenized texts, answers of teachers, features of frozen
                            encoders; other files in the folder stay
 
-Whatever is removed is computed again by the next training that needs it.
+The next training that needs a removed file computes it again.
 """
 
 
 def main(overrides: list[str]) -> int:
-    """Show or remove what is kept, and return the exit status."""
+    """Show or remove the cached files, and return the exit status."""
     cfg, _, _ = compose_command("cache", overrides, ())
     if not cfg.cache_dir:
         raise ConfigError(f"cache_dir must name a folder, got {cfg.cache_dir!r}")
@@ -47,7 +47,7 @@ def main(overrides: list[str]) -> int:
         num_bytes = sum(path.stat().st_size for path in files)
         total = f"{num_bytes / 1e6 + sum(entry.num_bytes for entry in entries) / 1e6:,.1f} MB"
         if not entries and not files:
-            show(f"nothing is kept in {folder}")
+            show(f"nothing is cached in {folder}")
         elif cfg["clear"]:
             for path in files:
                 path.unlink(missing_ok=True)
@@ -62,11 +62,11 @@ def main(overrides: list[str]) -> int:
 
 
 def _table(entries: list[Entry], num_files: int, num_bytes: int) -> Table:
-    """Return a table of what is kept, the features that were used last at the top."""
+    """Return a table of the cached files, the most recently used features first."""
     from rich.table import Table
 
     table = Table(title="cache", title_justify="left")
-    table.add_column("kept")
+    table.add_column("cached")
     table.add_column("MB", justify="right")
     table.add_column("last use", justify="right")
     for entry in reversed(entries):

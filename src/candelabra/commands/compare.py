@@ -22,7 +22,7 @@ from candelabra.errors import ConfigError, nearest, printable
 
 if TYPE_CHECKING:
     from candelabra.evaluation.comparison import Comparison
-    from candelabra.evaluation.evaluate import Evaluated
+    from candelabra.evaluation.evaluate import EvaluationResult
 
 HELP = """candelabra compare models=[A,B] [overrides]: several models on the same rows.
 
@@ -49,8 +49,8 @@ class Model:
 
     Attributes:
         name: Name on the command line.
-        tasks: Settings of each of its tasks.
-        cfg: Configuration of the command, which selects the encoder if there is no bundle.
+        tasks: Settings of each task of the model.
+        cfg: Configuration of the command. It selects the encoder if there is no bundle.
         bundle: Folder of the bundle; `None` for a pretrained encoder.
     """
 
@@ -59,7 +59,7 @@ class Model:
     cfg: DictConfig
     bundle: str | None
 
-    def scored(self, tasks: Sequence[str], output: Path) -> Evaluated:
+    def evaluate(self, tasks: Sequence[str], output: Path) -> EvaluationResult:
         """Evaluate the model and write its predictions to `output / "predictions"`."""
         from candelabra.evaluation.evaluate import evaluate
 
@@ -69,7 +69,7 @@ class Model:
 def main(overrides: list[str]) -> int:
     """Evaluate each model, print one table and return the exit status."""
     cfg, given, rest = compose_command("compare", overrides, ("models", "output"))
-    models = [open_model(name, cfg, rest) for name in listed(given.get("models", ""))]
+    models = [open_model(name, cfg, rest) for name in parse_names(given.get("models", ""))]
     tasks = common_tasks(models, list(cfg.tasks))
     if "output" in given:
         output = checked_output(given["output"])
@@ -102,12 +102,12 @@ def compare(
     from candelabra.evaluation.comparison import check_same_texts, compare_models
     from candelabra.files import write_json
 
-    folders = {model.name: output / str(place) for place, model in enumerate(models, 1)}
-    results: dict[str, Evaluated] = {}
-    for place, model in enumerate(models, 1):
-        print(printable(f"{place} of {len(models)}: {model.name}"), file=sys.stderr)
-        results[model.name] = model.scored(tasks, folders[model.name])
-        check_same_texts({name: result.asked for name, result in results.items()})
+    folders = {model.name: output / str(number) for number, model in enumerate(models, 1)}
+    results: dict[str, EvaluationResult] = {}
+    for number, model in enumerate(models, 1):
+        print(printable(f"{number} of {len(models)}: {model.name}"), file=sys.stderr)
+        results[model.name] = model.evaluate(tasks, folders[model.name])
+        check_same_texts({name: result.text_hashes for name, result in results.items()})
     metrics = {name: result.metrics for name, result in results.items()}
     split = "val" if cfg.split == "validation" else cfg.split
     main_keys = {
@@ -126,14 +126,14 @@ def compare(
     return comparison
 
 
-def listed(words: str) -> list[str]:
+def parse_names(words: str) -> list[str]:
     """Parse `A,B` or `[A,B]` into names.
 
     Raises:
         ConfigError: There are fewer than two names, or a name is repeated.
 
     Example:
-        >>> listed("[minilm,mpnet]")
+        >>> parse_names("[minilm,mpnet]")
         ['minilm', 'mpnet']
     """
     inner = words[1:-1] if words.startswith("[") and words.endswith("]") else words

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from candelabra.commands import models
-from candelabra.commands.arguments import compose_command, either, not_the_input
+from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.embedding.vectors import WRITERS, print_vectors, write_vectors
 from candelabra.errors import ConfigError, printable
@@ -34,10 +34,10 @@ def main(overrides: list[str]) -> int:
         "embed", overrides, (*models.KEYS, "text", "input", "output")
     )
     models.check(cfg, given, rest)
-    either("embed", given, text='text="..."', input="input=FILE")
+    check_one_of("embed", given, text='text="..."', input="input=FILE")
     if not given.get("text", "x").strip():
         raise ConfigError("text must not be empty")
-    not_the_input(given)
+    check_not_input(given)
     target = Path(given["output"]) if "output" in given else None
     if target is not None:
         check_output(target, WRITERS)

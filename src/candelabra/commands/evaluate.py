@@ -44,7 +44,7 @@ def main(overrides: list[str]) -> int:
     try:
         metrics = evaluate(cfg, given.get("bundle"), output).metrics
     except OSError as error:
-        # Only errors of the output are the user's to repair.
+        # The user can only repair errors of the output.
         file = Path(str(error.filename)).absolute()
         if output is None or not file.is_relative_to(output.absolute()):
             raise

@@ -26,7 +26,7 @@ from candelabra.exporting.formats import (
 
 if TYPE_CHECKING:
     from candelabra.bundle.bundle import Bundle
-    from candelabra.exporting.int8 import Judges, Measured
+    from candelabra.exporting.int8 import GraphComparison, TestData
 
 HELP = """candelabra export bundle=FOLDER format=NAME output=FOLDER [overrides]
 
@@ -51,28 +51,28 @@ def main(overrides: list[str]) -> int:
     """Export a bundle, push it if requested and return the exit status."""
     # `task` is verbatim because Hydra would interpret it as the config group of that name.
     cfg, given, _ = compose_command("export", overrides, ("bundle", "output", "task", "push"))
-    stored, settings = _check(cfg, given)
+    stored, settings = _check_settings(cfg, given)
     output = Path(given["output"])
 
     from candelabra.quiet import quiet
 
     quiet()
-    bundle = _opened(cfg, given["bundle"], **settings)
-    judges = _judges(cfg, bundle) if cfg.quantize else None
+    bundle = _load(cfg, given["bundle"], **settings)
+    test_data = _load_test_data(cfg, bundle) if cfg.quantize else None
     with replacing_folder(output) as draft:
         written = _writer(cfg.format)(bundle, draft, settings["task"])
         lines = [] if written.checked is None else [f"largest difference: {written.checked:.1e}"]
-        if judges is not None:
-            lines += _quantize(cfg.split, bundle, draft, written, judges=judges)
-        written.limits.extend(_other_truncation(bundle, stored))
-        _describe(cfg, given, draft, bundle=bundle, written=written, task=settings["task"])
+        if test_data is not None:
+            lines += _quantize(cfg.split, bundle, draft, written, test_data=test_data)
+        written.limits.extend(_truncation_note(bundle, stored))
+        _write_description(cfg, given, draft, bundle=bundle, written=written, task=settings["task"])
     print(printable("\n".join([*lines, f"exported: {output}"])))
     if "push" in given:
         _push(cfg, output, given["push"])
     return 0
 
 
-def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]:
+def _check_settings(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]:
     """Check all settings that can be checked without loading the model.
 
     Returns:
@@ -111,7 +111,7 @@ def _check(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[str, Any]]
     return stored.truncation, {"task": task, "truncation": truncation}
 
 
-def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) -> Bundle:
+def _load(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) -> Bundle:
     """Load the bundle, reduced to one task if requested, with the truncation of the export."""
     from candelabra.bundle.bundle import load
     from candelabra.data.tokens import TextTokenizer
@@ -126,7 +126,7 @@ def _opened(cfg: DictConfig, folder: str, *, task: str | None, truncation: str) 
     return bundle
 
 
-def _other_truncation(bundle: Bundle, stored: str) -> list[str]:
+def _truncation_note(bundle: Bundle, stored: str) -> list[str]:
     """Return a note if the export truncates texts differently from the bundle."""
     tokenizer = bundle.tokenizer
     if tokenizer.truncation == stored:
@@ -137,7 +137,7 @@ def _other_truncation(bundle: Bundle, stored: str) -> list[str]:
     ]
 
 
-def _describe(
+def _write_description(
     cfg: DictConfig,
     given: dict[str, str],
     draft: Path,
@@ -167,7 +167,7 @@ def _writer(form: str) -> Callable[..., ExportResult]:
 
 
 def _quantize(
-    split: str, bundle: Bundle, draft: Path, written: ExportResult, *, judges: Judges | str
+    split: str, bundle: Bundle, draft: Path, written: ExportResult, *, test_data: TestData | str
 ) -> list[str]:
     """Write the int8 graph and compare it with the float32 graph.
 
@@ -178,7 +178,7 @@ def _quantize(
         bundle: Exported bundle.
         draft: Folder of the export.
         written: Description of the export; receives the comparison.
-        judges: Data and metrics of the comparison, or the reason why there are none.
+        test_data: Data and metrics of the comparison, or the reason why there are none.
 
     Returns:
         Lines to print.
@@ -190,15 +190,15 @@ def _quantize(
     quantize(draft)
     sizes = {name: (draft / name).stat().st_size / 1e6 for name in (FILE, INT8)}
     title = f"{FILE} {sizes[FILE]:.1f} MB, {INT8} {sizes[INT8]:.1f} MB."
-    if isinstance(judges, str):
-        reason = f"The int8 graph was not evaluated: {judges}"
+    if isinstance(test_data, str):
+        reason = f"The int8 graph was not evaluated: {test_data}"
         written.tables["int8"] = f"{title}\n\n{reason}"
         return [reason]
-    splits, metrics = judges
-    measured = measure(draft, bundle.model, splits, metrics, split=split)
-    rows = _rows(measured)
+    splits, metrics = test_data
+    comparison = measure(draft, bundle.model, splits, metrics, split=split)
+    rows = _rows(comparison)
     header = ["task", "metric", "examples", "float32", "int8", "difference"]
-    pace = ", ".join(f"{name} {rate:.1f}" for name, rate in measured.per_second.items())
+    pace = ", ".join(f"{name} {rate:.1f}" for name, rate in comparison.per_second.items())
     where = f"On the {split} split. Texts per second on the machine of the export: {pace}."
     body = f"{table(header, rows)}\n\n{where}"
     written.tables["int8"] = f"{title}\n\n{body}"
@@ -210,24 +210,25 @@ def _quantize(
     ]
 
 
-def _rows(measured: Measured) -> list[list[str]]:
+def _rows(comparison: GraphComparison) -> list[list[str]]:
+    """Return the cells of the table: a row for each metric of each task."""
     from candelabra.tables import format_number
 
-    first, second = measured.metrics.values()
+    first, second = comparison.metrics.values()
     rows = []
     for key, value in first.items():
         _, task, metric = key.split("/")
-        size = str(measured.sizes[task])
+        size = str(comparison.sizes[task])
         other = second[key]
         scores = [format_number(value), format_number(other), f"{other - value:+.4f}"]
         rows.append([task, metric, size, *scores])
     return rows
 
 
-def _judges(cfg: DictConfig, bundle: Bundle) -> Judges | str:
-    """Load the data and metrics that the int8 graph is evaluated with.
+def _load_test_data(cfg: DictConfig, bundle: Bundle) -> TestData | str:
+    """Load the data and metrics for the evaluation of the int8 graph.
 
-    This precedes the export, so that an error in the data leaves no files behind.
+    Call this before the export, so that an error in the data leaves no files behind.
 
     Returns:
         Tokenized splits and metrics, or the reason why there are none.

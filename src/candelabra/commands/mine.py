@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from candelabra.commands import models
-from candelabra.commands.arguments import compose_command, either, not_the_input
+from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.config.keys import check_known_keys
 from candelabra.errors import ConfigError, DataError, printable
 from candelabra.files import check_output
-from candelabra.mining import pair_files as pair_files
+from candelabra.mining import pair_files
 from candelabra.mining.recipes import Recipe, recipe_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ SHOWN = 5
 MEASURED = 1000
 """Number of triplets whose cosines are computed for easy negatives.
 
-Drawing easy negatives needs no vectors, so that only a sample of the texts is embedded.
+Easy negatives are drawn without vectors, so only a sample of the texts is embedded.
 """
 
 
@@ -57,15 +57,15 @@ def main(overrides: list[str]) -> int:
     """Write a data set, print examples and statistics of it, and return the exit status."""
     cfg, given, rest = compose_command("mine", overrides, WORDS)
     models.check(cfg, given, rest)
-    target = _checked(cfg, given)
+    target = _check_settings(cfg, given)
     if "documents" in given:
-        return _pairs(cfg, given["documents"], target)
+        return _write_pairs(cfg, given["documents"], target)
     recipe = recipe_of(cfg.negatives, cfg)
     read = pair_files.read_pairs(Path(given["input"]), cfg.columns, given.get("only"))
     pairs = pair_files.cleaned(read)
     if not pairs.pairs:
         raise DataError(f"{given['input']}: no pair of two different texts")
-    triplets = _triplets(cfg, given, pairs.pairs, recipe, target)
+    triplets = _mine_triplets(cfg, given, pairs.pairs, recipe, target)
     without = len({anchor for anchor, _ in pairs.pairs} - set(triplets.anchors))
     print(
         f"pairs read: {len(read)}; dropped: {pairs.repeated} repeated, {pairs.same} of equal "
@@ -75,9 +75,9 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
-def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
+def _check_settings(cfg: DictConfig, given: Mapping[str, str]) -> Path:
     """Check all settings and return the path of the output."""
-    either("mine", given, input="input=FILE", documents="documents=FILE")
+    check_one_of("mine", given, input="input=FILE", documents="documents=FILE")
     if "output" not in given:
         raise ConfigError("mine needs output=FILE")
     if "only" in given and ("=" not in given["only"] or "documents" in given):
@@ -87,13 +87,13 @@ def _checked(cfg: DictConfig, given: Mapping[str, str]) -> Path:
     check_known_keys("columns", cfg.columns, ("anchor", "positive"))
     if set(cfg.columns) != {"anchor", "positive"}:
         raise ConfigError(f"columns must name anchor and positive, got {dict(cfg.columns)}")
-    not_the_input(given, keys=("input", "documents"))
+    check_not_input(given, keys=("input", "documents"))
     target = Path(given["output"])
     check_output(target, pair_files.WRITERS)
     return target
 
 
-def _pairs(cfg: DictConfig, file: str, target: Path) -> int:
+def _write_pairs(cfg: DictConfig, file: str, target: Path) -> int:
     """Write pairs of consecutive sentences of documents."""
     documents = read_texts(file, cfg.column)
     unique = pair_files.cleaned(pair_files.neighbours(documents, min_words=cfg.min_words))
@@ -111,7 +111,7 @@ def _pairs(cfg: DictConfig, file: str, target: Path) -> int:
     return 0
 
 
-def _triplets(
+def _mine_triplets(
     cfg: DictConfig,
     given: Mapping[str, str],
     pairs: Sequence[pair_files.Pair],
@@ -121,14 +121,12 @@ def _triplets(
     """Mine triplets, write them and print examples and statistics."""
     from candelabra.mining import negatives
 
+    embeddings = None
     if cfg.negatives == "easy":
-        known, triplets = (
-            None,
-            negatives.sample_negatives(pairs, recipe.num_negatives, seed=cfg.seed),
-        )
+        triplets = negatives.sample_negatives(pairs, recipe.num_negatives, seed=cfg.seed)
     else:
-        known = _known(cfg, given, pairs)
-        triplets = negatives.mine_negatives(pairs, known, recipe, seed=cfg.seed)
+        embeddings = _embed_distinct(cfg, given, pairs)
+        triplets = negatives.mine_negatives(pairs, embeddings, recipe, seed=cfg.seed)
     if not triplets.anchors:
         raise DataError(
             f"{given['input']}: no anchor has a negative among {len(pairs)} pairs; lower "
@@ -137,14 +135,14 @@ def _triplets(
     pair_files.write_rows(target, triplets.columns())
     _show_rows(triplets.columns(), seed=cfg.seed)
     measured = triplets
-    if known is None:
-        measured = triplets.some(MEASURED, seed=cfg.seed)
-        known = _known(cfg, given, zip(*measured.columns().values(), strict=True))
-    _show_cosines(measured, known)
+    if embeddings is None:
+        measured = triplets.sample(MEASURED, seed=cfg.seed)
+        embeddings = _embed_distinct(cfg, given, zip(*measured.columns().values(), strict=True))
+    _show_cosines(measured, embeddings)
     return triplets
 
 
-def _known(
+def _embed_distinct(
     cfg: DictConfig, given: Mapping[str, str], rows: Iterable[tuple[str, ...]]
 ) -> PrecomputedEmbeddings:
     """Embed every distinct text of pairs or triplets."""
@@ -160,14 +158,15 @@ def _known(
     return PrecomputedEmbeddings(texts, np.concatenate(list(vectors(embedder, texts, cfg))))
 
 
-def _show_cosines(triplets: Triplets, known: PrecomputedEmbeddings) -> None:
+def _show_cosines(triplets: Triplets, embeddings: PrecomputedEmbeddings) -> None:
+    """Print the mean and quantiles of the cosines with the anchor."""
     import numpy as np
     from rich.table import Table
 
     from candelabra.tables import format_number, show
 
-    positive = known.cosines(triplets.anchors, triplets.positives)
-    negative = known.cosines(triplets.anchors, triplets.negatives)
+    positive = embeddings.cosines(triplets.anchors, triplets.positives)
+    negative = embeddings.cosines(triplets.anchors, triplets.negatives)
     title = f"cosine with the anchor, {len(triplets)} triplets"
     table = Table(title=title, title_justify="left")
     for name in ("", "mean", "5%", "25%", "50%", "75%", "95%"):

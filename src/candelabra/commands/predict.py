@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.bundle.folder import checked_folder
-from candelabra.commands.arguments import compose_command, either, not_the_input
+from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output, writing
@@ -46,31 +46,32 @@ def main(overrides: list[str]) -> int:
     precision = hardware.precision(cfg.precision, device)
     bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
     if "text" in given:
-        (answer,) = bundle.predict(texts, precision=precision)
-        print(printable(json.dumps(answer, indent=2, ensure_ascii=False)))
+        (prediction,) = bundle.predict(texts, precision=precision)
+        print(printable(json.dumps(prediction, indent=2, ensure_ascii=False)))
         return 0
-    answers = _answers(bundle, texts, batch_size=cfg.batch_size, precision=precision)
-    _write(Path(given["output"]), answers)
-    print(printable(f"{len(texts)} answers: {given['output']}"))
+    predictions = _predict(bundle, texts, batch_size=cfg.batch_size, precision=precision)
+    _write(Path(given["output"]), predictions)
+    print(printable(f"{len(texts)} predictions: {given['output']}"))
     return 0
 
 
 def _check(given: dict[str, str]) -> None:
     if "bundle" not in given:
         raise ConfigError("predict needs bundle=FOLDER")
-    either("predict", given, text='text="..."', input="input=FILE")
+    check_one_of("predict", given, text='text="..."', input="input=FILE")
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
-    not_the_input(given)
+    check_not_input(given)
     if "output" in given:
         check_output(Path(given["output"]))
     if not given.get("text", "x").strip():
         raise ConfigError("text must not be empty")
 
 
-def _answers(
+def _predict(
     bundle: Bundle, texts: Sequence[str], *, batch_size: int, precision: str
 ) -> Iterator[dict[str, Any]]:
+    """Yield the predictions for each text, with a progress bar on standard error."""
     from candelabra.tables import Progress
 
     with Progress("predicting", total=len(texts)) as progress:
@@ -80,7 +81,7 @@ def _answers(
             progress.advance(len(part))
 
 
-def _write(path: Path, answers: Iterator[dict[str, Any]]) -> None:
+def _write(path: Path, predictions: Iterator[dict[str, Any]]) -> None:
     with writing(path) as stream:
-        for answer in answers:
-            stream.write(f"{json.dumps(answer, ensure_ascii=False)}\n".encode())
+        for prediction in predictions:
+            stream.write(f"{json.dumps(prediction, ensure_ascii=False)}\n".encode())

@@ -16,7 +16,7 @@ HELP = """candelabra report FOLDER [overrides]: a run, a sweep or a study on one
 
   FOLDER           of a run: its scores, curves, calibration, what it confuses, its worst errors
                    of a sweep: its trials, and the effect of each option
-                   of a study: its page again, from the runs that are there
+                   of a study: its page again, from the runs that still exist
   output=FOLDER    receives report.html, report.md and pictures/; default: the folder itself
   errors=20        worst errors of each task of a run; 0 shows none and reads no texts
   data_dir=FOLDER  replaces the data folder of the training, from which the texts are read
@@ -35,7 +35,7 @@ def main(overrides: list[str]) -> int:
     try:
         answer = write(kind, folder, output, cfg)
     except OSError as error:
-        # Only errors of the output are the user's to repair.
+        # The user can only repair errors of the output.
         file = Path(str(error.filename)).absolute()
         if not file.is_relative_to(output.absolute()):
             raise
@@ -101,7 +101,7 @@ def write(kind: FolderKind, folder: Path, output: Path, cfg: DictConfig) -> str:
 
 
 def write_study_again(folder: Path, output: Path, *, allow: Sequence[str]) -> str:
-    """Write the files of a study from the runs that are there, and return its answer."""
+    """Write the files of a study from the runs that still exist, and return its answer."""
     from candelabra.study.again import INPUTS, read_study
     from candelabra.study.page import write_study
     from candelabra.study.result import compare_arms

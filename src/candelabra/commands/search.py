@@ -14,7 +14,7 @@ from candelabra.bundle.cross_encoders import scoring_task
 from candelabra.bundle.folder import checked_folder, stored_config, stored_labels
 from candelabra.checks import at_least, one_of
 from candelabra.commands import models
-from candelabra.commands.arguments import compose_command, either, not_the_input
+from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output, writing
@@ -59,7 +59,7 @@ def main(overrides: list[str]) -> int:
     """Embed a corpus or load an index, search for the queries and return the exit status."""
     cfg, given, rest = compose_command("search", overrides, WORDS)
     models.check(cfg, given, rest)
-    _check_words(given, rest)
+    _check_keys(given, rest)
     _check_values(cfg)
     about = _check_folders(cfg, given)
     queries = _queries(cfg, given)
@@ -72,15 +72,15 @@ def main(overrides: list[str]) -> int:
     encoder = next((word for word in rest if word.startswith("encoder=")), "encoder=minilm")
     name = f"bundle={given['bundle']}" if "bundle" in given else encoder
     if about is None:
-        corpus = _embedded(cfg, given, texts, embedder, origin=_origin(cfg, name, embedder))
+        corpus = _embed_corpus(cfg, given, texts, embedder, origin=_origin(cfg, name, embedder))
     else:
-        corpus = _opened(cfg, given, about, origin=_origin(cfg, name, embedder))
+        corpus = _open_index(cfg, given, about, origin=_origin(cfg, name, embedder))
     precision = hardware.precision(cfg.precision, hardware.device_type(cfg.accelerator))
     embed = partial(embedder.embed, batch_size=cfg.batch_size, precision=precision)
     top = {"top_k": cfg.top_k, "rerank_top_k": cfg.rerank_top_k}
     results = exact.search(embed, queries, corpus, rerank=rerank, **top)
     if "output" in given:
-        _write(Path(given["output"]), queries, _tracked(results, len(queries)))
+        _write(Path(given["output"]), queries, _with_progress(results, len(queries)))
         print(printable(f"{len(queries)} queries: {given['output']}"))
     elif queries:
         (hits,) = results
@@ -88,19 +88,20 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
-def _check_words(given: Mapping[str, str], rest: Sequence[str]) -> None:
-    either("search", given, corpus="corpus=FILE", index="index=FOLDER")
+def _check_keys(given: Mapping[str, str], rest: Sequence[str]) -> None:
+    """Raise ConfigError if a key is missing, or two keys exclude each other."""
+    check_one_of("search", given, corpus="corpus=FILE", index="index=FOLDER")
     if "save_index" in given and "index" in given:
         raise ConfigError("save_index=FOLDER saves a corpus=FILE; index=FOLDER is already saved")
     if {"text", "input"} & given.keys() or "save_index" not in given:
         alone = "input=FILE (or save_index=FOLDER alone)"
-        either("search", given, text='text="..."', input=alone)
+        check_one_of("search", given, text='text="..."', input=alone)
     for word in rest:
         if word.startswith("rerank_") and "rerank" not in given:
             raise ConfigError(f"{word}: a setting of re-ranking, which needs rerank=BUNDLE")
     if ("input" in given) != ("output" in given):
         raise ConfigError("input=FILE and output=FILE go together")
-    not_the_input(given, keys=("input", "corpus"))
+    check_not_input(given, keys=("input", "corpus"))
     if "output" in given:
         check_output(Path(given["output"]), [".jsonl"])
     if given.get("corpus") == given.get("input") == "-":
@@ -127,7 +128,7 @@ def _check_folders(cfg: DictConfig, given: Mapping[str, str]) -> dict[str, Any] 
         at_least("rerank_top_k", cfg.rerank_top_k, cfg.top_k)
         folder = checked_folder(Path(given["rerank"]), key="rerank")
         tasks, labels = stored_config(folder).tasks, stored_labels(folder)
-        scoring_task(tasks, labels, name=_named(given), task=cfg.rerank_task)
+        scoring_task(tasks, labels, name=_reranker_name(given), task=cfg.rerank_task)
     if "save_index" in given:
         check_new(Path(given["save_index"]))
     if "index" not in given:
@@ -145,7 +146,7 @@ def _queries(cfg: DictConfig, given: Mapping[str, str]) -> list[str]:
     return read_texts(given["input"], column) if "input" in given else []
 
 
-def _embedded(
+def _embed_corpus(
     cfg: DictConfig,
     given: Mapping[str, str],
     texts: list[str],
@@ -169,7 +170,7 @@ def _embedded(
     return corpus
 
 
-def _opened(
+def _open_index(
     cfg: DictConfig,
     given: Mapping[str, str],
     about: Mapping[str, Any],
@@ -213,19 +214,19 @@ def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:
     device = hardware.device_type(cfg.accelerator)
     return cross_encoder(
         load(given["rerank"], allow=list(cfg.allow), device=device),
-        name=_named(given),
+        name=_reranker_name(given),
         task=cfg.rerank_task,
         batch_size=cfg.batch_size,
         precision=hardware.precision(cfg.precision, device),
     )
 
 
-def _named(given: Mapping[str, str]) -> str:
+def _reranker_name(given: Mapping[str, str]) -> str:
     """Return the name of the re-ranker in messages."""
     return f"rerank={given['rerank']}"
 
 
-def _tracked(results: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:
+def _with_progress(results: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:
     """Yield the hits of each query, with a progress bar on standard error."""
     from candelabra.tables import Progress
 
@@ -235,7 +236,8 @@ def _tracked(results: Iterator[list[Hit]], total: int) -> Iterator[list[Hit]]:
             progress.advance()
 
 
-def _answer(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
+def _as_dict(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
+    """Return a query and its hits as a JSON object."""
     return {
         "text": query,
         "hits": [{"row": hit.row, "score": round(hit.score, 6), "text": hit.text} for hit in hits],
@@ -245,13 +247,13 @@ def _answer(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
 def _write(path: Path, queries: Sequence[str], results: Iterable[list[Hit]]) -> None:
     with writing(path) as stream:
         for query, hits in zip(queries, results, strict=True):
-            line = json.dumps(_answer(query, hits), ensure_ascii=False)
+            line = json.dumps(_as_dict(query, hits), ensure_ascii=False)
             stream.write(f"{line}\n".encode())
 
 
 def _show(query: str, hits: Sequence[Hit], form: str) -> None:
     if form == "json":
-        print(printable(json.dumps(_answer(query, hits), indent=2, ensure_ascii=False)))
+        print(printable(json.dumps(_as_dict(query, hits), indent=2, ensure_ascii=False)))
         return
     from rich.table import Table
     from rich.text import Text

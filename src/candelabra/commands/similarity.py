@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from candelabra.commands import models as embedders
-from candelabra.commands.arguments import compose, compose_command, either
+from candelabra.commands.arguments import check_one_of, compose, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.commands.models import encoders
 from candelabra.errors import ConfigError, printable
@@ -37,7 +37,7 @@ The numbers are cosines, from -1 to 1; 1 is the same direction.
 PICTURES = (".png", ".pdf", ".svg")
 Model = tuple[DictConfig, Mapping[str, str], Sequence[str]]
 """A configuration, the verbatim values, and the overrides that it was composed from."""
-MOST = 50
+MAX_TEXTS = 50
 """Maximum number of texts, limited by what a table or heat map can show."""
 
 
@@ -46,10 +46,10 @@ def main(overrides: list[str]) -> int:
     typed = [word.removeprefix("text=") for word in overrides if word.startswith("text=")]
     keys = (*embedders.KEYS, "text", "input", "output", "against")
     cfg, given, rest = compose_command("similarity", overrides, keys, several=("text",))
-    either("similarity", given, text='text="..." text="..."', input="input=FILE")
+    check_one_of("similarity", given, text='text="..." text="..."', input="input=FILE")
     embedders.check(cfg, given, rest)
     target = _target(given.get("output"))
-    models = [(cfg, given, rest), *_against(given.get("against"), rest)]
+    models = [(cfg, given, rest), *_second_model(given.get("against"), rest)]
     texts = _texts(typed, given.get("input"), cfg.column)
 
     from candelabra.embedding import heat_map
@@ -78,7 +78,7 @@ def _target(name: str | None) -> Path | None:
     return Path(name)
 
 
-def _against(name: str | None, rest: Sequence[str]) -> list[Model]:
+def _second_model(name: str | None, rest: Sequence[str]) -> list[Model]:
     """Resolve the second model, an option of the config group `encoder` or a bundle.
 
     Raises:
@@ -103,8 +103,10 @@ def _texts(typed: list[str], file: str | None, column: str) -> list[str]:
     texts = typed if file is None else read_texts(file, column)
     if not all(text.strip() for text in texts):
         raise ConfigError("text must not be empty")
-    if not 2 <= len(texts) <= MOST:
-        raise ConfigError(f"similarity takes 2 to {MOST} texts, found {len(texts)}; see search")
+    if not 2 <= len(texts) <= MAX_TEXTS:
+        raise ConfigError(
+            f"similarity takes 2 to {MAX_TEXTS} texts, found {len(texts)}; see search"
+        )
     return texts
 
 
@@ -121,6 +123,7 @@ def _name(given: Mapping[str, str], words: Sequence[str]) -> str:
 
 
 def _cosines(texts: list[str], cfg: DictConfig, given: Mapping[str, str]) -> np.ndarray:
+    """Return the cosine similarities (N, N) of the texts."""
     from dataclasses import replace
 
     from candelabra import hardware

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from candelabra.study.view import View
 
 FOR_SWEEPS = ("logger", "paths.output_dir=", "+logger", "++logger", "hydra.searchpath=")
-"""Beginnings of the overrides of `candelabra train` that `from=` takes: those of the W&B run."""
+"""Beginnings of the overrides that `from=` allows. They configure the W&B run of the study."""
 
 HELP = f"""candelabra study study=NAME [overrides]: the answer to a question, over several seeds.
 
@@ -196,8 +196,8 @@ def study_of_sweep(cfg: DictConfig, words: Words, command: str) -> int:
 
     others = [word for word in words.common if not word.startswith(FOR_SWEEPS)]
     if others or words.launcher:
-        first = [*others, *words.launcher][0]
-        raise ConfigError(f"{first}: from= reads a finished sweep and trains nothing")
+        wrong = [*others, *words.launcher][0]
+        raise ConfigError(f"{wrong}: from= reads a finished sweep and trains nothing")
     if "arms" not in words.verbatim:
         raise ConfigError("from= needs arms=KEY, the override whose values are compared")
     key, folder = words.verbatim["arms"], Path(words.verbatim["from"])
@@ -256,9 +256,9 @@ def write_page(cfg: DictConfig, place: Path, *, runs_dir: Path, **facts: Any) ->
     keep_inputs(place, study, runs_dir=runs_dir, answer=plain(cfg)["study"]["answer"])
     view = write_study(result, place)
     lines = [
-        f"{task}, {arm}: {found.words}"
+        f"{task}, {arm}: {contrast.words}"
         for task, contrasts in result.contrasts.items()
-        for arm, found in contrasts.items()
+        for arm, contrast in contrasts.items()
     ]
     tables.show(result.answer.sentence, *lines, f"page: {place / 'report.html'}")
     return view

@@ -1,4 +1,4 @@
-"""The W&B run of a study, with the logger that its training runs have."""
+"""Log a study as a W&B run, with the logger of its training runs."""
 
 from __future__ import annotations
 

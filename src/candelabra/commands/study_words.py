@@ -1,4 +1,4 @@
-"""Words of the command line of `candelabra study`, by their receiver."""
+"""Separate the words of `candelabra study`: those of the study, of its runs, and of Hydra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERBATIM = ("output", "from", "arms")
 
 @dataclass(frozen=True)
 class Words:
-    """The words of the command line, by their receiver.
+    """The words of the command line, separated by what they configure.
 
     Attributes:
         own: Overrides of the study.

@@ -38,7 +38,7 @@ from candelabra.run.sweep import with_table
 from candelabra.run.trial import TRIAL, given_config_dirs, trial
 
 OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
-"""Settings of Hydra that differ between runs; stored yamls may not change the others."""
+"""Settings of Hydra that differ between runs. Stored yamls must not change any other setting."""
 
 HELP = f"""candelabra train [-m] [overrides]: train one encoder with the heads of all tasks.
 
@@ -97,7 +97,7 @@ def start_run(arguments: list[str]) -> int:
         _check_first_start(folder)
         check_settings(cfg)
         place = f"hydra.run.dir={quoted(str(folder))}"
-        if _trained_elsewhere(cfg, folder, [*arguments, place]):
+        if _train_in_processes(cfg, folder, [*arguments, place]):
             return None
         # Torch and Lightning are imported after Hydra has set up its logging.
         from candelabra.run.start import run
@@ -126,7 +126,7 @@ def resume_run(stored: StoredRun, arguments: list[str]) -> int:
         """Continue the stored run, in this process or in several, and return its score."""
         stored.check(plain(cfg), typed=typed, readers=environment_keys(cfg))
         check_settings(cfg)
-        if _trained_elsewhere(cfg, folder, typed):
+        if _train_in_processes(cfg, folder, typed):
             return None
         # Torch and Lightning are imported after Hydra has set up its logging.
         from candelabra.run.start import run
@@ -135,7 +135,7 @@ def resume_run(stored: StoredRun, arguments: list[str]) -> int:
         metrics = run(cfg, folder, overrides, config_dirs=config_dirs, resume=stored)
         return metrics.get("val/score")
 
-    return _with_hydra(train, _first_command(stored, arguments))
+    return _with_hydra(train, _resume_arguments(stored, arguments))
 
 
 def stored_run_of(verbatim: Mapping[str, str]) -> StoredRun:
@@ -195,8 +195,8 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
     return status
 
 
-def _trained_elsewhere(cfg: DictConfig, folder: Path, arguments: list[str]) -> bool:
-    """Train in one process per device, if there are several devices.
+def _train_in_processes(cfg: DictConfig, folder: Path, arguments: list[str]) -> bool:
+    """Train in one process per device if there are several devices.
 
     Args:
         cfg: A configuration that passed `check_settings`.
@@ -222,7 +222,7 @@ def _trained_elsewhere(cfg: DictConfig, folder: Path, arguments: list[str]) -> b
     status = launch([sys.executable, "-m", "candelabra", "train", *arguments], processes)
     record = read_json(folder / "run.json")
     if status not in (0, 129, 130, 143) and record.get("status") == "interrupted":
-        # The launcher ended the first process because another one had failed.
+        # Another process had failed, so the launcher interrupted the first one.
         write_json(folder / "run.json", {**record, "status": "failed"})
     if status != 0:
         raise SystemExit(status)
@@ -241,7 +241,7 @@ def _check_first_start(folder: Path) -> None:
         )
 
 
-def _first_command(stored: StoredRun, typed: list[str]) -> list[str]:
+def _resume_arguments(stored: StoredRun, typed: list[str]) -> list[str]:
     """Return the arguments of the first start and those typed with `resume=`.
 
     Raises:
@@ -250,9 +250,9 @@ def _first_command(stored: StoredRun, typed: list[str]) -> list[str]:
     """
     command = stored.command(typed)
     if stored.record["config_dirs"]:
-        # A value of a task cannot be composed without the stored words that add the task.
-        of_hydra = [word for word in typed if not _sets_a_value(word)]
-        trusted, settings = _hydra_settings(of_hydra), _hydra_settings(command)
+        # Leave out values such as tasks.x.loss_weight=2: only a stored word may add the task x.
+        choices = [word for word in typed if not _sets_a_value(word)]
+        trusted, settings = _hydra_settings(choices), _hydra_settings(command)
         for key in sorted({*trusted, *settings} - {*OF_THE_RUN}):
             if trusted.get(key) != settings.get(key):
                 raise ConfigError(
@@ -263,7 +263,7 @@ def _first_command(stored: StoredRun, typed: list[str]) -> list[str]:
 
 
 def _sets_a_value(word: str) -> bool:
-    """Return whether a word sets a value outside of the settings of Hydra, and is no group."""
+    """Return whether a word sets a value, and neither chooses an option nor configures Hydra."""
     key = word.partition("=")[0].lstrip("+~")
     return "." in key and "@" not in key and not key.startswith(("-", "hydra"))
 

@@ -142,19 +142,19 @@ def compare_models(
     return Comparison(metrics, differences)
 
 
-def check_same_texts(asked: Mapping[str, Mapping[str, str]]) -> None:
+def check_same_texts(text_hashes: Mapping[str, Mapping[str, str]]) -> None:
     """Raise an error if the models were evaluated on different texts.
 
     Args:
-        asked: SHA-256 of the evaluated texts by model and task.
+        text_hashes: SHA-256 of the evaluated texts by model and task.
 
     Raises:
         DataError: The texts of a task differ from those of the first model.
     """
-    first, *others = asked
+    first, *others = text_hashes
     for other in others:
-        for task in asked[first].keys() & asked[other].keys():
-            if asked[first][task] != asked[other][task]:
+        for task in text_hashes[first].keys() & text_hashes[other].keys():
+            if text_hashes[first][task] != text_hashes[other][task]:
                 raise DataError(
                     f"task {task!r}: {first} was evaluated on other texts than {other}; {SAME}"
                 )

@@ -178,16 +178,16 @@ def _precision(cfg: DictConfig) -> Any:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationResult:
     """Result of an evaluation.
 
     Attributes:
         metrics: Values by `<split>/<task>/<metric>`, `<split>/score` and `mteb/<task>/<score>`.
-        asked: SHA-256 of the evaluated texts of each task.
+        text_hashes: SHA-256 of the evaluated texts of each task.
     """
 
     metrics: dict[str, float]
-    asked: dict[str, str]
+    text_hashes: dict[str, str]
 
 
 def evaluate(
@@ -196,7 +196,7 @@ def evaluate(
     output: Path | None,
     *,
     only: Collection[str] | None = None,
-) -> Evaluated:
+) -> EvaluationResult:
     """Compute the metrics of a model on one split of its tasks.
 
     Args:
@@ -226,5 +226,7 @@ def evaluate(
     metrics |= mteb(subject, cfg)
     if output is not None:
         write_json(output / "metrics.json", metrics)
-    asked = {task: texts_fingerprint(data.splits[cfg.split]) for task, data in subject.data.items()}
-    return Evaluated(metrics, asked)
+    text_hashes = {
+        task: texts_fingerprint(data.splits[cfg.split]) for task, data in subject.data.items()
+    }
+    return EvaluationResult(metrics, text_hashes)

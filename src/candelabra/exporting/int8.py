@@ -28,12 +28,12 @@ BATCH = 32
 SEED = 0
 """Seed of the sample when only some examples are measured."""
 
-Judges = tuple[Mapping[str, TokenizedSplit], Mapping[str, Metric | MetricCollection]]
+TestData = tuple[Mapping[str, TokenizedSplit], Mapping[str, Metric | MetricCollection]]
 """Examples and metrics of each task."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class GraphComparison:
     """Quality and speed of the two graphs on the same texts.
 
     Attributes:
@@ -74,7 +74,7 @@ def measure(
     metrics: Mapping[str, Metric | MetricCollection],
     *,
     split: str,
-) -> Measured:
+) -> GraphComparison:
     """Measure each task's metrics with onnxruntime in float32 and in int8.
 
     Args:
@@ -105,7 +105,7 @@ def measure(
                 metrics[task].reset()
             found[file] = scores
             pace[file] = total / 2 / (time.perf_counter() - begin)
-    return Measured(found, pace, {task: len(each) for task, each in splits.items()})
+    return GraphComparison(found, pace, {task: len(each) for task, each in splits.items()})
 
 
 def _batches(split: TokenizedSplit) -> list[Batch]:

@@ -86,7 +86,7 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.anchors)
 
-    def some(self, most: int, *, seed: int) -> Triplets:
+    def sample(self, most: int, *, seed: int) -> Triplets:
         """Sample at most `most` triplets without replacement, in their original order."""
         rows = sorted(random.Random(seed).sample(range(len(self)), min(most, len(self))))
         return Triplets(*([column[row] for row in rows] for column in self.columns().values()))
