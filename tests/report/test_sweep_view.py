@@ -38,7 +38,7 @@ def test_trials_are_sorted_and_failed_ones_listed(tmp_path: Path) -> None:
         ("10", "failed", "the loss is nan"),
         ("11", "failed", "the loss is nan"),
     ]
-    assert page.warnings == ["2 of 12 trials have no val/score; nothing is judged by them."]
+    assert page.warnings == ["2 of 12 trials have no val/score and are not compared."]
     best_words = max(finished, key=lambda each: each[1])[0]
     assert page.answer.endswith(f"by {' '.join(best_words[1:])}.")
     assert "encoder=tiny" not in page.answer  # no option: the same in all trials

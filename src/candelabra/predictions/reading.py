@@ -1,4 +1,4 @@
-"""Reading of the predictions of a task: lines of `predictions/<task>.jsonl`."""
+"""Read the predictions of a task, the lines of `predictions/<task>.jsonl`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_rows(folder: Path, task: str) -> TaskRows | None:
         task: Name of the task.
 
     Returns:
-        The rows with a label, or `None` if there is no file or no such row.
+        The rows that have a label, or `None` if the file is missing or has no such row.
 
     Raises:
         DataError: A line is no prediction, or the lines are of different kinds.
@@ -30,31 +30,31 @@ def read_rows(folder: Path, task: str) -> TaskRows | None:
     kind: Kind | None = None
     for number, line in enumerate(stored_lines(folder, name), 1):
         try:
-            label, said = line["label"], line["prediction"]
+            label, prediction = line["label"], line["prediction"]
             if _is_missing(label):
                 continue
-            kind = kind or _kind(label, said)
+            kind = kind or _kind(label, prediction)
             rows.append(_index(line["row"]))
             labels.append(LABELS[kind](label))
-            predictions.append(PREDICTIONS[kind](said))
-            probabilities.append(_probabilities(said))
+            predictions.append(PREDICTIONS[kind](prediction))
+            probabilities.append(_probabilities(prediction))
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise DataError(f"{folder / name}, line {number}: no prediction ({reason})") from error
     if kind is None:
         return None
-    known = {tuple(each) for each in probabilities}
-    complete = len(known) == 1 and known != {()}
+    label_sets = {tuple(each) for each in probabilities}
+    complete = len(label_sets) == 1 and label_sets != {()}
     return TaskRows(kind, rows, labels, predictions, probabilities if complete else ())
 
 
-def _kind(label: Any, said: Any) -> Kind:
+def _kind(label: Any, prediction: Any) -> Kind:
     """Return the kind of a row by the form of its prediction.
 
     Raises:
-        ValueError: It has none of the known forms.
+        ValueError: The form is unknown.
     """
-    if isinstance(said, list):
+    if isinstance(prediction, list):
         return Kind.SPANS
     forms = {
         "labels": Kind.LABELS,
@@ -64,7 +64,7 @@ def _kind(label: Any, said: Any) -> Kind:
         "similarity": Kind.SIMILARITY,
     }
     for key, kind in forms.items():
-        if isinstance(said, Mapping) and key in said:
+        if isinstance(prediction, Mapping) and key in prediction:
             return kind
     raise ValueError("of no known form")
 
@@ -116,13 +116,13 @@ def _name_or_number(value: Any) -> str | float:
     return value if isinstance(value, str) else _number(value)
 
 
-def _probabilities(said: Any) -> dict[str, float]:
-    """Return the probabilities of a prediction; empty if there are none, or they are none."""
-    found = said.get("probabilities") if isinstance(said, Mapping) else None
-    if not isinstance(found, Mapping):
+def _probabilities(prediction: Any) -> dict[str, float]:
+    """Return the probabilities of a prediction; empty if they are missing or not from 0 to 1."""
+    stored = prediction.get("probabilities") if isinstance(prediction, Mapping) else None
+    if not isinstance(stored, Mapping):
         return {}
-    valid = all(is_number(each) and 0 <= each <= 1 for each in found.values())
-    return {str(name): float(each) for name, each in found.items()} if valid else {}
+    valid = all(is_number(each) and 0 <= each <= 1 for each in stored.values())
+    return {str(name): float(each) for name, each in stored.items()} if valid else {}
 
 
 LABELS: dict[Kind, Callable[[Any], Any]] = {
@@ -134,10 +134,12 @@ LABELS: dict[Kind, Callable[[Any], Any]] = {
     Kind.TRIPLET: _number,
 }
 PREDICTIONS: dict[Kind, Callable[[Any], Any]] = {
-    Kind.CLASS: lambda said: _name(said["label"]),
-    Kind.LABELS: lambda said: _names(said["labels"]),
+    Kind.CLASS: lambda prediction: _name(prediction["label"]),
+    Kind.LABELS: lambda prediction: _names(prediction["labels"]),
     Kind.SPANS: _spans,
-    Kind.NUMBER: lambda said: _number(said["number"]),
-    Kind.SIMILARITY: lambda said: _number(said["similarity"]),
-    Kind.TRIPLET: lambda said: _number(said["similarity"]) - _number(said["to_negative"]),
+    Kind.NUMBER: lambda prediction: _number(prediction["number"]),
+    Kind.SIMILARITY: lambda prediction: _number(prediction["similarity"]),
+    Kind.TRIPLET: lambda prediction: (
+        _number(prediction["similarity"]) - _number(prediction["to_negative"])
+    ),
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """Prediction of a task for a row."""
+    """Kind of the predictions of a task."""
 
     CLASS = "class"
     LABELS = "labels"
@@ -24,11 +24,11 @@ class Span:
     """An entity in a text.
 
     Attributes:
-        entity: Its type.
-        start: Offset of its first character.
-        end: Offset after its last character.
-        text: Its text.
-        score: Mean probability of its tags; `None` for a gold span.
+        entity: Type of the entity.
+        start: Offset of the first character.
+        end: Offset after the last character.
+        text: Text of the entity.
+        score: Mean probability of the predicted tags; `None` for a gold span.
     """
 
     entity: str
@@ -43,12 +43,12 @@ class TaskRows:
     """Rows of one task.
 
     Attributes:
-        kind: What the task predicts.
+        kind: Kind of the predictions.
         rows: Index of each row in its source, counted from 0.
         labels: Gold label of each row: a name, a list of names, a list of `Span`, or a number.
-        predictions: Predicted value of each row, of the same type as its label; for a triplet the
+        predictions: Predicted value of each row, of the same type as the label. For a triplet, the
             similarity to the positive minus that to the negative.
-        probabilities: Probability of each label for each row; empty if it is not known.
+        probabilities: Probability of each label for each row; empty if unknown.
     """
 
     kind: Kind
@@ -61,13 +61,13 @@ class TaskRows:
         return len(self.rows)
 
     def probabilities_of(self, place: int) -> Mapping[str, float]:
-        """Return the probability of each label for one row; empty if it is not known."""
+        """Return the probability of each label for one row; empty if unknown."""
         return self.probabilities[place] if self.probabilities else {}
 
 
 def class_names(rows: TaskRows) -> list[str]:
     """Return the names of all classes, in the order of the probabilities if there are any."""
     names = dict.fromkeys(rows.probabilities[0] if rows.probabilities else ())
-    several = [*rows.labels, *rows.predictions]
-    found = (name for each in several for name in ([each] if isinstance(each, str) else each))
-    return [*names, *sorted(set(found) - names.keys())]
+    cells = [*rows.labels, *rows.predictions]
+    used = (name for cell in cells for name in ([cell] if isinstance(cell, str) else cell))
+    return [*names, *sorted(set(used) - names.keys())]

@@ -1,4 +1,4 @@
-"""Counts by class: the confusion matrix, and precision, recall and F1 of each class or entity type.
+"""Counts by class: confusion matrix, and precision, recall and F1 of each class or entity type.
 
 Shapes: N rows, C classes.
 """
@@ -41,12 +41,12 @@ def confused_pairs(names: Sequence[str], counts_CC: np.ndarray) -> list[Cells]:
     return [
         {
             "label": clipped(names[gold]),
-            "prediction": clipped(names[said]),
-            "rows": f"{wrong[gold, said]:,}",
-            "of the label": f"{wrong[gold, said] / counts_CC[gold].sum():.0%}",
+            "prediction": clipped(names[predicted]),
+            "rows": f"{wrong[gold, predicted]:,}",
+            "of the label": f"{wrong[gold, predicted] / counts_CC[gold].sum():.0%}",
         }
-        for gold, said in pairs
-        if wrong[gold, said]
+        for gold, predicted in pairs
+        if wrong[gold, predicted]
     ]
 
 
@@ -61,19 +61,21 @@ def class_table(rows: TaskRows) -> list[Cells]:
 
     names = class_names(rows)
     gold: Any = rows.labels
-    said: Any = rows.predictions
+    predicted: Any = rows.predictions
     options: dict[str, Any] = {"labels": names}
     if rows.kind is Kind.LABELS:
         binary = MultiLabelBinarizer(classes=names)
-        gold, said, options = binary.fit_transform(gold), binary.transform(said), {}
-    parts = precision_recall_fscore_support(gold, said, average=None, zero_division=0, **options)
+        gold, predicted, options = binary.fit_transform(gold), binary.transform(predicted), {}
+    parts = precision_recall_fscore_support(
+        gold, predicted, average=None, zero_division=0, **options
+    )
     return [_cells(name, *values) for name, *values in zip(names, *parts, strict=True)]
 
 
 def entity_table(rows: TaskRows) -> list[Cells]:
     """Return precision, recall, F1 and support of each entity type, the most frequent first.
 
-    An entity is correct if its type and its offsets are, as seqeval counts.
+    As in seqeval, an entity is correct if its type and both offsets are.
     """
     correct, predicted, gold = _entity_counts(rows)
     names = sorted(gold | predicted, key=lambda name: (-gold[name], name))
@@ -91,10 +93,14 @@ def entity_table(rows: TaskRows) -> list[Cells]:
 
 
 def recount(rows: TaskRows) -> tuple[str, float] | None:
-    """Return the name and value of the metric that the rows alone give, if there is one."""
+    """Compute accuracy or entity F1 from the rows; `None` for other kinds of task.
+
+    Returns:
+        Name and value of the metric.
+    """
     if rows.kind is Kind.CLASS:
         pairs = zip(rows.labels, rows.predictions, strict=True)
-        return "accuracy", sum(gold == said for gold, said in pairs) / len(rows)
+        return "accuracy", sum(gold == predicted for gold, predicted in pairs) / len(rows)
     if rows.kind is Kind.SPANS:
         correct, predicted, gold = (each.total() for each in _entity_counts(rows))
         return "f1", 2 * correct / max(1, predicted + gold)
@@ -106,9 +112,9 @@ def _entity_counts(rows: TaskRows) -> tuple[Counter[str], Counter[str], Counter[
     correct: Counter[str] = Counter()
     predicted: Counter[str] = Counter()
     gold: Counter[str] = Counter()
-    for label, said in zip(rows.labels, rows.predictions, strict=True):
-        correct.update(span.entity for span in set(label) & set(said))
-        predicted.update(span.entity for span in set(said))
+    for label, prediction in zip(rows.labels, rows.predictions, strict=True):
+        correct.update(span.entity for span in set(label) & set(prediction))
+        predicted.update(span.entity for span in set(prediction))
         gold.update(span.entity for span in set(label))
     return correct, predicted, gold
 

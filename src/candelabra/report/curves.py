@@ -12,7 +12,7 @@ History = Sequence[Mapping[str, float]]
 
 
 def line_of(history: History, column: str) -> Line | None:
-    """Return the steps and values of a column, the last value of each step, or `None`."""
+    """Return the last value of a column at each step, or `None` if the history lacks the column."""
     values = {row["step"]: row[column] for row in history if column in row and "step" in row}
     steps = sorted(values)
     return (steps, [values[step] for step in steps]) if steps else None

@@ -52,7 +52,7 @@ class Picture:
 
     Attributes:
         name: Name of its file, without suffix.
-        description: What it shows, for readers who do not see it.
+        description: Alternative text for readers who cannot see the picture.
         svg: The drawing, with the colours of the light style.
     """
 
@@ -76,7 +76,7 @@ class Picture:
 
 @contextmanager
 def drawing(name: str, *, height: float) -> Iterator[tuple[Any, Any]]:
-    """Provide axes and a function that finishes the picture from a description."""
+    """Yield axes to draw on, and a function that returns the picture, given its description."""
     import matplotlib as mpl
     from matplotlib.figure import Figure  # pyplot would need a display and keep global state
 
@@ -88,9 +88,9 @@ def drawing(name: str, *, height: float) -> Iterator[tuple[Any, Any]]:
         axes.patch.set_visible(False)
 
         def finish(description: str) -> Picture:
-            """Return what was drawn, as SVG with a description."""
+            """Return the drawing as SVG."""
             stream = io.StringIO()
-            # The reader's browser has the fonts, so a letter that ours lacks is no loss.
+            # The reader's browser draws the text, so letters that are missing here do no harm.
             warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
             figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
             return Picture(name, description, stream.getvalue())
@@ -99,7 +99,7 @@ def drawing(name: str, *, height: float) -> Iterator[tuple[Any, Any]]:
 
 
 def legend(axes: Any) -> None:
-    """Draw the legend below the plot, one name in a line."""
+    """Draw the legend below the plot, with one name in each line."""
     axes.figure.legend(loc="outside lower left", ncols=1, handlelength=1.8)
 
 

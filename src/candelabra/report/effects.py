@@ -17,7 +17,7 @@ class Effect:
 
     Attributes:
         key: The option.
-        scores: Scores for each value; numbers in their order, other values as they first occur.
+        scores: Scores by value. Numbers are sorted, other values are in order of occurrence.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Effect:
 
     @property
     def explained(self) -> float:
-        """Return the part of the variance of all scores between the means (eta squared)."""
+        """Return the fraction of the variance that the value explains (eta squared)."""
         every = [score for scores in self.scores.values() for score in scores]
         centre = statistics.fmean(every)
         total = math.fsum((score - centre) ** 2 for score in every)
@@ -56,10 +56,10 @@ class Effect:
 
 
 def effects_of(trials: Sequence[Trial], keys: Sequence[str], metric: str) -> list[Effect]:
-    """Return the effect of each option, the largest part of the variance first.
+    """Return the effect of each option, the option that explains the most variance first.
 
     Args:
-        trials: Trials of the sweep; those without the metric count nowhere.
+        trials: Trials of the sweep. Those without the metric are ignored.
         keys: The options.
         metric: Metric that ranks the trials.
 

@@ -1,4 +1,4 @@
-"""Numbers as a page shows them. Points are hundredths of a metric."""
+"""Format numbers for a page. Points are hundredths of a metric."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def in_points(margin: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a score or another number with the decimals that matter.
+    """Return a score with four decimals, or a large number with one.
 
     Example:
         >>> number(0.91234), number(12345.6)
@@ -63,7 +63,7 @@ def number(value: float | None) -> str:
 
 
 LONGEST = 300
-"""Number of characters of a text that a page shows."""
+"""Maximum number of characters of a text on a page."""
 
 
 def clipped(text: str, longest: int = LONGEST) -> str:

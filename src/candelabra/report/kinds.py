@@ -1,4 +1,4 @@
-"""Kind of a folder, recognized by its files."""
+"""Recognize the kind of a folder by its files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class FolderKind(StrEnum):
 
 
 def kind_of(folder: Path) -> FolderKind:
-    """Return what a folder is.
+    """Return the kind of a folder.
 
     Args:
         folder: Folder of a run, a sweep or a study.
 
     Raises:
-        ConfigError: It is none of them.
+        ConfigError: The folder is of another kind.
     """
     if not folder.is_dir():
         raise ConfigError(f"report {folder}: no such folder")

@@ -1,4 +1,4 @@
-"""Pages as one HTML file and as Markdown, in which every text of the data is escaped."""
+"""Write pages as one HTML file and as Markdown, with all texts of the data escaped."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def write_page(
     package: str = PACKAGE,
     **content: Any,
 ) -> None:
-    """Write `report.html`, `report.md` and the pictures of the latter, each whole or not at all.
+    """Write `report.html`, `report.md`, and the pictures for the Markdown, each atomically.
 
     Args:
-        folder: Folder of the files, made if it does not exist.
+        folder: Folder of the files, created if it does not exist.
         template: Name of the two templates without suffix.
-        pictures: Pictures that the Markdown shows.
+        pictures: Pictures of the page. The HTML contains them, the Markdown links to their files.
         package: Package with the templates.
         content: Variables of the templates.
 
@@ -46,7 +46,7 @@ def write_page(
 
 
 def html_page(template: str, *, package: str = PACKAGE, **content: Any) -> str:
-    """Return a page as one HTML file without scripts, which loads nothing.
+    """Return a page as one HTML file that has no scripts and loads no other files.
 
     Args:
         template: Name of the template without suffix.
@@ -85,12 +85,12 @@ def _environment(package: str, **settings: Any) -> Environment:
 
 
 def _html_text(value: Any) -> Any:
-    """Show control characters of a text as escapes; the environment escapes its markup."""
+    """Escape the control characters of a text; the environment escapes its markup."""
     return value if isinstance(value, Markup) else printable(str(value))
 
 
 def _markdown_text(value: Any) -> Any:
-    """Escape what Markdown or HTML would read as markup, and keep the text in one line."""
+    """Escape the markup of Markdown and HTML, and join the text into one line."""
     if isinstance(value, Markup):
         return value
     line = " ".join(printable(str(value)).split())

@@ -29,7 +29,7 @@ MOST_DOTS = 1500
 MOST_NUMBERED = 12
 """Number of classes up to which a confusion matrix shows its counts."""
 DARKEST = 0.6
-"""Opacity of the fullest cell, on which the ink of both styles can be read."""
+"""Opacity of the fullest cell. Text stays readable on it in the light and the dark style."""
 
 
 def lines_plot(name: str, lines: Mapping[str, Line], *, label: str) -> Picture:
@@ -37,7 +37,7 @@ def lines_plot(name: str, lines: Mapping[str, Line], *, label: str) -> Picture:
 
     Args:
         name: Name of the picture.
-        lines: Values of each series. Of a long one, means over neighbouring points are drawn.
+        lines: Values of each series. A long series is drawn as means over neighbouring points.
         label: Label of the vertical axis.
     """
     with drawing(name, height=height_of(lines)) as (axes, finish):
@@ -65,7 +65,7 @@ def _thinned(values: Sequence[float]) -> list[float]:
 
 
 def confusion_plot(name: str, names: Sequence[str], counts_CC: np.ndarray) -> Picture:
-    """Draw a confusion matrix, where a cell is as dark as its part of the gold class.
+    """Draw a confusion matrix, in which a darker cell is a larger fraction of the gold class.
 
     Args:
         name: Name of the picture.
@@ -76,13 +76,13 @@ def confusion_plot(name: str, names: Sequence[str], counts_CC: np.ndarray) -> Pi
 
     parts_CC = counts_CC / np.maximum(1, counts_CC.sum(1, keepdims=True))
     with drawing(name, height=min(4.6, 2.2 + 0.28 * len(names))) as (axes, finish):
-        for (gold, said), part in np.ndenumerate(parts_CC):
-            corner = (said - 0.5, gold - 0.5)
+        for (gold, predicted), part in np.ndenumerate(parts_CC):
+            corner = (predicted - 0.5, gold - 0.5)
             cell = Rectangle(corner, 1, 1, facecolor=SERIES[0], alpha=DARKEST * part, linewidth=0)
             axes.add_patch(cell)
             if len(names) <= MOST_NUMBERED:
-                count = f"{counts_CC[gold, said]:,}"
-                axes.text(said, gold, count, ha="center", va="center", color=INK, fontsize=9)
+                count = f"{counts_CC[gold, predicted]:,}"
+                axes.text(predicted, gold, count, ha="center", va="center", color=INK, fontsize=9)
         labels = [short(each, width=14, longest=24) for each in names]
         size = 9 if len(names) <= MOST_NUMBERED else 7
         upright = 0 if len(names) <= 3 else 90
@@ -92,12 +92,12 @@ def confusion_plot(name: str, names: Sequence[str], counts_CC: np.ndarray) -> Pi
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel("prediction")
         axes.set_ylabel("label")
-        right = np.trace(counts_CC)
-        return finish(f"Confusion matrix: {right:,} of {counts_CC.sum():,} rows on the diagonal.")
+        correct = np.trace(counts_CC)
+        return finish(f"Confusion matrix: {correct:,} of {counts_CC.sum():,} rows on the diagonal.")
 
 
 def bars_plot(name: str, values: Mapping[str, float], *, label: str) -> Picture:
-    """Draw a bar for each name, the first on top.
+    """Draw a horizontal bar for each name, the first one at the top.
 
     Args:
         name: Name of the picture.
@@ -117,7 +117,7 @@ def bars_plot(name: str, values: Mapping[str, float], *, label: str) -> Picture:
 
 
 def calibration_plot(name: str, found: Calibration) -> Picture:
-    """Draw how often answers are right against their probability; the area shows the count."""
+    """Draw the accuracy of answers against their probability; larger dots are more answers."""
     with drawing(name, height=3.0) as (axes, finish):
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1)
         sizes = 12 + 300 * np.array(found.counts) / sum(found.counts)
@@ -126,24 +126,24 @@ def calibration_plot(name: str, found: Calibration) -> Picture:
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel("probability")
-        axes.set_ylabel("part that is right")
+        axes.set_ylabel("fraction correct")
         return finish(f"Reliability; expected calibration error {number(found.error)}.")
 
 
 def scatter_plot(
-    name: str, gold: Sequence[float], said: Sequence[float], *, labels: tuple[str, str]
+    name: str, gold: Sequence[float], predicted: Sequence[float], *, labels: tuple[str, str]
 ) -> Picture:
-    """Draw the prediction of each row against its label; of many rows, evenly chosen ones."""
+    """Draw the prediction of each row against its label; of many rows, every k-th."""
     every = max(1, -(-len(gold) // MOST_DOTS))
     with drawing(name, height=3.2) as (axes, finish):
-        axes.plot(gold[::every], said[::every], "o", color=SERIES[0], markersize=3, alpha=0.5)
+        axes.plot(gold[::every], predicted[::every], "o", color=SERIES[0], markersize=3, alpha=0.5)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         return finish(f"{labels[1]} against {labels[0]}, {len(gold):,} rows.")
 
 
 def histogram_plot(name: str, values: Mapping[str, Sequence[float]], *, label: str) -> Picture:
-    """Draw how the values of each group are distributed, in bins that all groups share.
+    """Draw a histogram of the values of each group, with the same bins for all groups.
 
     Args:
         name: Name of the picture.

@@ -30,10 +30,10 @@ from candelabra.report.view import Cells, Page, Section, Table
 def run_page(
     folder: Path, *, most_errors: int = 20, data_dir: str | None = None, allow: Sequence[str] = ()
 ) -> Page:
-    """Collect the page of a run.
+    """Collect the content of a run's page.
 
     Args:
-        folder: Run folder. What it lacks is missing on the page.
+        folder: Run folder. Parts whose files are missing are left out of the page.
         most_errors: Maximum number of errors of each task to show; 0 reads no texts.
         data_dir: Folder of the data, if they are no longer where the run read them.
         allow: Names that the stored settings may use, in addition to candelabra's own.
@@ -97,7 +97,10 @@ def _main_metrics(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _settings(folder: Path, config: Mapping[str, Any], task: str) -> Mapping[str, Any]:
-    """Return the settings of a task; paths of the environment are in the bundle alone."""
+    """Return the settings of a task.
+
+    `config.yaml` masks values from the environment, so take a masked source from the bundle.
+    """
     settings: dict[str, Any] = dict(config["tasks"][task])
     source = settings.get("source")
     if is_masked(source):

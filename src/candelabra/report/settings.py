@@ -1,4 +1,4 @@
-"""Settings of a run that a reader should know, in words."""
+"""The most important settings of a run, in words."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def facts_of(config: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def command_of(record: Mapping[str, Any]) -> str:
-    """Return the command that trains such a run again; empty if the record does not say."""
+    """Return the command that repeats the run; empty if its overrides are not recorded."""
     words = record.get("overrides")
     folders = record.get("config_dirs")
     if not isinstance(words, list):
@@ -55,7 +55,7 @@ def _at(node: Any, key: str) -> Any:
 
 
 def _words(node: Any) -> str:
-    """Return a value, or the name of a part with its plain settings."""
+    """Return a value as text, or for a node the name of its target with its plain settings."""
     if node is None:
         return ""
     if not isinstance(node, Mapping):

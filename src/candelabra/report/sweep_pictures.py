@@ -11,7 +11,7 @@ from candelabra.report.effects import Effect
 from candelabra.report.formats import number
 
 MOST_VALUES = 12
-"""Number of values of an option up to which each has a line of its own."""
+"""Maximum number of values of an option that are drawn on a line each."""
 WIDE_RANGE = 50
 """Ratio of the largest to the smallest number from which an axis is logarithmic."""
 
@@ -55,8 +55,8 @@ def parallel_plot(
 ) -> Picture:
     """Draw each trial as a line through its options down to its score: parallel coordinates.
 
-    The axes lie across, so that a page of any width has room for all of them. The best quarter of
-    the trials is coloured.
+    The axes are horizontal, so that a page of any width has room for all of them. The best quarter
+    of the trials is coloured.
 
     Args:
         name: Name of the picture.
@@ -100,10 +100,10 @@ def parallel_plot(
 
 
 def _axis(values: Sequence[str], *, most_even: int = 6) -> tuple[list[float], dict[float, str]]:
-    """Return the place of each value on an axis from 0 to 1, and the labels by place.
+    """Return the position of each value on an axis from 0 to 1, and the labels by position.
 
-    Numbers lie where they are between the smallest and the largest. Up to `most_even` of them,
-    and other values, lie evenly.
+    More than `most_even` numbers are placed to scale. Fewer numbers, and other values, are spaced
+    evenly.
     """
     distinct = list(dict.fromkeys(values))
     are_numbers = all(map(is_text_of_number, distinct))

@@ -15,7 +15,7 @@ from candelabra.tables import SCORES
 DEFAULT = "default"
 """Value of an option in trials that do not set it."""
 NO_OPTIONS = ("hydra", "group", "tags", "logger")
-"""Overrides that are no option of the training."""
+"""Overrides that do not change the training."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Trial:
     """One trial of a sweep.
 
     Attributes:
-        name: Path of its folder, relative to the folder of the sweep.
+        name: Path of the trial's folder, relative to the folder of the sweep.
         options: Overrides by key.
-        status: How it ended.
-        metrics: Metrics of a finished trial.
-        error: Why it failed; empty if it did not, or did not say.
-        record: Content of its `run.json`.
+        status: Status in `run.json`.
+        metrics: Metrics of a finished trial; otherwise empty.
+        error: Error in `run.json`; empty if there is none.
+        record: Content of `run.json`.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Trial:
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """Read the trials of a sweep in the order in which they began.
+    """Read the trials of a sweep in the order in which they started.
 
     Args:
         folder: Folder of the sweep. It may have been moved.
@@ -48,10 +48,10 @@ def read_trials(folder: Path) -> list[Trial]:
     Raises:
         DataError: There is no trial, or a file is damaged or leads out of the folder.
     """
-    begun = _begun(folder)
+    started = _started_trials(folder)
     for file in sorted(folder.glob("*/run.json"), key=_number):
-        begun.setdefault(file.parent.name, None)
-    trials = [_trial(folder, name, overrides) for name, overrides in begun.items()]
+        started.setdefault(file.parent.name, None)
+    trials = [_trial(folder, name, overrides) for name, overrides in started.items()]
     if not trials:
         raise DataError(f"report {folder}: a sweep without trials")
     return trials
@@ -81,8 +81,8 @@ def swept_keys(trials: Sequence[Trial]) -> list[str]:
     ]
 
 
-def _begun(folder: Path) -> dict[str, list[Any] | None]:
-    """Return the overrides of each trial that the sweep began, by the name of its folder."""
+def _started_trials(folder: Path) -> dict[str, list[Any] | None]:
+    """Return the overrides of each trial that the sweep started, by the name of its folder."""
     found: dict[str, list[Any] | None] = {}
     for file in sorted(folder.glob(".trials/*/*.json")):
         stored = stored_json(folder, file.relative_to(folder).as_posix())
@@ -94,7 +94,7 @@ def _begun(folder: Path) -> dict[str, list[Any] | None]:
 
 
 def _relative(folder: Path, place: str) -> str:
-    """Return the path of a trial below the sweep, which may have been moved since."""
+    """Return the path of a trial below the sweep, whose folder may have been moved."""
     path, root = PurePosixPath(place), folder.absolute().as_posix()
     if ".." not in path.parts and path.is_relative_to(root) and path != PurePosixPath(root):
         return path.relative_to(root).as_posix()

@@ -21,22 +21,23 @@ from candelabra.report.sweep_trials import (
 from candelabra.report.view import Cells, Figure, Page, Section, Table
 
 MOST_OPEN = 25
-"""Number of trials up to which the table of all is not folded."""
+"""Number of rows above which a table is folded."""
 MOST_OPTIONS = 10
-"""Number of options that are drawn, those of the largest effect."""
+"""Number of options that are drawn, those with the largest effects."""
 LUCK = (
-    "The best of several trials is partly the luckiest: expect less of it on other rows and seeds. "
-    "candelabra study from=FOLDER arms=KEY compares trials of several seeds."
+    "The best of several trials is partly the luckiest: expect lower scores on other rows and "
+    "seeds. candelabra study from=FOLDER arms=KEY compares trials of several seeds."
 )
 EFFECTS = (
-    "Mean and spread (standard deviation) of the score over the finished trials of each value, "
-    "whatever their other options are. Where the trials are no full grid, a value may look good by "
-    "the company it keeps. Explained: part of the variance of the scores between the values."
+    "Mean and spread (standard deviation) of the score over all finished trials with this value. "
+    "If the trials are not a full grid, a value may only look good because its trials had good "
+    "values of other options. Explained: fraction of the variance of the scores that the values "
+    "explain."
 )
 
 
 def sweep_page(folder: Path) -> Page:
-    """Collect the page of a sweep.
+    """Collect the content of a sweep's page.
 
     Args:
         folder: Folder of the sweep.
@@ -60,9 +61,7 @@ def sweep_page(folder: Path) -> Page:
     if scored:
         best = identity_section(scored[0].record)
         sections.append(replace(best, title=f"To repeat the best trial ({scored[0].name})"))
-    warnings = [
-        f"{len(others)} of {len(trials)} trials have no {metric}; nothing is judged by them."
-    ]
+    warnings = [f"{len(others)} of {len(trials)} trials have no {metric} and are not compared."]
     return Page(
         "sweep",
         f"{folder.name}: {len(trials)} {'trial' if len(trials) == 1 else 'trials'}",

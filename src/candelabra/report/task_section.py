@@ -1,4 +1,4 @@
-"""Section of one task on a run's page: what it gets wrong, and how sure it is of it."""
+"""Section of one task on a run's page: errors by class, calibration, and the worst rows."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from candelabra.report.worst import error_table, worst_rows
 MOST_CLASSES = 25
 """Number of classes up to which a confusion matrix is drawn."""
 MOST_OPEN = 15
-"""Number of rows up to which a table is not folded."""
+"""Number of rows above which a table is folded."""
 TOLERANCE = 1e-4
 PROSE = ("text", "text 1", "text 2", "text 3", "missed", "wrongly predicted")
-"""Columns of the errors with long texts."""
+"""Columns with long texts in the table of errors."""
 
 Parts = tuple[list[Figure], list[Table]]
+"""Pictures and tables of a task."""
 
 
 def task_section(
@@ -51,7 +52,7 @@ def task_section(
 
     Args:
         task: Name of the task.
-        rows: Its test rows.
+        rows: Test rows of the task.
         place: Number of the section, for the names of its pictures.
         metrics: Test metrics of the task by name.
         most: Maximum number of errors to show.
@@ -61,9 +62,9 @@ def task_section(
     calibration = calibration_of(rows)
     if calibration is not None:
         caption = (
-            f"Expected calibration error {number(calibration.error)}. On the line, answers are "
-            "right as often as their probability says; below it, the model is too sure. A larger "
-            "dot stands for more answers."
+            f"Expected calibration error {number(calibration.error)}. On the line, the fraction of "
+            "correct answers equals their probability; below it, the model is overconfident. A "
+            "larger dot stands for more answers."
         )
         picture = calibration_plot(f"calibration-{place}", calibration)
         figures.append(Figure("Calibration", picture, caption))
@@ -93,7 +94,7 @@ def _classes(rows: TaskRows, place: int) -> Parts:
     if len(names) <= MOST_CLASSES:
         picture = confusion_plot(f"confusion-{place}", names, counts_CC)
         caption = (
-            "Rows by label (down) and prediction (across); darker for a larger part of the label."
+            "Rows by label (down) and prediction (across). Darker: a larger fraction of the label."
         )
         figures.append(Figure("Confusion matrix", picture, caption))
     cells = class_table(rows)
@@ -108,12 +109,12 @@ def _classes(rows: TaskRows, place: int) -> Parts:
 
 def _label_sets(rows: TaskRows, place: int) -> Parts:
     cells = class_table(rows)
-    note = "Every label is judged by itself."
+    note = "Each label is scored separately."
     return [], [Table("Each label", cells, ("class",), note=note, folded=len(cells) > MOST_OPEN)]
 
 
 def _spans(rows: TaskRows, place: int) -> Parts:
-    note = "An entity is right if its type and both ends are."
+    note = "An entity is correct if its type and both ends are."
     cells = entity_table(rows)
     scores = {row["type"]: float(row["F1"]) for row in cells[:MOST_CLASSES]}
     picture = bars_plot(f"types-{place}", scores, label="F1")
@@ -138,8 +139,10 @@ def _similarities(rows: TaskRows, place: int) -> Parts:
         )
         return [Figure("Similarities", picture, "Each dot is a test pair.")], []
     groups: dict[str, list[float]] = {}
-    for gold, said in zip(rows.labels, rows.predictions, strict=True):
-        groups.setdefault(gold if isinstance(gold, str) else "pairs that belong", []).append(said)
+    for gold, predicted in zip(rows.labels, rows.predictions, strict=True):
+        groups.setdefault(gold if isinstance(gold, str) else "pairs that belong", []).append(
+            predicted
+        )
     picture = histogram_plot(f"similarities-{place}", groups, label=label)
     return [Figure("Similarities", picture, "Test pairs by similarity.")], []
 
@@ -147,8 +150,8 @@ def _similarities(rows: TaskRows, place: int) -> Parts:
 def _triplets(rows: TaskRows, place: int) -> Parts:
     label = "similarity to positive minus negative"
     picture = histogram_plot(f"margins-{place}", {"triplets": rows.predictions}, label=label)
-    right = fmean(margin > 0 for margin in rows.predictions)
-    return [Figure("Margins", picture, f"{right:.1%} of the triplets are above 0.")], []
+    correct = fmean(margin > 0 for margin in rows.predictions)
+    return [Figure("Margins", picture, f"{correct:.1%} of the triplets are above 0.")], []
 
 
 _PARTS: dict[Kind, Callable[[TaskRows, int], Parts]] = {
@@ -162,7 +165,7 @@ _PARTS: dict[Kind, Callable[[TaskRows, int], Parts]] = {
 
 
 def _mismatch(rows: TaskRows, metrics: Mapping[str, float]) -> list[str]:
-    """Say where the predictions do not give the metric that the run recorded."""
+    """Return a warning if the predictions do not reproduce the metric that the run recorded."""
     found = recount(rows)
     if found is None or found[0] not in metrics:
         return []
@@ -170,7 +173,7 @@ def _mismatch(rows: TaskRows, metrics: Mapping[str, float]) -> list[str]:
     if abs(value - metrics[name]) <= TOLERANCE:
         return []
     return [
-        f"metrics.json says {name} {metrics[name]:.4f}; the predictions give {value:.4f}. Entities "
-        "in words that were cut off count in the predictions alone; otherwise the two files are "
-        "not of the same test."
+        f"metrics.json says {name} {metrics[name]:.4f}; the predictions give {value:.4f}. Either "
+        "the two files are not from the same test, or entities were cut off with the end of a long "
+        "text: only the predictions count those."
     ]

@@ -18,7 +18,7 @@ FAULTS = (
     *(UserError, OSError, TypeError, ValueError, LookupError, AttributeError),
     InstantiationException,
 )
-"""Errors that stored settings of data, or data that are gone, can cause."""
+"""Errors that wrong stored settings or missing data can cause."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Texts:
 
     Attributes:
         by_row: Texts of each row, by its index in the source; empty if there is a problem.
-        problem: Why there are none; otherwise empty.
+        problem: Reason why the texts cannot be shown; otherwise empty.
     """
 
     by_row: Mapping[int, Sequence[str]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ def read_texts(
     data_dir: str | None = None,
     allow: Sequence[str] = (),
 ) -> Texts:
-    """Read the texts of a task's test rows, if its data are those of the run.
+    """Read the texts of a task's test rows, if the data have not changed since the run.
 
     Args:
         name: Name of the task.

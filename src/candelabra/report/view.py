@@ -1,4 +1,4 @@
-"""Parts that pages are made of: tables, pictures with captions, and lists of facts."""
+"""Parts of a page: tables, pictures with captions, and lists of facts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Table:
     """A table of a page.
 
     Attributes:
-        title: Title above it.
-        rows: Its rows, which have the same columns.
-        words: Columns that are set to the left.
-        prose: Columns of long texts, which get the whole width of a phone.
+        title: Title above the table.
+        rows: Rows, which all have the same columns.
+        words: Columns that are aligned to the left.
+        prose: Columns with long texts. On a phone they take the whole width.
         note: Explanation below the title.
-        folded: Whether the reader opens it.
+        folded: Whether the table is closed until the reader opens it.
     """
 
     title: str
@@ -46,11 +46,11 @@ class Section:
     """One section of a page.
 
     Attributes:
-        title: Its heading.
+        title: Heading.
         note: Explanation below the heading.
-        warnings: What is missing or wrong.
-        figures: Its pictures.
-        tables: Its tables.
+        warnings: Sentences about what is missing or wrong.
+        figures: Pictures.
+        tables: Tables.
         facts: Name and value of each fact.
         command: A command line.
     """
@@ -69,12 +69,12 @@ class Page:
     """A whole page.
 
     Attributes:
-        kind: What it is about, such as `run`.
-        title: Its heading.
+        kind: Kind of the folder, such as `run`.
+        title: Heading.
         answer: The most important fact, in a sentence.
-        summary: What else a reader should know first.
-        warnings: What is missing or wrong.
-        sections: Its sections in order.
+        summary: Further facts for the top of the page.
+        warnings: Sentences about what is missing or wrong.
+        sections: Sections in order.
     """
 
     kind: str

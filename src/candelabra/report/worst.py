@@ -1,4 +1,4 @@
-"""Table of the worst errors of a task: the rows on which it is most wrong, with their texts."""
+"""Table of the worst errors of a task, with the texts of the rows."""
 
 from __future__ import annotations
 
@@ -42,35 +42,39 @@ def error_table(
 
 
 def _class(rows: TaskRows, error: Error) -> Cells:
-    gold, said = rows.labels[error.place], rows.predictions[error.place]
-    cells = {"label": clipped(gold), "prediction": clipped(said)}
+    gold, predicted = rows.labels[error.place], rows.predictions[error.place]
+    cells = {"label": clipped(gold), "prediction": clipped(predicted)}
     if rows.probabilities:
         of_row = rows.probabilities_of(error.place)
-        cells |= {"probability of it": number(of_row.get(said))}
+        cells |= {"probability of it": number(of_row.get(predicted))}
         cells |= {"of the label": number(of_row.get(gold))}
     return cells
 
 
 def _several(rows: TaskRows, error: Error) -> Cells:
-    gold, said = rows.labels[error.place], rows.predictions[error.place]
+    gold, predicted = rows.labels[error.place], rows.predictions[error.place]
     return {
-        "missed": _listed(each for each in gold if each not in said),
-        "wrongly predicted": _listed(each for each in said if each not in gold),
+        "missed": _listed(each for each in gold if each not in predicted),
+        "wrongly predicted": _listed(each for each in predicted if each not in gold),
     }
 
 
 def _number(rows: TaskRows, error: Error) -> Cells:
-    gold, said = rows.labels[error.place], rows.predictions[error.place]
+    gold, predicted = rows.labels[error.place], rows.predictions[error.place]
     return {
         "label": number(gold),
-        "prediction": number(said),
-        "difference": f"{said - gold:+.4f}",
+        "prediction": number(predicted),
+        "difference": f"{predicted - gold:+.4f}",
     }
 
 
 def _similarity(rows: TaskRows, error: Error) -> Cells:
-    gold, said = rows.labels[error.place], rows.predictions[error.place]
-    return {"score": number(gold), "similarity": number(said), "rank off by": f"{error.size:.0%}"}
+    gold, predicted = rows.labels[error.place], rows.predictions[error.place]
+    return {
+        "score": number(gold),
+        "similarity": number(predicted),
+        "rank off by": f"{error.size:.0%}",
+    }
 
 
 def _triplet(rows: TaskRows, error: Error) -> Cells:
