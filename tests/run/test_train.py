@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 from candelabra.build.frozen_encoding import FrozenEncoding
 from candelabra.training import optim
+from helpers.command_line import python
 from helpers.composing import SMALL, two_steps
 
 
@@ -53,3 +54,13 @@ def test_a_second_run_encodes_nothing_again(
     assert len(kept) == 2  # the validation of each task, since two steps do not read all of train
     monkeypatch.setattr(FrozenEncoding, "_computed", None)
     assert two_steps(words, tmp_path / "two") == metrics
+
+
+def test_a_training_imports_no_library_before_it_is_used(tmp_path: Path) -> None:
+    code = (
+        "import sys, candelabra.run.start, candelabra.run.train, candelabra.metrics\n"
+        "from candelabra.training import callbacks, loggers, optim\n"
+        "print(*sorted({'optuna', 'pandas', 'sklearn', 'transformers.trainer', 'wandb'} "
+        "& set(sys.modules)))"
+    )
+    assert python("-c", code, folder=tmp_path).out.split() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -146,6 +147,14 @@ def _warmup(total_steps: int, warmup_steps: int | None, warmup_ratio: float) -> 
     return round(total_steps * warmup_ratio)
 
 
+def _warmed_up(optimizer: Optimizer, warmup: int, after: Callable[[int], float]) -> LambdaLR:
+    """Return a schedule with linear warm-up from 0, and `after` as the factor of later steps.
+
+    The schedules of transformers are the same; to import them takes half a second.
+    """
+    return LambdaLR(optimizer, lambda step: step / warmup if step < warmup else after(step))
+
+
 def linear(
     optimizer: Optimizer,
     total_steps: int,
@@ -161,10 +170,9 @@ def linear(
         warmup_steps: Number of warm-up steps; `None` uses `warmup_ratio`.
         warmup_ratio: Warm-up as a share of `total_steps`.
     """
-    from transformers import get_linear_schedule_with_warmup
-
     warmup = _warmup(total_steps, warmup_steps, warmup_ratio)
-    return get_linear_schedule_with_warmup(optimizer, warmup, total_steps)
+    rest = max(1, total_steps - warmup)
+    return _warmed_up(optimizer, warmup, lambda step: max(0.0, (total_steps - step) / rest))
 
 
 def cosine(
@@ -182,10 +190,11 @@ def cosine(
         warmup_steps: Number of warm-up steps; `None` uses `warmup_ratio`.
         warmup_ratio: Warm-up as a share of `total_steps`.
     """
-    from transformers import get_cosine_schedule_with_warmup
-
     warmup = _warmup(total_steps, warmup_steps, warmup_ratio)
-    return get_cosine_schedule_with_warmup(optimizer, warmup, total_steps)
+    rest = max(1, total_steps - warmup)
+    return _warmed_up(
+        optimizer, warmup, lambda step: (1 + math.cos(math.pi * (step - warmup) / rest)) / 2
+    )
 
 
 def constant(
@@ -203,10 +212,8 @@ def constant(
         warmup_steps: Number of warm-up steps; `None` uses `warmup_ratio`.
         warmup_ratio: Warm-up as a share of `total_steps`.
     """
-    from transformers import get_constant_schedule_with_warmup
-
     warmup = _warmup(total_steps, warmup_steps, warmup_ratio)
-    return get_constant_schedule_with_warmup(optimizer, warmup)
+    return _warmed_up(optimizer, warmup, lambda step: 1.0)
 
 
 def slanted_triangular(

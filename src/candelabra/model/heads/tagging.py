@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from candelabra.data.bio import OUTSIDE
+from candelabra.data.bio import OUTSIDE, entities
 from candelabra.data.tokens import WordSpans
 from candelabra.model.encoder import first_pieces
 from candelabra.model.heads.base import Head, Pooling, through_dense
@@ -192,12 +192,10 @@ def spans(
         >>> spans("in New York", [(0, 2), (3, 6), (7, 11)], ["O", "B-LOC", "I-LOC"])
         [{'text': 'New York', 'type': 'LOC', 'start': 3, 'end': 11}]
     """
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    entities = []
-    for kind, first, last in get_entities(list(tags)):
+    spans = []
+    for kind, first, last in entities(tags):
         start, end = words[first][0], words[last][1]
         mean = {} if scores is None else {"score": fmean(scores[first : last + 1])}
         span = {"text": text[start:end], "type": kind, **mean, "start": start, "end": end}
-        entities.append(span)
-    return entities
+        spans.append(span)
+    return spans

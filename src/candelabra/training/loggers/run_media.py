@@ -1,4 +1,7 @@
-"""What W&B shows of a finished run beside its metrics: tables, charts and pictures."""
+"""What W&B shows of a finished run beside its metrics: tables, charts and pictures.
+
+Functions import W&B at their call, so that a run without it does not wait for the import.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import wandb
+from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import printable
 from candelabra.predictions.errors import worst_first
 from candelabra.predictions.reading import read_rows
 from candelabra.predictions.rows import Kind, Span, TaskRows, class_names
 from candelabra.records import Examples
+
+if TYPE_CHECKING:
+    import wandb
 
 MOST_CHARACTERS = 1000
 """Longest cell of a table; what a run predicted is whole in `predictions/`."""
@@ -51,6 +55,8 @@ class RunMedia:
             OSError: A file cannot be read.
             ValueError: A file is damaged.
         """
+        import wandb
+
         yield from label_charts(self.metrics)
         for task, rows in self.rows.items():
             if chart := confusion_chart(task, rows):
@@ -80,6 +86,8 @@ def label_charts(metrics: Mapping[str, float]) -> Iterator[tuple[str, Any]]:
     Args:
         metrics: Scores, among them `test/<task>/<metric>/<label>`.
     """
+    import wandb
+
     by_metric: dict[str, list[tuple[str, float]]] = {}
     for name, value in metrics.items():
         parts = name.split("/", 3)
@@ -102,6 +110,8 @@ def confusion_chart(task: str, rows: TaskRows) -> Any | None:
         The chart, or `None` if rows do not have one class each, or there are more than
         `MOST_CLASSES` classes.
     """
+    import wandb
+
     if rows.kind is not Kind.CLASS or len(names := class_names(rows)) > MOST_CLASSES:
         return None
     place = {name: index for index, name in enumerate(names)}
@@ -121,6 +131,8 @@ def prediction_table(rows: TaskRows, most: int, examples: Examples | None) -> wa
         most: Maximum number of rows.
         examples: Examples whose texts are shown; `None` shows none.
     """
+    import wandb
+
     texts = {} if examples is None else _texts(examples)
     num_texts = max(map(len, texts.values()), default=0)
     names = ["text"] if num_texts == 1 else [f"text {n}" for n in range(1, num_texts + 1)]

@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
 
 from candelabra.errors import PrunedError
 from candelabra.training.loggers.run_media import RunMedia
-from candelabra.training.loggers.wandb_tracker import WandbTracker
+
+if TYPE_CHECKING:
+    from candelabra.training.loggers.wandb_tracker import WandbTracker
 
 
 def trackers(trainer: pl.Trainer) -> list[WandbTracker]:
     """Return the W&B loggers of a trainer."""
+    if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+        return []  # without the import below, which takes a second
+    from candelabra.training.loggers.wandb_tracker import WandbTracker
+
     return [logger for logger in trainer.loggers if isinstance(logger, WandbTracker)]
 
 
