@@ -66,17 +66,18 @@ def epoch_of(given: argparse.Namespace, folder: Path, side: str, seed: int) -> f
     return statistics.median(json.loads(clock.read_text())[1:])
 
 
-def sweep_of(given: argparse.Namespace, folder: Path) -> float:
-    """Return the seconds of a sweep over those of one trial that keeps no features."""
+def sweep_of(given: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Return the seconds of one trial that keeps no features, and of a sweep."""
     rates = ",".join(f"{1e-4 * (trial + 1):.4f}" for trial in range(given.trials))
     one = train(given, folder, "feature_cache=null")
-    return train(given, folder, "-m", f"optimizer.head_lr={rates}") / one
+    sweep = train(given, folder, "-m", f"optimizer.head_lr={rates}")
+    return {"one without": one, "sweep": sweep, "a trial of it": sweep / given.trials}
 
 
 def main() -> None:
     given = parsed()
     epochs: dict[str, list[float]] = {side: [] for side in SIDES}
-    sweeps: list[float] = []
+    sweeps: list[dict[str, float]] = []
     for turn in range(given.turns):
         with tempfile.TemporaryDirectory() as name:
             for side in [*list(SIDES)[turn % 3 :], *list(SIDES)[: turn % 3]]:
@@ -87,7 +88,9 @@ def main() -> None:
         report(given, epochs, sweeps)
 
 
-def report(given: argparse.Namespace, epochs: dict[str, list[float]], sweeps: list[float]) -> None:
+def report(
+    given: argparse.Namespace, epochs: dict[str, list[float]], sweeps: list[dict[str, float]]
+) -> None:
     """Print the medians, and write all turns to the output."""
     ratios = {
         side: [a / b for a, b in zip(epochs["without"], epochs[side], strict=True)]
@@ -95,7 +98,10 @@ def report(given: argparse.Namespace, epochs: dict[str, list[float]], sweeps: li
     }
     print("an epoch", {side: round(statistics.median(turns), 3) for side, turns in epochs.items()})
     print("times as fast", {side: [round(x, 1) for x in turns] for side, turns in ratios.items()})
-    print(f"{given.trials} trials over one without", [round(x, 2) for x in sweeps], flush=True)
+    for sweep in sweeps:
+        over = sweep["sweep"] / sweep["one without"]
+        seconds = {name: round(x, 1) for name, x in sweep.items()}
+        print(f"{given.trials} trials", seconds, f"{over:.2f} times one without", flush=True)
     found = {"seconds": epochs, "ratios": ratios, "sweeps": sweeps, "machine": machine()}
     settings = {key: str(value) for key, value in vars(given).items()}
     given.output.write_text(json.dumps({"settings": settings, **found}, indent=2) + "\n")
