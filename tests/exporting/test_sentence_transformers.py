@@ -11,7 +11,7 @@ import pytest
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.errors import ConfigError
-from candelabra.exporting.sentence_transformers import MODES, write
+from candelabra.exporting.sentence_transformers import FLAGS, write
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.tagging import TaggingHead
 from helpers.bundles import adapt
@@ -104,7 +104,7 @@ def test_each_pooling_gives_other_vectors(opened: dict[str, Any]) -> None:
 
 
 def test_every_pooling_is_exported_or_refused() -> None:
-    assert len(EXPORTED) == len(MODES) + 1  # cls_pooler: cls and a dense layer
+    assert len(EXPORTED) == len(FLAGS) + 1  # cls_pooler: cls and a dense layer
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,10 @@ SEEN: dict[tuple[str, str], Callable[[Any], Any]] = {
         "_target_": "datetime.timedelta",
         "minutes": strategy._timeout.total_seconds() / 60,
     },
-    ("SentenceModules", "modes"): lambda pooling: MODES[
-        tuple(function.__name__ for function in pooling.functions)
-    ],
+    ("SentenceModules", "modes"): lambda pooling: list(pooling.modes),
     ("SentenceModules", "layers"): lambda pooling: list(pooling.layers),
 }
 """How an argument is seen in an object that has no attribute of its name."""
-MODES = {("mean",): ["mean"]}
 
 
 def target(node: Node) -> Any:

@@ -199,9 +199,15 @@ def test_a_fixed_pooling_leaves_a_single_token_as_it_is(name: str, hidden_BLD: T
     assert torch.equal(found_BD, token_B1D[:, 0])
 
 
+def test_every_pooling_that_learns_nothing_is_fixed() -> None:
+    learns_nothing = {name for name, module in ALL.items() if not module.state_dict()}
+    assert learns_nothing == set(pooling.FIXED)
+    assert all(pooling.fixed_name(ALL[name]) == name for name in learns_nothing)
+
+
 def test_a_fixed_pooling_has_a_name() -> None:
     for function in (pooling.maximum, partial(pooling.maximum)):
-        assert pooling.fixed_name(FunctionPooling(function)) == "maximum"
+        assert pooling.fixed_name(FunctionPooling(function)) == "max"
     others = [FunctionPooling(partial(pooling.maximum, mask_BL=None)), AttentionPooling(WIDTH)]
     others.append(FunctionPooling(lambda hidden_BLD, mask_BL: hidden_BLD[:, 0]))
     assert [pooling.fixed_name(other) for other in others] == [None] * 3

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, naming
 from candelabra.model.sentence_folder import (
+    OPTIONS,
     SentencePooling,
     is_sentence_folder,
     max_length,
@@ -19,16 +20,6 @@ from candelabra.model.sentence_folder import (
     sentence_pooling,
 )
 from candelabra.model.sentence_hub import sentence_home
-
-OPTIONS = {
-    "cls": "cls",
-    "max": "max",
-    "mean": "mean",
-    "mean_sqrt_len_tokens": "mean_sqrt_len",
-    "weightedmean": "weighted_mean",
-    "lasttoken": "last_token",
-}
-"""Poolings of sentence-transformers -> options of the group `pooling`."""
 
 PRETRAINED = "candelabra.model.backbones.Pretrained"
 

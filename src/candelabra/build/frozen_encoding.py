@@ -29,7 +29,7 @@ from candelabra.tables import Progress, show
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key. It grows when the stored arrays change their meaning."""
 BATCH_SIZE = 64
 SINGLE: np.dtype[Any] = np.dtype(np.float32)

@@ -14,7 +14,6 @@ from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, refusal
 from candelabra.files import write_json
 from candelabra.model.sentence_folder import MODES
 from candelabra.model.sentence_modules import (
-    POOLINGS,
     Dense,
     Dropout,
     LayerNorm,
@@ -53,10 +52,9 @@ def layers_of(pooling: nn.Module) -> SentenceLayers | None:
     """
     if not isinstance(pooling, SentenceModules):
         return None
-    names = {function: name for name, function in POOLINGS.items()}
-    modes = [names[function] for function in pooling.functions]
+    modes = pooling.modes
     flags = [flag for flag, mode in MODES.items() if mode in modes]
-    if [MODES[flag] for flag in flags] != modes:
+    if tuple(MODES[flag] for flag in flags) != modes:
         what = f"the poolings {', '.join(modes)} in this order"
         raise refusal(SENTENCE_TRANSFORMERS, what, (ONNX,))
     parts, width = [], pooling.width * len(modes)

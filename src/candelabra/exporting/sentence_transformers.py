@@ -6,14 +6,12 @@ which does not know the new ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.cross_encoders import no_vectors
@@ -21,19 +19,13 @@ from candelabra.exporting.formats import ONNX, SENTENCE_TRANSFORMERS, ExportResu
 from candelabra.exporting.sentence_layers import layers_of
 from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.files import write_json
-from candelabra.model import pooling as poolings
 from candelabra.model.encoder import Encoder
-from candelabra.model.pooling import ClsPooler, FunctionPooling
+from candelabra.model.pooling import ClsPooler, FunctionPooling, fixed_name
+from candelabra.model.sentence_folder import MODES, OPTIONS
 
 MODULES = "sentence_transformers.models."
-MODES: dict[Callable[..., Tensor], str] = {
-    poolings.cls: "pooling_mode_cls_token",
-    poolings.mean: "pooling_mode_mean_tokens",
-    poolings.maximum: "pooling_mode_max_tokens",
-    poolings.mean_sqrt_len: "pooling_mode_mean_sqrt_len_tokens",
-    poolings.weighted_mean: "pooling_mode_weightedmean_tokens",
-    poolings.last_token: "pooling_mode_lasttoken",
-}
+FLAGS = {OPTIONS[mode]: flag for flag, mode in MODES.items()}
+"""Options of the group `pooling` -> flags in sentence-transformers."""
 USAGE = """\
 from sentence_transformers import SentenceTransformer
 
@@ -79,7 +71,7 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     width, length = model.encoder.width, bundle.tokenizer.max_length
     settings = {"max_seq_length": length, "do_lower_case": False}
     write_json(folder / "sentence_bert_config.json", settings)
-    flags = {name: name in modes for name in MODES.values()}
+    flags = {name: name in modes for name in MODES}
     pooled = {"word_embedding_dimension": width, **flags, "include_prompt": True}
     write_json(folder / "1_Pooling" / "config.json", pooled)
     if dense is not None:
@@ -104,16 +96,13 @@ def _left_out(bundle: Bundle) -> list[str]:
 
 def _mode(pooling: nn.Module) -> str:
     """Return the flag of a pooling in sentence-transformers."""
-    if isinstance(pooling, ClsPooler):
-        return MODES[poolings.cls]
-    function = pooling.function if isinstance(pooling, FunctionPooling) else type(pooling)
-    if isinstance(function, partial):
-        function = function.func if not function.keywords else function
-    if function not in MODES:
-        name = getattr(function, "__name__", repr(function))
+    option = "cls" if isinstance(pooling, ClsPooler) else fixed_name(pooling)
+    if option not in FLAGS:
+        function = pooling.function if isinstance(pooling, FunctionPooling) else type(pooling)
+        name = getattr(getattr(function, "func", function), "__name__", repr(function))
         what = f"the pooling {name}: its own modules have none like it, others are remote code"
         raise refusal(SENTENCE_TRANSFORMERS, what, (ONNX,))
-    return MODES[function]
+    return FLAGS[option]
 
 
 def _save_encoder(encoder: Encoder, dense: nn.Linear | None, folder: Path) -> None:

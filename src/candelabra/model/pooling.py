@@ -131,11 +131,15 @@ def last_token(hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
     return _at(hidden_BLD, mask_BL, mask_BL.bool().int().cumsum(1).argmax(1))
 
 
-FIXED = {
-    function.__name__: function
-    for function in (mean, mean_sqrt_len, weighted_mean, maximum, cls, last_token)
+FIXED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": mean,
+    "mean_sqrt_len": mean_sqrt_len,
+    "weighted_mean": weighted_mean,
+    "max": maximum,
+    "cls": cls,
+    "last_token": last_token,
 }
-"""Poolings that learn nothing.
+"""Poolings that learn nothing, by their options of the group `pooling`.
 
 Each returns the embedding of a text of one token as it is, so that a sentence embedding can replace
 the tokens of a text.

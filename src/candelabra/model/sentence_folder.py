@@ -30,6 +30,15 @@ MODES = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 """Flags of a pooling before version 6 -> names of version 6, in the order of concatenation."""
+OPTIONS = {
+    "cls": "cls",
+    "max": "max",
+    "mean": "mean",
+    "mean_sqrt_len_tokens": "mean_sqrt_len",
+    "weightedmean": "weighted_mean",
+    "lasttoken": "last_token",
+}
+"""Names of version 6 -> options of the group `pooling`."""
 SENTENCE = "sentence_embedding"
 ARGUMENTS = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args")
 """Settings that change the loaded model or tokenizer in ways that are not known here."""

@@ -16,18 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candelabra.errors import ConfigError
-from candelabra.model import pooling as poolings
-from candelabra.model.sentence_folder import sentence_pooling
+from candelabra.model.pooling import FIXED, out_width
+from candelabra.model.sentence_folder import OPTIONS, sentence_pooling
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cls": poolings.cls,
-    "max": poolings.maximum,
-    "mean": poolings.mean,
-    "mean_sqrt_len_tokens": poolings.mean_sqrt_len,
-    "weightedmean": poolings.weighted_mean,
-    "lasttoken": poolings.last_token,
-}
-"""Names of sentence-transformers -> poolings."""
 ACTIVATIONS = (
     "CELU",
     "ELU",
@@ -176,7 +167,7 @@ class SentenceModules(nn.Module):
 
     Attributes:
         width: Encoder width D.
-        functions: The poolings.
+        modes: The names of the poolings.
         layers: The layers.
         out_width: Width of a sentence embedding.
 
@@ -198,10 +189,10 @@ class SentenceModules(nn.Module):
     ) -> None:
         super().__init__()
         for mode in modes:
-            if mode not in POOLINGS:
-                raise ValueError(f"modes must be of {', '.join(POOLINGS)}, got {mode!r}")
+            if mode not in OPTIONS:
+                raise ValueError(f"modes must be of {', '.join(OPTIONS)}, got {mode!r}")
         self.width = width
-        self.functions = [POOLINGS[mode] for mode in modes]
+        self.modes = tuple(modes)
         self.layers = nn.Sequential()
         self.out_width = width * len(modes)
         for settings in layers:
@@ -210,11 +201,12 @@ class SentenceModules(nn.Module):
                 raise ValueError(f"kind must be of {', '.join(KINDS)}, got {settings.get('kind')}")
             layer = KINDS[settings["kind"]](self.out_width, **rest)
             self.layers.append(layer)
-            self.out_width = poolings.out_width(layer, self.out_width)
+            self.out_width = out_width(layer, self.out_width)
 
     def forward(self, hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """Return the sentence embeddings, (B, out_width)."""
-        pooled = torch.cat([pool(hidden_BLD, mask_BL) for pool in self.functions], dim=-1)
+        poolings = [FIXED[OPTIONS[mode]] for mode in self.modes]
+        pooled = torch.cat([pool(hidden_BLD, mask_BL) for pool in poolings], dim=-1)
         return self.layers(pooled).to(hidden_BLD.dtype)
 
     def load_folder(self, folder: Path) -> None:
