@@ -36,7 +36,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         r.getMessage()
         for r in caplog.records
-        if r.name == "candelabra.training.loggers.wandb_tracker"
+        if r.name.startswith("candelabra.training.loggers.wandb_")
     ]
 
 

@@ -58,6 +58,19 @@ def test_a_frozen_service_does_not_hold_the_end(
     assert summary(tmp_path / "outputs/quickstart/after/wandb")["summary"]["val/x"] == 2.0
 
 
+def test_a_frozen_service_does_not_hold_the_training(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows fill its buffer, which nobody reads."""
+    tracker = make("frozen", finish_timeout_seconds=0.5)
+    tracker.log_metrics({"val/x": 1.0}, step=0)
+    freeze_service()
+    for step in range(1, 3000):
+        tracker.log_metrics({f"train/{number}": 1.0 for number in range(20)}, step=step)
+    tracker.finish(0)
+    assert "W&B did not answer within 0.5 s" in warnings_of(caplog)[0]
+
+
 @pytest.mark.parametrize("error", [wandb.Error("no"), OSError("disk full")])
 def test_a_run_that_cannot_start_warns_once(
     make: Make,

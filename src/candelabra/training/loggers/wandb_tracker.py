@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,8 +22,8 @@ from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
 from candelabra.files import drafted
-from candelabra.training import internals
 from candelabra.training.axes import GLOBAL_STEP, axis_of, chart_name, examples_axis
+from candelabra.training.loggers.wandb_service import within_seconds
 from candelabra.training.loggers.wandb_settings import take_settings
 
 _log = logging.getLogger(__name__)
@@ -38,11 +38,10 @@ _LOST_SERVICE = (
     MailboxClosedError,
     WandbServiceConnectionError,
 )
-_GRACE_SECONDS = 5.0
 _FAILURES = (wandb.Error, ServerResponseError, *_LOST_SERVICE)
 _BAD_MEDIA = (
     *(wandb.Error, OSError, ValueError, TypeError, LookupError, AttributeError),
-    *(RuntimeError, AssertionError, ImportError),
+    *(RuntimeError, AssertionError, ImportError, ArithmeticError),
 )
 """What a damaged file, or W&B's checks of types and sizes, raise where media are made."""
 
@@ -69,7 +68,8 @@ class WandbTracker(WandbLogger):
             is logged in or W&B does not answer; it never prompts. Settings files in the working
             folder are ignored: they could send the user's key to another server.
         connect_timeout_seconds: Time that `online` waits for an answer.
-        finish_timeout_seconds: Time that the end of a run waits for W&B to write or send the rest.
+        finish_timeout_seconds: Time that a run waits for W&B, as to write or send the rest at its
+            end.
         max_predictions: Maximum number of test predictions of a task that a run logs.
         texts: Whether it logs their texts.
 
@@ -169,7 +169,7 @@ class WandbTracker(WandbLogger):
     def finish(self, exit_code: int) -> None:
         """End the run as finished (0) or failed (any other code); later calls do nothing."""
         if self._experiment is not None:
-            self._within_the_timeout(lambda run: self._end(run, exit_code))
+            self._attempt(lambda run: self._end(run, exit_code))
         self._stopped = True
 
     def _end(self, run: wandb.Run, exit_code: int) -> None:
@@ -207,26 +207,9 @@ class WandbTracker(WandbLogger):
         try:
             if self._experiment is None:
                 self._experiment = self._start()
-            action(self._experiment)
+            within_seconds(self._finish_timeout_seconds, partial(action, self._experiment))
         except _FAILURES as error:
             self._give_up(error)
-
-    def _within_the_timeout(self, action: Callable[[wandb.Run], object]) -> None:
-        """Apply an action, and end the service of W&B if it does not answer in time.
-
-        The timeout of W&B itself does not hold for a service that is frozen.
-        """
-        thread = threading.Thread(target=self._attempt, args=(action,), daemon=True)
-        thread.start()
-        thread.join(self._finish_timeout_seconds + _GRACE_SECONDS)
-        if thread.is_alive():
-            _log.warning(
-                "W&B did not answer within %g s, its service is ended; `wandb sync` uploads what "
-                "was written",
-                self._finish_timeout_seconds,
-            )
-            internals.kill_wandb_service()
-            thread.join(_GRACE_SECONDS)
 
     def _give_up(self, error: Exception) -> None:
         """Warn once, and do nothing from then on."""
