@@ -55,7 +55,8 @@ class Examples:
             (regression).
         words: For tagging, the (start, end) character offsets of the words of each row; else
             `None`.
-        rows: Index of each example in its source, counted from 0.
+        rows: Index of each example in its source, counted from 0. Unlabelled rows of another file
+            are counted on.
     """
 
     texts: tuple[list[str], ...]
@@ -74,6 +75,16 @@ class Examples:
             labels=[self.labels[i] for i in indices],
             words=None if self.words is None else [self.words[i] for i in indices],
             rows=[self.rows[i] for i in indices],
+        )
+
+    def followed_by(self, other: Examples) -> Self:
+        """Return these examples and, after them, others of the same task."""
+        return replace(
+            self,
+            texts=tuple(a + b for a, b in zip(self.texts, other.texts, strict=True)),
+            labels=self.labels + other.labels,
+            words=None if self.words is None else self.words + (other.words or []),
+            rows=self.rows + other.rows,
         )
 
 

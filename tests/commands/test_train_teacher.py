@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,55 @@ def test_a_wrong_teacher_is_named_before_any_work(tmp_path: Path) -> None:
     assert "teacher" in done.message
     done = called("train", *SMALL, "distillation.weight=2", f"hydra.run.dir={tmp_path / 'run'}")
     assert "distillation.weight must be" in done.message
+
+
+def texts_of(folder: Path, name: str, rows: list[dict[str, object]]) -> Path:
+    file = folder / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_texts_without_labels_are_learnt_from(run: Run, tmp_path: Path) -> None:
+    texts = texts_of(tmp_path, "texts", [{"text": f"a film of {n}"} for n in range(7)])
+    words = texts_of(tmp_path, "words", [{"tokens": ["who", "is", str(n)]} for n in range(5)])
+    columns = trained(
+        tmp_path,
+        f"teacher={run.folder}",
+        f"tasks.sentiment.unlabelled={texts}",
+        f"tasks.movie.unlabelled={words}",
+    )
+    assert {"train/sentiment/divergence", "train/movie/divergence"} <= set(columns)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["teacher_only"] == {"sentiment": 7, "movie": 5}
+    plain = run.json("run.json")["fingerprints"]
+    for task in ("sentiment", "movie"):
+        found = record["fingerprints"][task]
+        assert found["train"] != plain[task]["train"]
+        assert found["validation"] == plain[task]["validation"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["teacher=null"], r"tasks.sentiment.unlabelled=.* needs a teacher of this task"),
+        (["teacher={movie: {run}}"], "tasks.sentiment.unlabelled=.* needs a teacher"),
+        (["distillation=none"], "tasks.sentiment.unlabelled=.* needs a teacher"),
+        (["tasks.sentiment.unlabelled=no.jsonl"], "sentiment.unlabelled: no.jsonl: missing file"),
+        (["tasks.sentiment.columns.text=review"], "missing column 'review'"),
+        (
+            ["+task@tasks.next=nli_ranking", "tasks.next.unlabelled={file}"],
+            "tasks.next.unlabelled must be null where columns name anchor, positive",
+        ),
+    ],
+)
+def test_texts_that_nothing_could_be_learnt_from_are_refused(
+    words: list[str], named: str, run: Run, tmp_path: Path
+) -> None:
+    file = texts_of(tmp_path, "texts", [{"text": "a film"}])
+    given = [f"teacher={run.folder}", f"tasks.sentiment.unlabelled={file}", *words]
+    places = {"{run}": str(run.folder), "{file}": str(file)}
+    for sign, place in places.items():
+        given = [word.replace(sign, place) for word in given]
+    done = called("train", *SMALL, *given, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.status == 2
+    assert re.search(named, done.message)

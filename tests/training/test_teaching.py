@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from candelabra.build.soft_answers import soft_answers
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.heads.base import Head
 from candelabra.model.heads.classification import ClassificationHead
@@ -21,10 +22,20 @@ from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.records import Batch, Tokens
+from candelabra.records import IGNORED, Batch, Tokens
 from candelabra.training.teaching import SoftAnswers, Teacher
 from helpers.bundles import made
-from helpers.toys import LABELS, Splits, difference, fit, sgd, toy_model, toy_module
+from helpers.kinds import kinds_module, kinds_splits
+from helpers.toys import (
+    LABELS,
+    Splits,
+    difference,
+    fit,
+    sgd,
+    toy_model,
+    toy_module,
+    toy_trainer,
+)
 
 TAGS = ["O", "B-X", "I-X"]
 T = 2.0
@@ -131,6 +142,57 @@ def test_a_crf_answers_with_its_marginals() -> None:
 def test_wrong_settings(settings: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Teacher({}, **settings)
+
+
+ANSWER_SHAPES: dict[str, tuple[int, ...]] = {
+    "mood": (2,),
+    "who": (4,),
+    "has": (3,),
+    "length": (),
+    "same": (2,),
+    "alike": (2, 16),
+    "lie": (1, 16),
+}
+"""Kind of task -> shape of a teacher's answer to an example, or to a word of `who`."""
+
+
+def without_labels(split: TokenizedSplit, rows: list[int]) -> TokenizedSplit:
+    """The split, with the labels of some rows missing."""
+    labels = list(split.examples.labels)
+    for row in rows:
+        label = labels[row]
+        several, number = isinstance(label, list), isinstance(label, float)
+        labels[row] = [IGNORED] * len(label) if several else math.nan if number else IGNORED
+    return replace(split, examples=replace(split.examples, labels=labels))
+
+
+@pytest.mark.parametrize("task", ANSWER_SHAPES)
+def test_texts_without_labels_learn_from_the_teacher_alone(
+    task: str, tokenizer: TextTokenizer
+) -> None:
+    """The labels of the other rows give the loss of a batch without these texts."""
+    split = kinds_splits(tokenizer)[task]["train"]
+    rows, extra = list(range(8)), [1, 4, 5]
+    labelled = [row for row in rows if row not in extra]
+    starts_N = None
+    if task == "who":
+        words = split.examples.words
+        assert words is not None
+        starts_N = torch.tensor([0, *map(len, words)]).cumsum(0)
+    size = len(split) if starts_N is None else int(starts_N[-1])
+    answers = torch.randn(size, *ANSWER_SHAPES[task])
+    teacher = Teacher({task: SoftAnswers(answers, starts_N)}, weight=0.25, temperature=T)
+    module = kinds_module(teacher=teacher)
+    module.trainer = toy_trainer()
+    batch = without_labels(split, extra).batch(rows)
+    logits = module.model.forward_task(task, batch)
+    found = module.losses_of({task: batch})[task]
+    expected = 0.25 * teacher.divergence(task, module.model.head(task), logits, batch)
+    module.teacher = None
+    expected += 0.75 * module.losses_of({task: split.batch(labelled)})[task]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    only_extra = without_labels(split, extra).batch(extra)
+    assert module.losses_of({task: only_extra})[task] == 0
 
 
 def own_answers(model: MultiTaskModel, toys: Splits, tokenizer: TextTokenizer) -> Teacher:

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from candelabra.build.instantiate import Node, make
 from candelabra.config.validation import training_tasks
+from candelabra.data.unlabelled import check_unlabelled
 from candelabra.errors import DataError, naming
 from candelabra.records import TrainingProgress
 
@@ -22,6 +23,8 @@ def check_parts(cfg: DictConfig) -> None:
     """
     for name, task in cfg.tasks.items():
         check_source(str(name), task["source"])
+        if task.get("unlabelled") is not None:
+            check_unlabelled(task["unlabelled"], key=f"tasks.{name}.unlabelled")
     # Tasks of one example each are enough to check the settings of the shares.
     sizes = dict.fromkeys(training_tasks(cfg.tasks), 1)
     with naming("balancing.shares", cfg.balancing.shares):

@@ -28,7 +28,8 @@ def read_texts(name: str, column: str) -> list[str]:
         has = ", ".join(map(repr, table.columns))
         hint = nearest(column, table.columns) or "; column=NAME names another"
         raise DataError(f"{table.where}: missing column {column!r}; it has {has}{hint}")
-    examples, _ = to_examples(table, {"text": "text" if lines else column}, (), "error")
+    columns = {"text": "text" if lines else column}
+    examples, _ = to_examples(table, columns, (), "error", skippable=False)
     return examples.texts[0]
 
 

@@ -55,6 +55,7 @@ TASK_RULES: dict[str, Rule] = {
     "tasks.*.on_bad_row": BAD_ROWS,
     "tasks.*.missing_labels": BAD_ROWS,
     "tasks.*.score_range": list_of(real(), length=2),
+    "tasks.*.unlabelled": optional(text),
     "tasks.*.train": flag,
     "tasks.*.cross": flag,
     "tasks.*.layer_mix": flag,

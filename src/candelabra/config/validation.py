@@ -46,6 +46,7 @@ DATA_KEYS = (
     "on_bad_row",
     "missing_labels",
     "score_range",
+    "unlabelled",
 )
 """Keys of a task that say how its rows are read."""
 
@@ -205,6 +206,11 @@ def validate_task(name: str, task: Any) -> None:
                 f"{where}.{key} must be settings, got {task[key]!r}; an option is chosen by "
                 f"{word}@{where}.{key}={task[key]}"
             )
+    if task.get("unlabelled") is not None and "positive" in task.columns:
+        raise ConfigError(
+            f"{where}.unlabelled must be null where columns name {', '.join(task.columns)}: such "
+            "rows have no label that could be missing"
+        )
     if task.get("cross") and set(task.columns) not in map(set, CROSSED):
         shapes = " or ".join("{" + ", ".join(roles) + "}" for roles in CROSSED)
         raise ConfigError(

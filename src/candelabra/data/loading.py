@@ -21,6 +21,7 @@ from candelabra.data.rows.shapes import LEARNT
 from candelabra.data.rows.splits import carve, strata_of
 from candelabra.data.rows.tag_schemes import with_bio
 from candelabra.data.sources import SPLITS, Source
+from candelabra.data.unlabelled import read_unlabelled
 from candelabra.errors import DataError, MissingSplitError
 from candelabra.processes import rank
 from candelabra.records import Examples
@@ -37,6 +38,8 @@ class TaskData:
         fingerprint: SHA-256 of the examples and label names of each split.
         unlabelled: Number of rows without a label in each split that was read; they are not among
             the examples.
+        teacher_only: Number of unlabelled rows at the end of `train`, which only the answers of a
+            teacher make use of.
     """
 
     splits: dict[str, Examples]
@@ -44,6 +47,7 @@ class TaskData:
     skipped: dict[str, dict[str, int]]
     fingerprint: dict[str, str]
     unlabelled: dict[str, int] = field(default_factory=dict)
+    teacher_only: int = 0
 
     @property
     def counts(self) -> list[int]:
@@ -69,6 +73,7 @@ def load_task(
     on_bad_row: OnBadRow = "error",
     missing_labels: OnMissing = "error",
     score_range: Sequence[float] = (0.0, 1.0),
+    unlabelled: str | None = None,
     only: str | None = None,
     inferred: bool = False,
 ) -> TaskData:
@@ -91,7 +96,9 @@ def load_task(
         missing_labels: `error` raises for a row without a label, `skip` drops it, for files whose
             rows belong to several tasks.
         score_range: Lowest and highest score of pairs, which are scaled to 0 and 1.
-        only: Name of a single split to load; others are read only if it depends on them.
+        unlabelled: File of more texts, which are appended to the train split without labels.
+        only: Name of a single split to load; others are read only if it depends on them, and
+            `unlabelled` is not read.
         inferred: Whether the given labels come from a bundle whose run inferred them; numbers in
             the label column are then names and never positions.
 
@@ -123,9 +130,20 @@ def load_task(
             splits = _with_validation(splits, names, part=validation, seed=split_seed)
         limits = {split: size for split, size in (limit or {}).items() if only in (None, split)}
         splits = _limited(splits, names, limit=limits, seed=split_seed)
+        num_extra = 0
+        if unlabelled is not None and only is None:
+            extra, skipped["unlabelled"] = read_unlabelled(
+                unlabelled,
+                columns=columns,
+                labels=names,
+                first_row=len(tables["train"]),
+                on_bad_row=on_bad_row,
+            )
+            splits["train"], num_extra = splits["train"].followed_by(extra), len(extra)
     except DataError as error:
         raise type(error)(f"task {name!r}: {error}") from error
-    return _task_data(splits if only is None else {only: splits[only]}, names, skipped)
+    kept = splits if only is None else {only: splits[only]}
+    return replace(_task_data(kept, names, skipped), teacher_only=num_extra)
 
 
 def _task_data(

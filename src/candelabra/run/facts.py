@@ -1,4 +1,4 @@
-"""Facts for `run.json`: the machine of a run, and the rows that it left out."""
+"""Facts for `run.json`: the machine of a run, and its rows without a use or a label."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def machine_facts(model: MultiTaskModel, device: str, *, num_processes: int) -> 
     }
 
 
-def dropped_rows(data: Mapping[str, TaskData]) -> dict[str, Any]:
-    """Return the numbers of skipped and unlabelled rows of each task."""
+def row_counts(data: Mapping[str, TaskData]) -> dict[str, Any]:
+    """Return the numbers of skipped, unlabelled and teacher-only rows of each task."""
     return {
         "skipped": {name: task.skipped for name, task in data.items()},
         "unlabelled": {name: task.unlabelled for name, task in data.items()},
+        "teacher_only": {name: task.teacher_only for name, task in data.items()},
     }

@@ -18,7 +18,7 @@ from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
 from candelabra.config.schema import run_id_of
 from candelabra.config.validation import training_tasks, validate
-from candelabra.errors import Ended, PrunedError, TrainingError
+from candelabra.errors import ConfigError, Ended, PrunedError, TrainingError
 from candelabra.processes import rank
 from candelabra.run.place import run_lock
 from candelabra.run.record import RunFolder
@@ -37,7 +37,7 @@ def check_settings(cfg: DictConfig) -> None:
     """Check a training's configuration, and the bundle that it starts from.
 
     Raises:
-        ConfigError: A setting is wrong.
+        ConfigError: A setting is wrong, or unlabelled texts have no teacher.
         DataError: The files of a source are missing.
         BundleError: `init_from` or `teacher` names no bundle.
     """
@@ -45,7 +45,14 @@ def check_settings(cfg: DictConfig) -> None:
     check_parts(cfg)
     if cfg.init_from is not None:
         check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
-    teacher_folders(cfg.teacher, training_tasks(cfg.tasks))
+    taught = teacher_folders(cfg.teacher, training_tasks(cfg.tasks))
+    for name, task in cfg.tasks.items():
+        if task.get("unlabelled") is not None and not (name in taught and cfg.distillation.weight):
+            raise ConfigError(
+                f"tasks.{name}.unlabelled={task.unlabelled} needs a teacher of this task, because "
+                "its answers are all that such texts teach: give teacher=BUNDLE and a "
+                "distillation.weight above 0"
+            )
 
 
 def run(

@@ -22,7 +22,7 @@ from candelabra.data.loading import TaskData
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.quiet import quiet
 from candelabra.run import finish, parts
-from candelabra.run.facts import dropped_rows, machine_facts
+from candelabra.run.facts import machine_facts, row_counts
 from candelabra.run.record import RunFolder
 from candelabra.run.tables import model_table, tasks_table
 from candelabra.training import drift
@@ -81,7 +81,7 @@ def train(
         fingerprints=fingerprints,
         steps_per_epoch=schedule.steps_per_epoch,
         **machine_facts(model, device, num_processes=trainer.world_size),
-        **dropped_rows(data),
+        **row_counts(data),
     )
     with tracked(trainer, plain(cfg), cfg.tasks):
         started = time.perf_counter()

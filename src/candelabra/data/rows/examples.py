@@ -30,6 +30,7 @@ def to_examples(
     *,
     score_range: Sequence[float] = (0.0, 1.0),
     named: bool = False,
+    skippable: bool = True,
 ) -> tuple[Examples, dict[str, int]]:
     """Check every row of a split, and convert the rows to examples.
 
@@ -39,7 +40,7 @@ def to_examples(
             labels}` for several labels per text, `{text, number}` for a number, and `{words, tags}`
             for pre-split words. For pairs they are `{sentence1, sentence2}` with `score` or
             `label`, or `{anchor, positive}`, and for triplets `{anchor, positive, negative}`. With
-            `{text}` or `{words}` alone all labels are `IGNORED`.
+            `{text}`, `{words}` or `{sentence1, sentence2}` alone all labels are `IGNORED`.
         labels: Names of the labels or tags.
         on_bad_row: `error` raises an error if a row is bad; `skip` drops and counts such rows.
         missing_labels: `error` treats a row with an empty label cell as bad. `skip` drops it and
@@ -48,6 +49,8 @@ def to_examples(
         score_range: Lowest and highest `score`, which are mapped to 0 and 1.
         named: Whether the labels were inferred from names in a column. Then the cells of `label`,
             `labels` and `tags` are never positions.
+        skippable: Whether the message about bad rows may advise to skip them; `False` if every row
+            needs a prediction.
 
     Returns:
         The valid rows, and the number of skipped rows for each rule.
@@ -68,7 +71,7 @@ def to_examples(
     good, faults = _parsed(table, parse, cells, leave_out=absent)
     counts = dict(Counter(fault.rule for fault in faults.values()).most_common())
     if faults and on_bad_row == "error":
-        raise DataError(_complaint(table, faults, counts, learnt=roles[-1] in LEARNT))
+        raise DataError(_complaint(table, faults, counts, skippable=skippable))
     if absent:
         counts[NO_LABEL] = len(absent)
     return _gather(list(good.values()), list(good)), counts
@@ -118,13 +121,14 @@ def _missing(cell: object, labels: Sequence[str]) -> bool:
 
 
 def _complaint(
-    table: Table, faults: Mapping[int, BadRowError], counts: Mapping[str, int], *, learnt: bool
+    table: Table, faults: Mapping[int, BadRowError], counts: Mapping[str, int], *, skippable: bool
 ) -> str:
     first = min(faults)
     message = f"{table.where}, {table.locate(first)}: {faults[first]}"
     by_rule = ", ".join(f"{rule} {count}" for rule, count in counts.items())
-    # Rows without labels are only predicted: each needs a prediction, so none can be skipped.
-    way_out = "on_bad_row=skip drops and counts them" if learnt else "every row needs a prediction"
+    way_out = "on_bad_row=skip drops and counts them"
+    if not skippable:
+        way_out = "every row needs a prediction"
     return f"{message}. Bad rows: {len(faults)} of {len(table)} ({by_rule}); {way_out}"
 
 

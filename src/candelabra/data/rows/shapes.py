@@ -108,6 +108,10 @@ def _unlabelled_words(_: Rules) -> Parser:
     return parse
 
 
+def _unlabelled_pair(_: Rules) -> Parser:
+    return lambda *texts: Row(tuple(map(checked_text, texts)), IGNORED)
+
+
 def no_tag(tag: object, labels: Sequence[str]) -> bool:
     """Return whether a word has no tag."""
     return tag is None or (tag == NO_TAG and NO_TAG not in labels)
@@ -182,10 +186,13 @@ SHAPES: dict[tuple[str, ...], Callable[[Rules], Parser]] = {
     TRIPLET: _belonging,
     ("text",): _unlabelled_text,
     ("words",): _unlabelled_words,
+    ("sentence1", "sentence2"): _unlabelled_pair,
 }
 """Roles of the columns of each shape, in the order of its parser's arguments; labels last."""
 
-LEARNT = ("label", "tags", "labels", "number", "score", "positive", "negative")
+TARGETS = ("label", "tags", "labels", "number", "score")
+"""Roles of columns that contain labels; the others contain texts."""
+LEARNT = (*TARGETS, "positive", "negative")
 """Roles of columns that contain the target of the training."""
 
 

@@ -22,7 +22,7 @@ from candelabra.data.rows.shapes import (
 from candelabra.losses.gathering import all_gather
 from candelabra.losses.rules import losses_for, rule_of
 from candelabra.model.heads.base import Head, Loss, Pooling
-from candelabra.records import Batch, Encoded, Examples
+from candelabra.records import IGNORED, Batch, Encoded, Examples
 
 
 class EmbeddingHead(Head):
@@ -92,15 +92,20 @@ class EmbeddingHead(Head):
         return torch.stack(pooled, dim=1).float()
 
     def loss(self, function: Loss, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of the batch, gathered over all processes if it compares examples."""
+        """Return the loss of the labelled examples.
+
+        If it compares examples, they are gathered over all processes.
+        """
         if not rule_of(function).in_batch:
-            if not batch.counted:
-                return logits.sum() * 0.0
             return self._of_all_dims(function, logits, batch.labels)
         embeddings_NKD, labels_N, parts = all_gather(logits, batch.labels, batch.num_examples)
         return self._of_all_dims(function, embeddings_NKD, labels_N) / parts
 
     def _of_all_dims(self, function: Loss, embeddings_BKD: Tensor, labels_B: Tensor) -> Tensor:
+        missing_B = labels_B.isnan() if labels_B.is_floating_point() else labels_B == IGNORED
+        if missing_B.all():
+            return embeddings_BKD.sum() * 0.0
+        embeddings_BKD, labels_B = embeddings_BKD[~missing_B], labels_B[~missing_B]
         # Autocast would round the embeddings again, which makes some losses inaccurate.
         with torch.autocast(embeddings_BKD.device.type, enabled=False):
             prefixes = (self._normalized(embeddings_BKD[..., :dim]) for dim in self.dims)
