@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from candelabra.data import feature_files
 from candelabra.data.feature_files import ABOUT, FeatureFiles
 from candelabra.data.features import TextFeatures
 from helpers.ended import ended_process
@@ -167,6 +168,25 @@ def test_of_several_processes_one_computes(files: FeatureFiles) -> None:
     assert computed.get()
     assert computed.empty()
     assert [path.name for path in files.folder.iterdir()] == [KEY]
+
+
+def _lock(files: FeatureFiles, waited: object) -> None:
+    with files.lock(KEY) as had_to_wait:
+        waited.put(had_to_wait)  # type: ignore[attr-defined]
+
+
+def test_the_lock_yields_whether_it_had_to_wait(
+    files: FeatureFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = multiprocessing.get_context("fork")
+    waits, waited = context.Event(), context.Queue()
+    monkeypatch.setattr(feature_files, "show", lambda message: waits.set())
+    process = context.Process(target=_lock, args=(files, waited))
+    with files.lock(KEY) as had_to_wait:
+        process.start()
+        assert waits.wait(60)
+    process.join()
+    assert (had_to_wait, waited.get()) == (False, True)
 
 
 def test_processes_without_a_lock_leave_one_whole_entry(files: FeatureFiles) -> None:

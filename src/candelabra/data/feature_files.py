@@ -161,8 +161,11 @@ class FeatureFiles:
         return f"more than the {free / GB:.1f} GB free on the disk" if num_bytes > free else None
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
+    def lock(self, key: str) -> Iterator[bool]:
         """Wait until no other process computes an entry, and keep others waiting.
+
+        Yields:
+            Whether it had to wait: the other process may have written the entry.
 
         Raises:
             OSError: If the folder is not writable.
@@ -171,8 +174,7 @@ class FeatureFiles:
         path = self.folder / f".{key}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            _wait_for(descriptor)
-            yield
+            yield _wait_for(descriptor)
         finally:
             path.unlink(missing_ok=True)
             os.close(descriptor)
@@ -242,13 +244,15 @@ def _entry(folder: Path) -> Entry | None:
     return Entry(folder, title, num_bytes, used)
 
 
-def _wait_for(descriptor: int) -> None:
-    """Take a lock until the file is closed, after the process that has it."""
+def _wait_for(descriptor: int) -> bool:
+    """Take a lock until the file is closed, and return whether another process had it before."""
     try:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             show("another process computes these features: waiting for it")
             fcntl.lockf(descriptor, fcntl.LOCK_EX)
+            return True
     except OSError as error:  # such as on a file system without locks
         log.info("features cannot be locked, so two processes may compute the same: %s", error)
+    return False
