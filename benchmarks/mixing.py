@@ -88,7 +88,7 @@ def parse_arguments() -> argparse.Namespace:
     if options.precision == "auto":
         options.precision = "bf16" if has_bf16(options.device) else "fp32"
     if options.attention == "auto":
-        # What candelabra takes by itself: benchmarks/attention.py.
+        # All sides take the faster attention that transformers has: benchmarks/attention.py.
         options.attention = "eager" if options.device == "cpu" else "sdpa"
     return options
 

@@ -59,6 +59,12 @@ def test_links_lead_somewhere(place: str) -> None:
         assert not anchor or anchor in anchors(goal), link
 
 
+def test_every_benchmark_is_described() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    names = [file.name for file in (ROOT / "benchmarks").glob("*.py")]
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_commands_of_the_docs_are_understood(place: str, tmp_path: Path) -> None:
     done = set()

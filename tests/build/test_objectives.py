@@ -15,8 +15,8 @@ from candelabra.model.heads.base import Head
 from candelabra.model.heads.crf import CrfHead
 from candelabra.model.heads.embedding import EmbeddingHead
 from candelabra.model.heads.multilabel import MultiLabelHead
-from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import AttentionPooling, FunctionPooling, mean
+from candelabra.model.pooling import AttentionPooling
+from helpers.small_models import small_model
 from helpers.toys import tiny
 
 WORDS = {"words": "tokens", "tags": "tags"}
@@ -78,7 +78,7 @@ def fitted(
 ) -> None:
     """Raises where a task `movie` of this head cannot be trained."""
     own = {} if pooling is None else {"movie": pooling}
-    built = MultiTaskModel(tiny(), {"movie": head}, pooling=FunctionPooling(mean), poolings=own)
+    built = small_model({"movie": lambda _: head}, tiny(), poolings=own)
     tasks = {"movie": {**TASK, "columns": WORDS, "main_metric": "f1", **task}}
     check_objectives(
         objectives(tasks, LABELS, {"movie": [1, 0, 0]}),

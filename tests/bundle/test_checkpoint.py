@@ -12,14 +12,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    BertConfig,
-    DistilBertConfig,
-    RobertaConfig,
 )
 
 from candelabra.bundle.bundle import load
 from candelabra.model.backbones import Tiny
 from helpers.command_line import SMALL, Done, called
+from helpers.small_models import small_config
 
 SIDES = ["POSITIVE", "NEGATIVE"]
 """In another order than the task's, which is alphabetical."""
@@ -30,18 +28,8 @@ FEW = [word for word in SMALL if not word.startswith("encoder=")]
 def saved(folder: Path, kind: str, labels: list[str], *, words: bool = False) -> Path:
     """A checkpoint with random weights, those of its head included."""
     tokenizer = Tiny().tokenizer().tokenizer
-    sizes = {"vocab_size": len(tokenizer), "id2label": dict(enumerate(labels))}
-    usual = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
-    config = {
-        "bert": lambda: BertConfig(**sizes, **usual),
-        "roberta": lambda: RobertaConfig(**sizes, **usual, pad_token_id=0, type_vocab_size=2),
-        "distilbert": lambda: DistilBertConfig(**sizes, dim=16, n_layers=1, n_heads=2),
-    }[kind]()
+    sizes = {"vocab_size": len(tokenizer), "num_hidden_layers": 1, "max_position_embeddings": 512}
+    config = small_config(kind, **sizes, pad_token_id=0, id2label=dict(enumerate(labels)))
     opener = AutoModelForTokenClassification if words else AutoModelForSequenceClassification
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -53,5 +53,7 @@ def test_no_network_is_one_error(run: Run, tmp_path: Path, monkeypatch: pytest.M
     done = exported(run, QUICK, "push=me/films")
     assert done.status == 2
     last = done.err.splitlines()[-1]
-    assert last.startswith("candelabra: error: push=me/films: failed, out is whole and stays (")
+    assert last.startswith(
+        "candelabra: error: push=me/films: failed; the export in out is complete ("
+    )
     assert (tmp_path / "out" / MARK).is_file()

@@ -127,7 +127,7 @@ def test_an_index_of_another_model_is_refused(run: Run) -> None:
     ):
         done = searched("index=kept", "text=x", *other)
         assert (done.status, done.out) == (2, "")
-        assert "index=kept: made by encoder=tiny (" in done.message
+        assert "index=kept: built with encoder=tiny (" in done.message
         assert said in done.message
     done = called("search", f"bundle={run.bundle}", "index=kept", "text=x")
     assert f"cannot be searched by bundle={run.bundle} (" in done.message
@@ -155,8 +155,11 @@ REFUSED = {
     "output of one": (["corpus=films.txt", "text=x", "output=y"], "go together"),
     "saved twice": (["index=kept", "save_index=more"], "is already saved"),
     "no index": (["index=nope", "text=x"], "index=nope: no such folder"),
-    "other folder": (["index=other", "text=x"], "index=other: no index, it has no file index.json"),
-    "folder in use": (["corpus=films.txt", "save_index=other"], "save_index=other: exists already"),
+    "other folder": (
+        ["index=other", "text=x"],
+        "index=other: not an index, it has no file",
+    ),
+    "folder in use": (["corpus=films.txt", "save_index=other"], "save_index=other: already exists"),
     "output is a folder": (
         ["corpus=films.txt", "input=films.txt", "output=other.jsonl"],
         "output=other.jsonl: is a folder",

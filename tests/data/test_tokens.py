@@ -10,6 +10,7 @@ from candelabra.data.rows.cells import joined_words
 from candelabra.data.tokens import TextTokenizer, TokenizedTexts
 from candelabra.data.truncation import TRUNCATIONS, head, head_tail, tail
 from candelabra.model.encoder_files import package_folder
+from helpers.small_models import byte_level
 from helpers.toys import BUNDLED
 
 FOLDER = package_folder(BUNDLED.removeprefix("package:"))
@@ -115,29 +116,8 @@ def test_a_text_of_nothing_but_dropped_words() -> None:
     assert found.lengths.tolist() == [2]
 
 
-def byte_level(*, trim_offsets: bool) -> PreTrainedTokenizerFast:
-    """A small tokenizer of RoBERTa's kind, trained here."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(["which old film has the unbelievable actor"] * 3, trainer)
-    backend.post_processor = processors.RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=trim_offsets, add_prefix_space=True
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-
-
-ROBERTA = {trim: byte_level(trim_offsets=trim) for trim in (True, False)}
+LEARNED = ["which old film has the unbelievable actor"]
+ROBERTA = {trim: byte_level(LEARNED, vocab_size=330, trim_offsets=trim) for trim in (True, False)}
 
 
 @given(words_of_any_script | plain_words, st.booleans())

@@ -74,7 +74,7 @@ def test_a_short_vector_is_the_beginning_at_unit_length(bundle: Bundle) -> None:
 def test_vectors_are_numbers_or_none_at_all() -> None:
     bundle = made()
     next(bundle.model.encoder.parameters()).data.fill_(float("nan"))
-    with pytest.raises(DataError, match="gives 3 of 3 texts a vector that is not all numbers"):
+    with pytest.raises(DataError, match="the embeddings of 3 of 3 texts are not finite"):
         bundle.embed(TEXTS[:3])
 
 

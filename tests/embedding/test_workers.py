@@ -62,7 +62,7 @@ def test_a_killed_process_is_one_message(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_start", killed)
-    with pytest.raises(DataError, match="processes=2: one of them ended before its work was done"):
+    with pytest.raises(DataError, match="processes=2: one of them died"):
         list(workers.embed_in_processes(embedder, TEXTS, processes=2))
 
 
@@ -73,5 +73,5 @@ def test_a_pool_that_closes_its_pipes_while_it_starts_a_process_is_one_message(
         raise ValueError("bad value(s) in fds_to_keep")
 
     monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", submit)
-    with pytest.raises(DataError, match="processes=2: one of them ended before its work was done"):
+    with pytest.raises(DataError, match="processes=2: one of them died"):
         list(workers.embed_in_processes(embedder, TEXTS, processes=2))

@@ -76,11 +76,12 @@ def test_scores_are_those_of_the_bundle() -> None:
 def test_scores_on_a_part_are_no_scores_of_the_data() -> None:
     bundle = made(val__mood__accuracy=0.5, test__mood__accuracy=0.75)
     assert "value: 0.75" in told(bundle)
-    assert "Not on a whole split" not in told(bundle)
+    assert "Not on the whole split" not in told(bundle)
     bundle.config = replace(bundle.config, judged_by_part={"test": 2})
     text = told(bundle)
     assert "value: 0.75" not in text
-    assert "- mood, test: its first batches alone (trainer.limit_test_batches=2)" in text
+    assert "Not on the whole split" in text
+    assert "- mood, test: the first batches only (trainer.limit_test_batches=2)" in text
     assert "mood, validation" not in text
     bundle.config = replace(bundle.config, judged_by_part={})
     bundle.config.tasks["mood"]["limit"] = {"train": 9, "validation": 5, "test": None}
@@ -112,4 +113,4 @@ def test_what_only_judged_it_is_not_what_it_learnt() -> None:
     kinds = {"near": "embedding", "mood": "classification"}
     text = card(bundle, written, name="films", model="me/films", kinds=kinds)
     assert "on: mood.\n" in text
-    assert "| near | embedding, judged alone | - |" in text
+    assert "| near | embedding, only evaluated | - |" in text

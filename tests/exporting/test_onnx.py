@@ -228,7 +228,7 @@ def test_a_limit_draws_the_same_examples(bundle: Bundle) -> None:
 
 def test_a_taken_name_is_refused(tmp_path: Path) -> None:
     bundle = bundle_of({"embedding": ClassificationHead(WIDTH, MOODS)})
-    with pytest.raises(ConfigError, match=r"tasks\.embedding: format=onnx keeps this name"):
+    with pytest.raises(ConfigError, match=r"tasks\.embedding: format=onnx reserves this name"):
         write(bundle, tmp_path, None)
 
 

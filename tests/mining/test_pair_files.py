@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from candelabra.data.rows.cells import without_case
 from candelabra.errors import DataError
-from candelabra.mining.pair_files import cleaned, neighbours, read_pairs, sentences, write_rows
+from candelabra.mining.pair_files import (
+    neighbouring_sentences,
+    read_pairs,
+    sentences,
+    unique_pairs,
+    write_rows,
+)
 
 COLUMNS = {"anchor": "premise", "positive": "hypothesis"}
 ROWS = [
@@ -57,7 +63,7 @@ def test_a_bad_file_is_named(
 
 def test_of_equal_texts_the_first_stands_for_all() -> None:
     pairs = [("A film", "dull"), ("a  FILM", "Dull "), ("fine", "a film"), ("x", " X"), ("x", "y")]
-    found = cleaned(pairs)
+    found = unique_pairs(pairs)
     assert found.pairs == [("A film", "dull"), ("fine", "A film"), ("x", "y")]
     assert (found.repeated, found.same) == (1, 1)
 
@@ -67,7 +73,7 @@ texts = st.sampled_from(["a", "A", " a", "b", "B ", "c", "c  c", "C C"])
 
 @given(st.lists(st.tuples(texts, texts)))
 def test_cleaned_pairs_are_distinct_and_counted(pairs: list[tuple[str, str]]) -> None:
-    found = cleaned(pairs)
+    found = unique_pairs(pairs)
     assert len(found.pairs) + found.repeated + found.same == len(pairs)
     keys = [(without_case(a), without_case(b)) for a, b in found.pairs]
     assert keys == list(
@@ -112,7 +118,7 @@ def test_no_word_is_lost(document: str) -> None:
 
 def test_neighbours_are_of_one_document() -> None:
     documents = ["One a. Two b. Three c.", "Four d. Five e.", "Six."]
-    assert list(neighbours(documents)) == [
+    assert list(neighbouring_sentences(documents)) == [
         ("One a.", "Two b."),
         ("Two b.", "Three c."),
         ("Four d.", "Five e."),
@@ -120,7 +126,7 @@ def test_neighbours_are_of_one_document() -> None:
 
 
 def test_a_short_sentence_parts_its_neighbours() -> None:
-    assert list(neighbours(["One a b. Two. Three c d. Four e f."], min_words=3)) == [
+    assert list(neighbouring_sentences(["One a b. Two. Three c d. Four e f."], min_words=3)) == [
         ("Three c d.", "Four e f.")
     ]
 

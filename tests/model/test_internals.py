@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 from transformers import AutoModel
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from candelabra.model import internals
-
-SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 9}
+from helpers.small_models import small_config
 
 
 @pytest.mark.parametrize(("kind", "sdpa"), [("bert", True), ("mpnet", False)])
 def test_transformers_answers(kind: str, sdpa: bool) -> None:
-    model = AutoModel.from_config(CONFIG_MAPPING[kind](**SMALL), attn_implementation="eager")
+    model = AutoModel.from_config(small_config(kind), attn_implementation="eager")
     assert internals.attention_name(model) == "eager"
     assert internals.supports_sdpa(model) is sdpa
     assert internals.supports_other_attention(model) is sdpa

@@ -30,7 +30,7 @@ from candelabra.model.prefix import (
     output_of,
 )
 from helpers.frozen import frozen_model
-from helpers.small_models import KINDS, random_tokens, small_encoder
+from helpers.small_models import KINDS, random_tokens, small_encoder, small_model
 
 DEPTHS: list[tuple[Scheme, float]] = [
     (FreezeNothing(), 0),
@@ -64,7 +64,7 @@ def test_the_depth_follows_what_thaws() -> None:
 
 def partly(kind: str, depth: int) -> tuple[MultiTaskModel, FrozenPrefix]:
     """A model on a random encoder whose lowest layers are frozen."""
-    model = MultiTaskModel(small_encoder(kind), {})
+    model = small_model({}, small_encoder(kind))
     model.freezer = Freezer(FreezeLowerLayers(num_layers=depth))
     model.freezer.apply(model, 0)
     prefix = frozen_prefix(model)

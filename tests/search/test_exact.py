@@ -123,7 +123,7 @@ def test_wrong_settings(embedder: Embedder, corpus: Corpus) -> None:
         next(search(embedder.embed, ["x"], corpus, top_k=0))
     with pytest.raises(ValueError, match=r"rerank_top_k must be at least top_k \(5\), got 4"):
         next(search(embedder.embed, ["x"], corpus, rerank=by_length, rerank_top_k=4))
-    with pytest.raises(ValueError, match="rerank must give 6 scores, got 1"):
+    with pytest.raises(ValueError, match="rerank must return 6 scores, got 1"):
         next(search(embedder.embed, ["x"], corpus, top_k=2, rerank=lambda query, texts: [1.0]))
 
 

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 TEXT, WORDS = "ForSequenceClassification", "ForTokenClassification"
 CHECKPOINT, NEW = "checkpoint", "new"
-IN_THE_HEAD = ("classifier.dense", "classifier.out_proj")
-LAYERS = {
+_CLASSIFIER = ("classifier.dense", "classifier.out_proj")
+TEXT_LAYERS = {
     "bert": ("bert.pooler.dense", "classifier"),
-    "camembert": IN_THE_HEAD,
-    "mpnet": IN_THE_HEAD,
-    "roberta": IN_THE_HEAD,
-    "xlm-roberta": IN_THE_HEAD,
+    "camembert": _CLASSIFIER,
+    "mpnet": _CLASSIFIER,
+    "roberta": _CLASSIFIER,
+    "xlm-roberta": _CLASSIFIER,
 }
-"""Names of the tanh layer over [CLS] and of the output layer, by `model_type`."""
+"""`model_type` -> names of the tanh layer over [CLS] and of the output layer."""
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -183,7 +183,7 @@ def _layers(theirs: PreTrainedModel, where: str) -> list[nn.Module]:
         beyond = [n for n, _ in theirs.named_children() if n != theirs.base_model_prefix]
         known = set(beyond) <= {"classifier", "dropout", "drop"}
     else:
-        names, known = LAYERS.get(kind, ()), kind in LAYERS
+        names, known = TEXT_LAYERS.get(kind, ()), kind in TEXT_LAYERS
     if not known:
         raise ConfigError(f"{where}: heads of {type(theirs).__name__} have other layers than ours")
     return [theirs.get_submodule(name) for name in names]

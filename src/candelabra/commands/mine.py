@@ -62,7 +62,7 @@ def main(overrides: list[str]) -> int:
         return _write_pairs(cfg, given["documents"], target)
     recipe = recipe_of(cfg.negatives, cfg)
     read = pair_files.read_pairs(Path(given["input"]), cfg.columns, given.get("only"))
-    pairs = pair_files.cleaned(read)
+    pairs = pair_files.unique_pairs(read)
     if not pairs.pairs:
         raise DataError(f"{given['input']}: no pair of two different texts")
     triplets = _mine_triplets(cfg, given, pairs.pairs, recipe, target)
@@ -96,7 +96,9 @@ def _check_settings(cfg: DictConfig, given: Mapping[str, str]) -> Path:
 def _write_pairs(cfg: DictConfig, file: str, target: Path) -> int:
     """Write pairs of consecutive sentences of documents."""
     documents = read_texts(file, cfg.column)
-    unique = pair_files.cleaned(pair_files.neighbours(documents, min_words=cfg.min_words))
+    unique = pair_files.unique_pairs(
+        pair_files.neighbouring_sentences(documents, min_words=cfg.min_words)
+    )
     if not unique.pairs:
         raise DataError(f"{file}: no document has two sentences of {cfg.min_words} words in a row")
     anchors, positives = (list(side) for side in zip(*unique.pairs, strict=True))

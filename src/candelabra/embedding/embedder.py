@@ -1,4 +1,4 @@
-"""Computation of sentence embeddings.
+"""Compute sentence embeddings.
 
 Shapes: N texts, B texts of a batch, D embedding width.
 """
@@ -129,9 +129,9 @@ class Embedder:
         bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
         if len(bad):
             raise DataError(
-                f"the model gives {len(bad)} of {len(vectors_ND)} texts a vector that is not all "
-                f"numbers, such as {texts[bad[0]][:60]!r}: its weights are damaged, or the "
-                "precision does not suffice"
+                f"the embeddings of {len(bad)} of {len(vectors_ND)} texts are not finite, such as "
+                f"that of {texts[bad[0]][:60]!r}: the weights are damaged, or the precision is too "
+                "low"
             )
         return vectors_ND
 

@@ -1,4 +1,4 @@
-"""Cosine similarity matrices as a table, an image, or a CSV file.
+"""Show cosine similarities as a table, an image, or a CSV file.
 
 Shapes: N texts.
 """
@@ -21,7 +21,7 @@ from candelabra.tables import format_number, short_names
 SHOWN = 48
 """Maximum number of characters of a text or model name in a table or image."""
 NUMBERED = 15
-"""Maximum number of texts for which the cells of an image show their values."""
+"""Maximum number of texts for a table, and for an image whose cells show their values."""
 
 
 def table(cosines_NN: np.ndarray, texts: Sequence[str], *, title: str) -> Table:
@@ -32,23 +32,23 @@ def table(cosines_NN: np.ndarray, texts: Sequence[str], *, title: str) -> Table:
         texts: N texts.
         title: Title of the table.
     """
-    found = Table(title=Text(title), title_justify="left")
-    found.add_column("")
-    found.add_column("text", overflow="fold")
+    cosines = Table(title=Text(title), title_justify="left")
+    cosines.add_column("")
+    cosines.add_column("text", overflow="fold")
     for column in range(len(texts) - 1):
-        found.add_column(str(column), justify="right")
+        cosines.add_column(str(column), justify="right")
     for row, text in enumerate(texts):
         numbers = [format_number(cosine) for cosine in cosines_NN[row, :row]]
-        found.add_row(str(row), Text(_short(text)), *numbers)
-    return found
+        cosines.add_row(str(row), Text(_short(text)), *numbers)
+    return cosines
 
 
-def write(path: Path, found: Mapping[str, np.ndarray], texts: Sequence[str]) -> None:
+def write(path: Path, by_name: Mapping[str, np.ndarray], texts: Sequence[str]) -> None:
     """Write the cosine similarities of one or more models to a file.
 
     Args:
         path: Output file. The suffix `.csv` gives one line per pair, any other suffix an image.
-        found: Cosine similarities (N, N) by model name.
+        by_name: Cosine similarities (N, N) by model name.
         texts: N texts.
 
     Raises:
@@ -56,34 +56,36 @@ def write(path: Path, found: Mapping[str, np.ndarray], texts: Sequence[str]) -> 
     """
     with writing(path) as stream:
         if path.suffix == ".csv":
-            stream.write(_csv(found, texts).encode())
+            stream.write(_csv(by_name, texts).encode())
         else:
-            draw(found, texts).savefig(stream, format=path.suffix[1:], dpi=150)
+            draw(by_name, texts).savefig(stream, format=path.suffix[1:], dpi=150)
 
 
-def _csv(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> str:
+def _csv(by_name: Mapping[str, np.ndarray], texts: Sequence[str]) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
-    writer.writerow(["text1", "text2", *found])
+    writer.writerow(["text1", "text2", *by_name])
     for row in range(len(texts)):
         for column in range(row):
-            cosines = [f"{cosines_NN[row, column]:.6f}" for cosines_NN in found.values()]
+            cosines = [f"{cosines_NN[row, column]:.6f}" for cosines_NN in by_name.values()]
             writer.writerow([texts[row], texts[column], *cosines])
     return stream.getvalue()
 
 
-def draw(found: Mapping[str, np.ndarray], texts: Sequence[str]) -> Figure:
+def draw(by_name: Mapping[str, np.ndarray], texts: Sequence[str]) -> Figure:
     """Draw one heat map per model, side by side, with a common color scale from 0 to 1.
 
     Args:
-        found: Cosine similarities (N, N) by model name.
+        by_name: Cosine similarities (N, N) by model name.
         texts: N texts, which label the rows of the first heat map.
     """
     size = max(3.2, 0.62 * len(texts))
-    figure = Figure(figsize=(4.2 + (size + 0.6) * len(found), size + 1.0), layout="constrained")
-    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    figure = Figure(figsize=(4.2 + (size + 0.6) * len(by_name), size + 1.0), layout="constrained")
+    panels = figure.subplots(1, len(by_name), squeeze=False)[0]
     below = np.tril(np.ones((len(texts), len(texts)), dtype=bool))
-    for panel, name, cosines_NN in zip(panels, titles(list(found)), found.values(), strict=True):
+    for panel, name, cosines_NN in zip(
+        panels, titles(list(by_name)), by_name.values(), strict=True
+    ):
         image = panel.imshow(np.where(below, cosines_NN, np.nan), cmap="Blues", vmin=0, vmax=1)
         panel.set_title(name, fontsize=10, parse_math=False)
         panel.set_xticks(range(len(texts)))

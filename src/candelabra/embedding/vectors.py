@@ -1,4 +1,4 @@
-"""Output of embeddings as .npy, Parquet, or JSON Lines."""
+"""Write embeddings as .npy, Parquet, or JSON Lines."""
 
 from __future__ import annotations
 

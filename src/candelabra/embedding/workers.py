@@ -1,4 +1,4 @@
-"""Embedding with several processes, each with a copy of the model."""
+"""Compute embeddings in several processes, each with a copy of the model."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def embed_in_processes(
             yield from _in_order(pool, work, parts, ahead=AHEAD * processes)
     except BrokenProcessPool as error:
         raise DataError(
-            f"processes={processes}: one of them ended before its work was done, as for want of "
-            "memory; each has a copy of the model, so try fewer"
+            f"processes={processes}: one of them died, possibly because memory ran out; each has a "
+            "copy of the model, so try fewer"
         ) from error
 
 
@@ -88,8 +88,8 @@ def _in_order(
 ) -> Iterator[np.ndarray]:
     """Apply `work` to the parts in parallel, and yield the results in order.
 
-    At most `ahead` parts are in flight. `pool.map` would submit all parts at once and hold all
-    results that have not been read yet in memory.
+    At most `ahead` parts are in flight. `pool.map` would submit all parts at once, and keep all
+    unread results in memory.
     """
     waiting: deque[Future[np.ndarray]] = deque()
     try:
@@ -162,5 +162,6 @@ def vectors(embedder: Embedder, texts: Sequence[str], cfg: DictConfig) -> Iterat
             parts = embedder.chunks(texts, on_batch=progress.advance, **settings)
         for part in parts:
             done += len(part)
-            progress.update(done, len(texts))  # repeated texts are embedded once, but count too
+            # Texts that are repeated are embedded once, so `on_batch` did not count all of them.
+            progress.update(done, len(texts))
             yield part

@@ -16,8 +16,8 @@ from candelabra.tables import format_number
 from candelabra.version import __version__
 
 UNKNOWN = (
-    "What it does in other languages and on other kinds of text than its training data is not "
-    "known.",
+    "Its quality in other languages, and on other kinds of text than its training data, is "
+    "unknown.",
     "No licence is stated: those of the pretrained encoder and of the data apply.",
 )
 PIPELINES = {"tagging": "token-classification", "embedding": "sentence-similarity"}
@@ -43,22 +43,22 @@ def card(
         "Settings": _settings(bundle),
         "Limits": "\n".join(f"- {line}" for line in (*written.limits, *UNKNOWN)),
     }
-    learnt = ", ".join(_learnt(bundle))
-    text = f"# {_plain(name)}\n\nTrained by candelabra {__version__} on: {learnt}.\n"
+    trained = ", ".join(_trained_tasks(bundle))
+    text = f"# {_plain(name)}\n\nTrained by candelabra {__version__} on: {trained}.\n"
     for title, body in sections.items():
         text += f"\n## {title}\n\n{body}\n"
     return f"---\n{_metadata(bundle, written, name, kinds).to_yaml()}\n---\n\n{text}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose cells are text, neither HTML nor links."""
+    """Return a Markdown table. Markup in the cells is shown as text."""
     lines = [header, ["---"] * len(header), *rows]
     cells = (map(_plain, line) for line in lines)
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
 def _plain(text: str) -> str:
-    """Return a text as Markdown shows it, on one line of a table."""
+    """Return a text in one line, in which Markdown shows HTML, links and `|` as text."""
     one_line = " ".join(text.replace("|", " ").split("\n"))
     return html.escape(printable(one_line), quote=False).replace("](", "]\\(")
 
@@ -95,24 +95,24 @@ def _tasks(bundle: Bundle, kinds: Mapping[str, str]) -> str:
     rows = []
     for task, node in bundle.config.tasks.items():
         labels = ", ".join(bundle.labels[task]) or "-"
-        kind = kinds[task] if task in _learnt(bundle) else f"{kinds[task]}, judged alone"
+        kind = kinds[task] if task in _trained_tasks(bundle) else f"{kinds[task]}, only evaluated"
         rows.append([task, kind, labels, source(node.get("source", {}))])
     return table(["task", "kind", "labels", "data"], rows)
 
 
-def _learnt(bundle: Bundle) -> list[str]:
-    """Return the tasks that the model was trained on; the others were only evaluated."""
+def _trained_tasks(bundle: Bundle) -> list[str]:
+    """Return the tasks that the model was trained on. The others were only evaluated."""
     return [task for task, node in bundle.config.tasks.items() if node.get("train", True)]
 
 
 def _scores(bundle: Bundle) -> str:
-    found = _headlines(bundle.metrics)
-    splits = [split for split in ("val", "test") if any(key[0] == split for key in found)]
+    metrics = _headlines(bundle.metrics)
+    splits = [split for split in ("val", "test") if any(key[0] == split for key in metrics)]
     if not splits:
         return "None are stored in the bundle."
-    pairs = dict.fromkeys((task, metric) for _, task, metric in found)
+    pairs = dict.fromkeys((task, metric) for _, task, metric in metrics)
     rows = [
-        [*pair, *(format_number(found.get((split, *pair))) for split in splits)] for pair in pairs
+        [*pair, *(format_number(metrics.get((split, *pair))) for split in splits)] for pair in pairs
     ]
     names = ["validation" if split == "val" else split for split in splits]
     text = table(["task", "metric", *names], rows)
@@ -122,8 +122,8 @@ def _scores(bundle: Bundle) -> str:
         for split, name in zip(splits, names, strict=True)
         if (part := _part(bundle, split, task))
     ]
-    said = f"{text}\n\nMeasured by the run that trained it, in candelabra."
-    return "\n".join([f"{said} Not on a whole split:\n", *parts]) if parts else said
+    measured = f"{text}\n\nMeasured with candelabra, by the run that trained the model."
+    return "\n".join([f"{measured} Not on the whole split:\n", *parts]) if parts else measured
 
 
 def _part(bundle: Bundle, split: str, task: str) -> str:
@@ -131,10 +131,10 @@ def _part(bundle: Bundle, split: str, task: str) -> str:
     name = "validation" if split == "val" else split
     limit = (bundle.config.tasks[task].get("limit") or {}).get(name)
     batches = bundle.config.judged_by_part.get(split)
-    found = [f"up to {limit} examples, drawn by a seed"] if limit is not None else []
+    parts = [f"up to {limit} examples, drawn by a seed"] if limit is not None else []
     if batches is not None:
-        found.append(f"its first batches alone (trainer.limit_{split}_batches={batches})")
-    return ", of them ".join(found)
+        parts.append(f"the first batches only (trainer.limit_{split}_batches={batches})")
+    return ", of them ".join(parts)
 
 
 def _settings(bundle: Bundle) -> str:

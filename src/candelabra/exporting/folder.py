@@ -1,4 +1,4 @@
-"""Atomic creation of the exported folder, which never replaces unrelated files."""
+"""Create the exported folder atomically, without replacing unrelated files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from candelabra.exporting.formats import MARK
 from candelabra.files import check_place, clear_folder_drafts, drafted
 
 _FULL_DISK = re.compile(r"os error (27|28|122)|No space left|File too large|quota exceeded")
-"""How libraries report a file that cannot grow."""
+"""Messages of libraries about a full disk, a quota or a limit of the file size."""
 
 
 def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
@@ -30,9 +30,11 @@ def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
     """
     here, source = output.resolve(), bundle.resolve()
     if here.is_relative_to(source) or source.is_relative_to(here):
-        raise ConfigError(f"output={output}: it and the bundle must not lie in one another")
+        raise ConfigError(
+            f"output={output}: neither of this folder and the bundle may be inside the other"
+        )
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise ConfigError(f"output={output}: must be a folder, or not be there yet")
+        raise ConfigError(f"output={output}: must be a folder, or not exist yet")
     check_place(output)
     whole = output.absolute()
     clear_folder_drafts(whole.parent, [glob.escape(whole.name)])

@@ -1,4 +1,4 @@
-"""Names and limits of the export formats. This module imports no large libraries."""
+"""Names and limits of the export formats. Importing this module is fast."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def check_truncation(stored: str, chosen: str | None) -> str:
     """
     if chosen is None and stored not in SIDES:
         raise ConfigError(
-            f"the bundle cuts long texts by truncation={stored}; what other tools open keeps the "
-            "beginning or the end of a text: truncation=head (or tail) exports it so, and texts "
-            "beyond max_length then get other answers"
+            f"the bundle truncates long texts with truncation={stored}; other tools can only keep "
+            "the beginning or the end of a text: choose truncation=head or truncation=tail; texts "
+            "beyond max_length then get other predictions"
         )
     if chosen is not None and chosen not in SIDES:
         raise ConfigError(f"truncation must be one of {', '.join(SIDES)}, got {chosen!r}")

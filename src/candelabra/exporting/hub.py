@@ -1,4 +1,4 @@
-"""Upload of an exported folder to the Hugging Face Hub, and its dry run."""
+"""Upload an exported folder to the Hugging Face Hub, or list what would be uploaded."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def push(folder: Path, repo: str, *, private: bool, message: str) -> str:
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message)
     except (OSError, ValueError, httpx.HTTPError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"push={repo}: failed, {folder} is whole and stays ({reason})") from error
+        raise ConfigError(
+            f"push={repo}: failed; the export in {folder} is complete ({reason})"
+        ) from error
     return str(made)
 
 

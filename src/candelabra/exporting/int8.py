@@ -1,4 +1,4 @@
-"""Quantization of the ONNX graph to int8 weights, and measurement of the quality lost.
+"""Quantize the ONNX graph to int8 weights, and measure the loss of quality.
 
 Shapes: B texts, W words, L token positions, C outputs of a head.
 """
@@ -34,7 +34,7 @@ TestData = tuple[Mapping[str, TokenizedSplit], Mapping[str, Metric | MetricColle
 
 @dataclass(frozen=True)
 class GraphComparison:
-    """Quality and speed of the two graphs on the same texts.
+    """Quality and speed of the float32 and the int8 graph on the same texts.
 
     Attributes:
         metrics: File -> values by `<split>/<task>/<metric>`.

@@ -32,8 +32,8 @@ TOLERANCE = 1e-4
 SIZES = ((1, 1), (1, 7), (3, 12), (8, 5), (2, 0))
 """Batch sizes and lengths at which the graph is verified; length 0 is the bundle's maximum."""
 WORDS = (
-    "Tagging heads answer every token; the tags of a word are those of its first piece, as the "
-    "card's code takes them."
+    "Tagging heads return logits for every token. The tag of a word is that of its first token, as "
+    "in the code above."
 )
 
 
@@ -66,18 +66,17 @@ class Graph(nn.Module):
         """Return embedding_BD and the logits of each task, (B, C) or for tagging (B, L, C)."""
         model = self.model
         tokens = Tokens(ids_BL=input_ids, mask_BL=attention_mask)
-        plain = model.encoder(tokens, every_layer=len(model.mixes) > 0)
-        read = {task: model.mixes[task](plain) for task in model.mixes}
-        text, pooling = plain, model.pooling
+        last = model.encoder(tokens, every_layer=len(model.mixes) > 0)
+        mixed = {task: model.mixes[task](last) for task in model.mixes}
+        encoded, pooling = last, model.pooling
         if self.task is not None:
-            text, pooling = read.get(self.task, plain), model.pooling_of(self.task)
-        found = [pooling(text.hidden_BLD, text.mask_BL)]
-        if self.normalize:
-            found = [F.normalize(found[0])]
+            encoded, pooling = mixed.get(self.task, last), model.pooling_of(self.task)
+        embedding_BD = pooling(encoded.hidden_BLD, encoded.mask_BL)
+        outputs = [F.normalize(embedding_BD) if self.normalize else embedding_BD]
         for task in self.logits:
-            encoded = read.get(task, plain)
-            found.append(model.head(task).export_logits(encoded, model.pooling_of(task)))
-        return tuple(found)
+            encoded = mixed.get(task, last)
+            outputs.append(model.head(task).export_logits(encoded, model.pooling_of(task)))
+        return tuple(outputs)
 
 
 def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
@@ -96,17 +95,22 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     graph = Graph(bundle, task).eval()
     for name in graph.logits:
         if name in (EMBEDDING, *INPUTS):
-            raise ConfigError(f"tasks.{name}: format={ONNX} keeps this name for itself")
+            raise ConfigError(f"tasks.{name}: format={ONNX} reserves this name")
     save_graph(graph, folder / FILE)
     save_tokenizer(bundle.tokenizer, folder)
     write_json(folder / "config.json", _about(bundle, graph))
-    apart = largest_difference(graph, bundle, folder / FILE)
-    if apart > TOLERANCE:
-        raise refusal(ONNX, f"this model: onnxruntime differs from torch by {apart:.1g}")
+    difference = largest_difference(graph, bundle, folder / FILE)
+    if difference > TOLERANCE:
+        raise refusal(ONNX, f"this model: onnxruntime differs from torch by {difference:.1g}")
     tags = any(bundle.model.head(name).kind == "tagging" for name in graph.logits)
     usage = USAGE + WITH_TAGS if tags else USAGE
     return ExportResult(
-        "onnx", "feature-extraction", usage, [WORDS] if tags else [], checked=apart, tags=["onnx"]
+        "onnx",
+        "feature-extraction",
+        usage,
+        [WORDS] if tags else [],
+        checked=difference,
+        tags=["onnx"],
     )
 
 
@@ -130,9 +134,9 @@ def save_graph(graph: Graph, file: Path) -> None:
 
 
 def _tidy(model: Any) -> None:
-    """Rename internal values to numbers, and remove metadata that names files of this machine.
+    """Rename internal values to numbers, and remove metadata with paths of this machine.
 
-    Otherwise an output could clash with an internal value, for example `embedding`.
+    Without the renaming, an internal value could have the name of an output, such as `embedding`.
     """
     model.metadata_props.clear()
     outputs = model.graph.outputs
@@ -190,9 +194,11 @@ def largest_difference(graph: Graph, bundle: Bundle, file: Path) -> float:
         ids_BL[mask_BL == 0] = bundle.tokenizer.pad_id
         feeds = {"input_ids": ids_BL.numpy(), "attention_mask": mask_BL.numpy()}
         real_BL = mask_BL.bool().numpy()
-        for found, right in zip(opened.run(None, feeds), graph(ids_BL, mask_BL), strict=True):
-            apart = np.abs(found - right.numpy())
-            worst = max(worst, float((apart[real_BL] if apart.ndim == 3 else apart).max()))
+        for found, expected in zip(opened.run(None, feeds), graph(ids_BL, mask_BL), strict=True):
+            differences = np.abs(found - expected.numpy())
+            if differences.ndim == 3:
+                differences = differences[real_BL]
+            worst = max(worst, float(differences.max()))
     return worst
 
 

@@ -1,4 +1,4 @@
-"""Check of whether a format can represent a head, by what the head's class declares."""
+"""Check whether a format can represent a head, by the `formats` of its class."""
 
 from __future__ import annotations
 

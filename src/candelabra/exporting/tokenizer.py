@@ -1,4 +1,4 @@
-"""Export of the tokenizer so that other tools produce the same inputs as candelabra."""
+"""Export the tokenizer so that other tools produce the same inputs as candelabra."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from candelabra.exporting.formats import SIDES
 INPUTS = ("input_ids", "attention_mask")
 """Inputs that candelabra passes to an encoder; token types keep their default."""
 STALE = ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of")
-"""Settings of an earlier tokenizer call that checkpoints may have stored."""
+"""Settings of earlier tokenizer calls, which a checkpoint may have stored."""
 
 
 def save_tokenizer(tokenizer: TextTokenizer, folder: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.checkpoint import TEXT_LAYERS
 from candelabra.data.collate import pad_tokens
 from candelabra.exporting.formats import (
     ONNX,
@@ -32,15 +33,6 @@ from candelabra.records import Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-IN_THE_HEAD = ("classifier.dense", "classifier.out_proj")
-LAYERS = {
-    "bert": ("bert.pooler.dense", "classifier"),
-    "camembert": IN_THE_HEAD,
-    "mpnet": IN_THE_HEAD,
-    "roberta": IN_THE_HEAD,
-    "xlm-roberta": IN_THE_HEAD,
-}
-"""Names of the tanh layer over [CLS] and of the output layer, by `model_type`."""
 PROBLEMS: dict[str, Any] = {
     "classification": "single_label_classification",
     "multilabel": "multi_label_classification",
@@ -61,19 +53,19 @@ from transformers import pipeline
 pipe = pipeline("token-classification", model="{model}", aggregation_strategy="first")
 print(pipe("what 1995 romantic comedy starred michael douglas"))
 """
-CUTS = "Long texts are cut only where the pipeline is called with `truncation=True`."
+CUTS = "The pipeline truncates long texts only if it is called with `truncation=True`."
 VITERBI = (
-    "The bundle answers with the best valid BIO sequence (Viterbi); the pipeline takes each word's "
-    "best tag, so that some answers differ."
+    "The bundle predicts the best valid BIO sequence (Viterbi). The pipeline takes the best tag of "
+    "each word, so some predictions differ."
 )
 WORDS = (
-    "Words are what the tokenizer's rules make them; candelabra cuts at white space and around "
-    "punctuation. Where both agree, so do the answers."
+    "The tokenizer's rules split a text into words; candelabra splits at white space and around "
+    "punctuation. Where both agree, so do the predictions."
 )
 NO_WORDS = (
-    "This tokenizer does not know words: the pipeline cuts them at white space alone (and warns of "
-    "it), so punctuation that touches a word becomes part of it. With spaces around punctuation "
-    "the answers are candelabra's."
+    "This tokenizer does not mark words, so the pipeline warns and splits at white space only. "
+    "Punctuation that touches a word becomes part of it. With spaces around punctuation, the "
+    "predictions are those of candelabra."
 )
 
 
@@ -97,24 +89,25 @@ def write(bundle: Bundle, folder: Path, task: str) -> ExportResult:
     config = _config(bundle, task, head.kind)
     tags = head.kind == "tagging"
     model = _for_tokens(config, bundle, task) if tags else _for_texts(config, bundle, task)
-    apart = _difference(model, bundle, task)
-    if apart > TOLERANCE:
-        raise refusal(TRANSFORMERS, f"tasks.{task}: logits differ by {apart:.1g}", (ONNX,))
+    difference = _difference(model, bundle, task)
+    if difference > TOLERANCE:
+        what = f"tasks.{task}: logits differ by {difference:.1g}"
+        raise refusal(TRANSFORMERS, what, (ONNX,))
     model.save_pretrained(folder)
     save_tokenizer(bundle.tokenizer, folder)
     if not tags:
         plain = ', function_to_apply="none"' if head.kind == "regression" else ""
         return ExportResult(
-            "transformers", "text-classification", TEXT_USAGE % plain, [CUTS], checked=apart
+            "transformers", "text-classification", TEXT_USAGE % plain, [CUTS], checked=difference
         )
-    limits = [
-        _words(bundle),
-        *([VITERBI] if head.constrained else []),
-    ]
-    return ExportResult("transformers", "token-classification", TOKEN_USAGE, limits, checked=apart)
+    limits = [_words_note(bundle), *([VITERBI] if head.constrained else [])]
+    return ExportResult(
+        "transformers", "token-classification", TOKEN_USAGE, limits, checked=difference
+    )
 
 
-def _words(bundle: Bundle) -> str:
+def _words_note(bundle: Bundle) -> str:
+    """Return how words of the pipeline differ from those of candelabra."""
     model = bundle.tokenizer.tokenizer.backend_tokenizer.model
     return WORDS if getattr(model, "continuing_subword_prefix", None) else NO_WORDS
 
@@ -133,12 +126,12 @@ def _for_tokens(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
     """Build a token classifier with dropout and one linear layer over every token."""
     from transformers import AutoModelForTokenClassification
 
-    model = _made(AutoModelForTokenClassification, config, task)
+    model = _empty_model(AutoModelForTokenClassification, config, task)
     own = {name for name, _ in model.named_parameters() if not _is_base(name, model)}
     if own != {"classifier.weight", "classifier.bias"}:
         name = type(model).__name__
         raise refusal(TRANSFORMERS, f"tasks.{task}: {name} has layers beyond one", (ONNX,))
-    return _filled(model, bundle, {"classifier": bundle.model.head(task).linears()[-1]})
+    return _fill(model, bundle, {"classifier": bundle.model.head(task).linears()[-1]})
 
 
 def _for_texts(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
@@ -157,26 +150,25 @@ def _for_texts(config: Any, bundle: Bundle, task: str) -> PreTrainedModel:
             "pooling=cls_pooler with a linear head, or pooling=cls with head mlp",
             (ONNX,),
         )
-    if config.model_type not in LAYERS:
-        known = ", ".join(LAYERS)
+    if config.model_type not in TEXT_LAYERS:
+        known = ", ".join(TEXT_LAYERS)
         what = f"tasks.{task}: of {config.model_type}, whose class has other layers than {known}"
         raise refusal(TRANSFORMERS, what, (ONNX,))
-    model = _made(AutoModelForSequenceClassification, config, task)
-    return _filled(model, bundle, dict(zip(LAYERS[config.model_type], layers, strict=True)))
+    model = _empty_model(AutoModelForSequenceClassification, config, task)
+    return _fill(model, bundle, dict(zip(TEXT_LAYERS[config.model_type], layers, strict=True)))
 
 
-def _made(auto: Any, config: Any, task: str) -> PreTrainedModel:
+def _empty_model(auto: Any, config: Any, task: str) -> PreTrainedModel:
+    """Return a model of the architecture with random weights."""
     try:
         model: PreTrainedModel = auto.from_config(config)
     except ValueError as error:
-        what = f"tasks.{task}: {config.model_type} has no class for it"
+        what = f"tasks.{task}: transformers has no such class for {config.model_type}"
         raise refusal(TRANSFORMERS, what, (ONNX,)) from error
     return model.eval()
 
 
-def _filled(
-    model: PreTrainedModel, bundle: Bundle, layers: dict[str, nn.Linear]
-) -> PreTrainedModel:
+def _fill(model: PreTrainedModel, bundle: Bundle, layers: dict[str, nn.Linear]) -> PreTrainedModel:
     """Load the weights of the encoder and of the named layers into the model."""
     state = bundle.model.encoder.backbone.state_dict()
     missing, unexpected = model.base_model.load_state_dict(state, strict=False)
@@ -204,8 +196,10 @@ def _difference(model: PreTrainedModel, bundle: Bundle, task: str) -> float:
     encoded = ours.encoder(tokens)
     expected = ours.head(task).export_logits(encoded, ours.pooling_of(task))
     found: Tensor = model(input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL).logits
-    apart = (found - expected).abs()
-    return float((apart[tokens.mask_BL.bool()] if apart.dim() == 3 else apart).max())
+    differences = (found - expected).abs()
+    if differences.dim() == 3:
+        differences = differences[tokens.mask_BL.bool()]
+    return float(differences.max())
 
 
 def probe_tokens(bundle: Bundle) -> Tokens:

@@ -1,4 +1,4 @@
-"""Selection of negatives for pairs, at random or with sentence-transformers' hard-negative miner.
+"""Choose negatives for pairs, at random or with sentence-transformers' miner of hard negatives.
 
 Shapes: N distinct texts, D width of a vector, T triplets.
 """
@@ -110,30 +110,30 @@ def sample_negatives(pairs: Sequence[Pair], num_negatives: int = 1, *, seed: int
         ['d', 'b']
     """
     corpus = list(dict.fromkeys(positive for _, positive in pairs))
-    place = {text: row for row, text in enumerate(corpus)}
-    own: dict[str, set[int]] = {}
+    row_of = {text: row for row, text in enumerate(corpus)}
+    excluded: dict[str, set[int]] = {}
     for anchor, positive in pairs:
-        taken = own.setdefault(anchor, {place[anchor]} if anchor in place else set())
-        taken.add(place[positive])
+        rows = excluded.setdefault(anchor, {row_of[anchor]} if anchor in row_of else set())
+        rows.add(row_of[positive])
     rng = np.random.default_rng(seed)
-    found = []
+    triplets = []
     for anchor, positive in pairs:
         # Draw enough rows to have `num_negatives` left after removing the anchor's positives.
-        most = min(len(corpus), num_negatives + len(own[anchor]))
-        rows = rng.choice(len(corpus), size=most, replace=False).tolist()
-        others = [row for row in rows if row not in own[anchor]][:num_negatives]
-        found += [(anchor, positive, corpus[row]) for row in others]
-    return _triplets(found)
+        num_drawn = min(len(corpus), num_negatives + len(excluded[anchor]))
+        drawn = rng.choice(len(corpus), size=num_drawn, replace=False).tolist()
+        others = [row for row in drawn if row not in excluded[anchor]][:num_negatives]
+        triplets += [(anchor, positive, corpus[row]) for row in others]
+    return _triplets(triplets)
 
 
 def mine_negatives(
-    pairs: Sequence[Pair], known: PrecomputedEmbeddings, recipe: Recipe, *, seed: int = 0
+    pairs: Sequence[Pair], embeddings: PrecomputedEmbeddings, recipe: Recipe, *, seed: int = 0
 ) -> Triplets:
     """Choose negatives by their similarity to the anchor.
 
     Args:
         pairs: Pairs without duplicates, from `cleaned`.
-        known: Embeddings of all texts of the pairs.
+        embeddings: Embeddings of all texts of the pairs.
         recipe: Rules for choosing negatives.
         seed: Seed for `sampling: random`.
     """
@@ -141,14 +141,13 @@ def mine_negatives(
     from sentence_transformers.util import mine_hard_negatives
 
     positives = {positive for _, positive in pairs}
-    # An anchor may also be a candidate. Adding it as its own positive ensures that it is never
-    # its own negative. Its cosine of 1 does not affect the margins, which the least similar
-    # positive determines.
+    # An anchor may also be a candidate. As a positive of itself, it is never its own negative. This
+    # does not affect the margins: they are relative to the least similar positive.
     selves = [(anchor, anchor) for anchor in dict.fromkeys(a for a, _ in pairs)]
     rows = [*pairs, *(pair for pair in selves if pair[0] in positives)]
     settings = {item.name: getattr(recipe, item.name) for item in fields(recipe)}
     settings["sampling_strategy"] = settings.pop("sampling")
-    model: Any = known
+    model: Any = embeddings
     # The miner's progress bar cannot be disabled, so its output is discarded.
     with _seeded(seed), redirect_stderr(io.StringIO()):
         found = mine_hard_negatives(

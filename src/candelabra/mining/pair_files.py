@@ -1,4 +1,4 @@
-"""Positive pairs of texts: reading, deduplication, extraction from documents, and writing.
+"""Read, deduplicate and write pairs of texts, and extract pairs from documents.
 
 Heavy libraries are imported only where they are needed, so importing this module is fast.
 """
@@ -25,12 +25,12 @@ Pair = tuple[str, str]
 BREAK = re.compile(r"<br\s*/?>|\n", re.IGNORECASE)
 """Line break, which always ends a sentence."""
 END = re.compile(r"""[.!?\u2026]["'\u201d\u2019)\]]*(?=\s+["'\u201c\u2018(\[]*(?![a-z])\w)""")
-"""End of a sentence: a punctuation mark, and after the space no lower-case letter."""
+"""End of a sentence: a punctuation mark and a space, not followed by a lower-case letter."""
 WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class UniquePairs:
     """Pairs without duplicates.
 
     Texts that differ only in case and whitespace are considered equal.
@@ -46,12 +46,12 @@ class Cleaned:
     same: int
 
 
-def cleaned(pairs: Iterable[Pair]) -> Cleaned:
+def unique_pairs(pairs: Iterable[Pair]) -> UniquePairs:
     """Remove repeated pairs, and pairs of a text with itself.
 
     Example:
-        >>> cleaned([("A b", "c"), ("a  b", "C"), ("d", "D")])
-        Cleaned(pairs=[('A b', 'c')], repeated=1, same=1)
+        >>> unique_pairs([("A b", "c"), ("a  b", "C"), ("d", "D")])
+        UniquePairs(pairs=[('A b', 'c')], repeated=1, same=1)
     """
     first: dict[str, str] = {}
     found: Counter[Pair] = Counter()
@@ -64,7 +64,7 @@ def cleaned(pairs: Iterable[Pair]) -> Cleaned:
             texts = zip(keys, (anchor, positive), strict=True)
             a, b = (first.setdefault(each, text) for each, text in texts)
             found[a, b] += 1
-    return Cleaned(list(found), found.total() - len(found), same)
+    return UniquePairs(list(found), found.total() - len(found), same)
 
 
 def read_pairs(path: Path, columns: Mapping[str, str], only: str | None = None) -> list[Pair]:
@@ -92,8 +92,8 @@ def _rows(table: Table, only: str | None) -> Sequence[int]:
     cells = [str(cell) for cell in table.column(name, role="only")]
     rows = [row for row, cell in enumerate(cells) if cell == value]
     if not rows:
-        there = ", ".join(repr(cell) for cell, _ in Counter(cells).most_common(5))
-        raise DataError(f"{table.where}: no row has {value!r} in column {name!r}; it has {there}")
+        common = ", ".join(repr(cell) for cell, _ in Counter(cells).most_common(5))
+        raise DataError(f"{table.where}: no row has {value!r} in column {name!r}; it has {common}")
     return rows
 
 
@@ -125,7 +125,7 @@ def sentences(document: str) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def neighbours(documents: Iterable[str], *, min_words: int = 1) -> Iterator[Pair]:
+def neighbouring_sentences(documents: Iterable[str], *, min_words: int = 1) -> Iterator[Pair]:
     """Pair each sentence with the next sentence of the same document.
 
     Args:
@@ -136,7 +136,7 @@ def neighbours(documents: Iterable[str], *, min_words: int = 1) -> Iterator[Pair
         Pairs of consecutive sentences.
 
     Example:
-        >>> list(neighbours(["It rains. Take a coat. Or stay."]))
+        >>> list(neighbouring_sentences(["It rains. Take a coat. Or stay."]))
         [('It rains.', 'Take a coat.'), ('Take a coat.', 'Or stay.')]
     """
     for document in documents:

@@ -23,8 +23,8 @@ class Recipe:
         num_negatives: Maximum number of negatives per pair. Each gives a triplet.
         sampling: `top` for the most similar candidates, `random` for a random choice.
         range_min: Number of most similar candidates to skip.
-        range_max: Rank of the last candidate to consider. `None` considers ten per negative, plus
-            the largest number of positives of an anchor.
+        range_max: Rank of the last candidate to consider. With `None`, it is ten times
+            `num_negatives`, plus the largest number of positives of an anchor.
         absolute_margin: Minimum difference between the positive's and a negative's cosine.
         relative_margin: The same, as a fraction of the positive's cosine.
         max_score: Maximum cosine of a negative.
@@ -70,7 +70,7 @@ def recipe_of(kind: str, settings: Mapping[str, Any]) -> Recipe:
     given = {name: settings[name] for name in names if settings[name] is not None}
     for name in given.keys() - {"num_negatives"}:
         if kind == "easy":
-            raise ConfigError(f"{name} chooses by similarity, which negatives=easy does not ask")
+            raise ConfigError(f"{name} chooses by similarity, which negatives=easy does not use")
     recipe = Recipe(**{**KINDS[kind], **given})
     _check(recipe)
     return recipe

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from faiss import IndexHNSWFlat
 
 NEIGHBOURS = 32
-"""Edges per text (HNSW's M). More edges improve recall and need about 8 bytes of memory each."""
+"""Edges per text (HNSW's M). Each edge needs about 8 bytes. More edges improve recall."""
 BUILD_EFFORT = 200
 """Number of candidates while inserting a text (HNSW's efConstruction)."""
 SEARCH_EFFORT = 128
@@ -54,7 +54,7 @@ def build_graph(vectors_ND: np.ndarray) -> IndexHNSWFlat:
 def nearest_approximately(
     queries_QD: np.ndarray, graph: IndexHNSWFlat, top_k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Search the nearest vectors approximately: like `search.nearest`, but it may miss some.
+    """Find the rows with the largest dot products with each query, and possibly miss some.
 
     Args:
         queries_QD: Vectors of the queries.
@@ -62,8 +62,8 @@ def nearest_approximately(
         top_k: Number of hits. It is limited to N.
 
     Returns:
-        Rows (Q, K) and scores (Q, K), best first and equal ones in the order of the rows. Missing
-        hits have row -1.
+        Rows (Q, K) and scores (Q, K), best first. Rows with equal scores are in ascending order.
+        Missing hits have row -1.
     """
     import numpy as np
 
@@ -105,7 +105,7 @@ def read_graph(file: Path, *, shape: tuple[int, int]) -> IndexHNSWFlat:
         graph = faiss.read_index(str(file))
     except RuntimeError as error:
         reason = str(error).rpartition("Error: ")[2]
-        raise DataError(f"{file}: no graph of faiss, or truncated ({reason})") from error
+        raise DataError(f"{file}: not a faiss graph, or truncated ({reason})") from error
     by_product = graph.metric_type == faiss.METRIC_INNER_PRODUCT
     if not isinstance(graph, faiss.IndexHNSWFlat) or not by_product:
         raise DataError(f"{file}: must be an HNSW graph by inner product")

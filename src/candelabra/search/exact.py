@@ -32,12 +32,12 @@ Rerank = Callable[[str, list[str]], list[float]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts to search, with their vectors or a graph.
+    """Texts to search, with their vectors, a graph of them, or both.
 
     Attributes:
         texts: N texts.
-        vectors_ND: Vectors from the same embedder as the queries, or `None` if only the graph,
-            which contains a copy of them, is used.
+        vectors_ND: Vectors from the same embedder as the queries. `None` if only the graph, which
+            contains a copy of them, is used.
         graph: Graph for approximate search, or `None` for exact search.
 
     Raises:
@@ -100,22 +100,22 @@ def search(
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     if rerank is not None and rerank_top_k < top_k:
         raise ValueError(f"rerank_top_k must be at least top_k ({top_k}), got {rerank_top_k}")
-    wanted = top_k if rerank is None else rerank_top_k
+    num_hits = top_k if rerank is None else rerank_top_k
     for begin in range(0, len(queries), QUERIES):
         part = queries[begin : begin + QUERIES]
         vectors_QD = embed(part)
         if corpus.graph is not None:
-            found = nearest_approximately(vectors_QD, corpus.graph, wanted)
+            rows_and_scores = nearest_approximately(vectors_QD, corpus.graph, num_hits)
         else:
             assert corpus.vectors_ND is not None
-            found = nearest(vectors_QD, corpus.vectors_ND, wanted)
-        for query, rows, scores in zip(part, *found, strict=True):
+            rows_and_scores = nearest(vectors_QD, corpus.vectors_ND, num_hits)
+        for query, rows, scores in zip(part, *rows_and_scores, strict=True):
             hits = [
                 Hit(row, corpus.texts[row], score)
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
                 if row >= 0  # An approximate search may return fewer hits.
             ]
-            yield hits if rerank is None else reranked(query, hits, rerank)[:top_k]
+            yield hits if rerank is None else sort_again(query, hits, rerank)[:top_k]
 
 
 def nearest(
@@ -167,7 +167,7 @@ def _best(scores_QN: Tensor, top_k: int) -> Tensor:
     return columns_QK.gather(1, order_QK)
 
 
-def reranked(query: str, hits: Sequence[Hit], rerank: Rerank) -> list[Hit]:
+def sort_again(query: str, hits: Sequence[Hit], rerank: Rerank) -> list[Hit]:
     """Score hits with `rerank`, and sort them in descending order of this score.
 
     Raises:
@@ -177,9 +177,9 @@ def reranked(query: str, hits: Sequence[Hit], rerank: Rerank) -> list[Hit]:
         return []
     scores = rerank(query, [hit.text for hit in hits])
     if len(scores) != len(hits):
-        raise ValueError(f"rerank must give {len(hits)} scores, got {len(scores)}")
-    again = [
+        raise ValueError(f"rerank must return {len(hits)} scores, got {len(scores)}")
+    rescored = [
         Hit(hit.row, hit.text, float(score), hit.score)
         for hit, score in zip(hits, scores, strict=True)
     ]
-    return sorted(again, key=lambda hit: -hit.score)
+    return sorted(rescored, key=lambda hit: -hit.score)

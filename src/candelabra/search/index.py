@@ -42,7 +42,7 @@ def check_new(folder: Path) -> None:
         DataError: The folder exists and is not empty, or it cannot be created.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"save_index={folder}: exists already; name a new folder, or delete it")
+        raise DataError(f"save_index={folder}: already exists; name a new folder, or delete it")
     check_place(folder, key="save_index")
 
 
@@ -61,7 +61,7 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
     """
     check_new(folder)
     if corpus.vectors_ND is None:
-        raise ValueError("this corpus was read from its graph alone, and cannot be kept")
+        raise ValueError("a corpus that was loaded from a graph has no vectors to save")
     folder = folder.absolute()
     try:
         clear_folder_drafts(folder.parent, [glob.escape(folder.name)])
@@ -111,7 +111,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise DataError(f"index={folder}: no such folder")
     if not (folder / ABOUT).is_file():
-        raise DataError(f"index={folder}: no index, it has no file {ABOUT}")
+        raise DataError(f"index={folder}: not an index, it has no file {ABOUT}")
     about = read_json(folder / ABOUT)
     if about.get("format") != FORMAT:
         found = about.get("format")
@@ -122,7 +122,7 @@ def read_about(folder: Path) -> dict[str, Any]:
             raise DataError(f"{folder / ABOUT}: {key} must be of type {kind.__name__}")
     for name in (VECTORS, TEXTS, *({GRAPH} & about["sha256"].keys())):
         if not (folder / name).is_file() or (folder / name).is_symlink():
-            raise DataError(f"index={folder}: no index, it has no file {name}")
+            raise DataError(f"index={folder}: not an index, it has no file {name}")
     return about
 
 
@@ -146,7 +146,7 @@ def load_index(
     check_graph(folder, about, approximate)
     for name in (TEXTS, GRAPH if approximate else VECTORS):
         if checksum(folder / name) != about["sha256"].get(name):
-            raise DataError(f"{folder / name}: damaged: its checksum is not that of {ABOUT}")
+            raise DataError(f"{folder / name}: damaged: its checksum differs from that in {ABOUT}")
     shape = (about["texts"], about["width"])
     texts = read_parquet(folder / TEXTS, Layout()).columns.get("text", [])
     if len(texts) != shape[0] or not all(isinstance(text, str) for text in texts):

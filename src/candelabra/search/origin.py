@@ -16,7 +16,7 @@ from candelabra.model.pooling import FunctionPooling
 
 
 def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
-    """Describe an embedder so that equal descriptions imply equal embeddings.
+    """Describe an embedder. Embedders with equal descriptions compute equal embeddings.
 
     Args:
         embedder: The embedder.
@@ -32,7 +32,7 @@ def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
         parts["mix"] = model.mixes[task]
     return {
         "name": name,
-        "weights": _hashed(parts),
+        "weights": _sha256(parts),
         "tokenizer": embedder.tokenizer.fingerprint(),
         "max_length": embedder.tokenizer.max_length,
         "truncation": embedder.tokenizer.truncation,
@@ -44,26 +44,27 @@ def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
     }
 
 
-def check_origin(where: str, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def check_origin(where: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raise an error if the queries' embedder is not the one that computed the index.
 
     Args:
         where: Name of the index for the error message.
         stored: Origin of the index.
-        asked: Origin of the queries.
+        current: Origin of the queries.
 
     Raises:
         DataError: The origins differ in something other than the name.
     """
-    differing = [key for key in asked if key != "name" and stored.get(key) != asked[key]]
+    differing = [key for key in current if key != "name" and stored.get(key) != current[key]]
     if differing:
         raise DataError(
-            f"{where}: made by {_said(stored, differing)}; it cannot be searched by "
-            f"{_said(asked, differing)}: name the model and settings that made it"
+            f"{where}: built with {_describe(stored, differing)}; it cannot be searched with "
+            f"{_describe(current, differing)}: use the model and settings of the index"
         )
 
 
-def _said(origin: Mapping[str, Any], differing: list[str]) -> str:
+def _describe(origin: Mapping[str, Any], differing: list[str]) -> str:
+    """Return the name of a model and the values of some settings, for a message."""
     values = (f"{key} {_short(origin.get(key))}" for key in differing)
     return f"{origin.get('name')} ({', '.join(values)})"
 
@@ -75,17 +76,17 @@ def _short(value: Any) -> str:
 def _pooling_name(pooling: nn.Module) -> str:
     if not isinstance(pooling, FunctionPooling):
         return type(pooling).__name__
-    bound = pooling.function
-    if not isinstance(bound, partial):
-        return getattr(bound, "__name__", repr(bound))
-    settings = "".join(f" {key}={value}" for key, value in sorted(bound.keywords.items()))
-    return f"{bound.func.__name__}{settings}"
+    function = pooling.function
+    if not isinstance(function, partial):
+        return getattr(function, "__name__", repr(function))
+    settings = "".join(f" {key}={value}" for key, value in sorted(function.keywords.items()))
+    return f"{function.func.__name__}{settings}"
 
 
-def _hashed(parts: Mapping[str, nn.Module]) -> str:
-    found = hashlib.sha256()
+def _sha256(parts: Mapping[str, nn.Module]) -> str:
+    digest = hashlib.sha256()
     for part, module in parts.items():
         for key, tensor in sorted(module.state_dict().items()):
-            found.update(f"{part}.{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+            digest.update(f"{part}.{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

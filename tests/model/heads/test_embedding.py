@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from candelabra.model.heads.embedding import EmbeddingHead, fit_width
 from candelabra.model.heads.pair import PairHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import AttentionPooling, FunctionPooling, mean
+from candelabra.model.pooling import AttentionPooling, mean
 from candelabra.records import Batch, Encoded, Examples, Tokens
+from helpers.small_models import small_model
 from helpers.toys import tiny
 
 WIDTH = 16
@@ -39,8 +41,8 @@ def batch_of(num_texts: int, size: int = 6) -> Batch:
 
 
 def model_of(head: EmbeddingHead, *, dropout: float = 0.0) -> MultiTaskModel:
-    heads = {"alike": head, "mood": ClassificationHead(WIDTH, ["a", "b"])}
-    return MultiTaskModel(tiny(dropout=dropout), heads, pooling=FunctionPooling(mean)).train()
+    heads = {"alike": lambda _: head, "mood": partial(ClassificationHead, labels=["a", "b"])}
+    return small_model(heads, tiny(dropout=dropout)).train()
 
 
 def gradients(model: MultiTaskModel) -> list[Tensor]:
@@ -185,8 +187,8 @@ def test_autocast_does_not_round_the_embeddings(loss: Loss) -> None:
 
 def test_a_pooling_that_only_judges_read_is_idle() -> None:
     pooling = AttentionPooling(WIDTH)
-    heads = {"near": EmbeddingHead(WIDTH), "who": TaggingHead(WIDTH, ["O", "B-X", "I-X"])}
-    model = MultiTaskModel(tiny(), heads, pooling=pooling)
+    heads = {"near": EmbeddingHead, "who": partial(TaggingHead, labels=["O", "B-X", "I-X"])}
+    model = small_model(heads, tiny(), pooling=pooling)
     assert model.idle == []
     model.eval_only = frozenset({"near"})
     assert model.idle == [pooling]
