@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from candelabra.errors import ConfigError, nearest
@@ -38,3 +39,18 @@ def one_of(key: str, value: Any, options: Iterable[str]) -> None:
         raise ConfigError(
             f"{key} must be one of {', '.join(options)}, got {value!r}{nearest(value, options)}"
         )
+
+
+def installed(setting: str, packages: Iterable[str], *, extra: str) -> None:
+    """Raise ConfigError unless the packages that a setting needs are installed.
+
+    Args:
+        setting: The setting, such as `format=onnx`.
+        packages: Names of the packages.
+        extra: Extra of candelabra that installs them.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise ConfigError(
+                f'{setting} needs the package {package}: pip install "candelabra[{extra}]"'
+            )

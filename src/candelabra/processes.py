@@ -19,7 +19,7 @@ from typing import Any
 
 LAUNCHED = "CANDELABRA_LAUNCHED"
 SEARCH = "CANDELABRA_SEARCH"
-"""Environment variable that connects a trial with its search: JSON of `sweep.search`."""
+"""Environment variable that connects a trial with its search: JSON of `tuning.search`."""
 PATIENCE_SECONDS = 3.0
 """Time for the other processes to end by themselves after one process failed."""
 GRACE_SECONDS = 30.0

@@ -26,6 +26,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / f"{KEYS[0]}-0.safetensors").write_bytes(b"." * 10**6)
     (tmp_path / "features" / f".{KEYS[0]}.lock").touch()
     (tmp_path / "own").touch()
+    graph = tmp_path / "onnx" / KEYS[0]
+    graph.mkdir(parents=True)
+    (graph / "encoder.onnx").write_bytes(b"." * 10**6)
     return tmp_path
 
 
@@ -36,10 +39,11 @@ def test_what_is_kept_is_shown(folder: Path) -> None:
     assert [[cell.strip() for cell in row[:2]] for row in rows] == [
         ["features of who.test", "1.2"],
         ["features of mood.train", "1.2"],
+        ["ONNX graph of an encoder", "1.0"],
         ["tokens, and answers of teachers: 1 files", "1.0"],
     ]
     assert "1970-01-0" in rows[1][2]
-    assert done.out.endswith(f"in {folder}: 3.4 MB\n")
+    assert done.out.endswith(f"in {folder}: 4.4 MB\n")
 
 
 def test_a_damaged_entry_is_shown_as_such(folder: Path) -> None:
@@ -51,8 +55,8 @@ def test_a_damaged_entry_is_shown_as_such(folder: Path) -> None:
 
 def test_clearing_leaves_what_others_wrote(folder: Path) -> None:
     done = called("cache", f"cache_dir={folder}", "clear=true")
-    assert (done.status, done.out) == (0, f"removed from {folder}: 3.4 MB\n")
-    assert sorted(path.name for path in folder.rglob("*")) == ["features", "own"]
+    assert (done.status, done.out) == (0, f"removed from {folder}: 4.4 MB\n")
+    assert sorted(path.name for path in folder.rglob("*")) == ["features", "onnx", "own"]
     assert called("cache", f"cache_dir={folder}").out == f"nothing is cached in {folder}\n"
 
 

@@ -123,3 +123,34 @@ def test_an_old_file_outlives_a_failure(file: Path, tmp_path: Path) -> None:
 def test_a_wrong_word_is_answered_before_anything_heavy_is_imported() -> None:
     done = python("-c", HEAVY_AFTER, "embed", "text=a", "output=vectors.pt")
     assert (done.status, done.out) == (2, "heavy:\n")
+
+
+def test_onnxruntime_gives_the_vectors_of_torch(file: Path, tmp_path: Path) -> None:
+    cache = f"cache_dir={tmp_path}/cache"
+    vectors = [
+        [row["embedding"] for row in lines(embedded(f"input={file}", *words))]
+        for words in (["precision=32-true"], ["backend=onnx", cache])
+    ]
+    np.testing.assert_allclose(*np.array(vectors, np.float32), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["backend=onx"], "backend must be one of torch, onnx, onnx_int8"),
+        (["accelerator=gpu"], "backend=onnx: accelerator must be one of auto, cpu"),
+        (["precision=bf16-mixed"], "backend=onnx: precision must be one of auto, 32-true"),
+        (["cache_dir=null"], "cache_dir"),
+    ],
+)
+def test_a_wrong_setting_of_the_backend_is_one_message(words: list[str], message: str) -> None:
+    done = embedded("text=x", "backend=onnx", *words)
+    assert done.status == 2
+    assert message in done.message
+
+
+def test_a_graph_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = embedded("text=x", "backend=onnx", f"cache_dir={tmp_path}/file")
+    assert done.status == 2
+    assert f"candelabra: error: cache_dir={tmp_path}/file: Not a directory" in done.err

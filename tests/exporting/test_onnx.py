@@ -15,8 +15,8 @@ from candelabra.data.rows.examples import Examples
 from candelabra.errors import ConfigError
 from candelabra.exporting.card import card
 from candelabra.exporting.formats import ExportResult
-from candelabra.exporting.int8 import measure, quantize, tokenized
-from candelabra.exporting.onnx import FILE, INT8, Graph, largest_difference, write
+from candelabra.exporting.int8 import measure, tokenized
+from candelabra.exporting.onnx import FILE, INT8, Graph, write
 from candelabra.metrics.classification import ClassificationMetrics
 from candelabra.metrics.regression import RegressionMetrics
 from candelabra.metrics.spans import SpanMetrics
@@ -28,6 +28,7 @@ from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.pair import PairHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
+from candelabra.model.onnx_graph import largest_difference, quantize
 from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, bundle_of, foreign
 from helpers.small_models import POOLINGS, WIDTH
 
@@ -183,9 +184,9 @@ def test_other_encoders(kind: str, tmp_path: Path) -> None:
 
 def test_int8_is_measured(graph: tuple[Path, ExportResult], bundle: Bundle, tmp_path: Path) -> None:
     folder = graph[0]
-    quantize(folder)
+    quantize(folder / FILE, folder / INT8)
     assert (folder / INT8).stat().st_size < 0.35 * (folder / FILE).stat().st_size
-    apart = largest_difference(Graph(bundle, None).eval(), bundle, folder / INT8)
+    apart = largest_difference(Graph(bundle, None).eval(), folder / INT8, bundle.tokenizer)
     assert apart > 1e-4
     texts = [f"{text} {number}" for number in range(6) for text in TEXTS]
     rows = list(range(len(texts)))

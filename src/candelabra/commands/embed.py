@@ -23,8 +23,10 @@ HELP = """candelabra embed text="..." | input=FILE [output=FILE]
                    without a bundle: a pretrained encoder
   normalize=false  does not scale vectors to unit length
   truncate_dim=128 keeps only the first dimensions
+  backend=onnx     onnxruntime computes the encoder, on the CPU; onnx_int8: with int8 weights,
+                   smaller and faster, but with other vectors
   column=text      the column of the input that contains the text
-  batch_size=64  processes=1  precision=auto  accelerator=auto  allow=[]
+  batch_size=64  processes=1  backend=torch  precision=auto  accelerator=auto  allow=[]
 """
 
 

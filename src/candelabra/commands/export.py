@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from candelabra.bundle.folder import checked_folder, stored_config
-from candelabra.checks import one_of
+from candelabra.checks import installed, one_of
 from candelabra.commands.arguments import compose_command
 from candelabra.errors import ConfigError, DataError, printable
 from candelabra.exporting.folder import check_output, replacing_folder
@@ -19,6 +18,7 @@ from candelabra.exporting.formats import (
     FORMATS,
     MARK,
     ONNX,
+    ONNX_PACKAGES,
     ExportResult,
     check_task,
     check_truncation,
@@ -97,11 +97,8 @@ def _check_settings(cfg: DictConfig, given: dict[str, str]) -> tuple[str, dict[s
     stored = stored_config(folder)
     if "task" in given:
         one_of("task", given["task"], stored.tasks)
-    for package in ("onnx", "onnxruntime", "onnxscript"):
-        if cfg.format == ONNX and find_spec(package) is None:
-            raise ConfigError(
-                f'format={ONNX} needs the package {package}: pip install "candelabra[onnx]"'
-            )
+    if cfg.format == ONNX:
+        installed(f"format={ONNX}", ONNX_PACKAGES, extra="onnx")
     if "push" in given:
         from candelabra.exporting.hub import check_push
 
@@ -184,10 +181,11 @@ def _quantize(
         Lines to print.
     """
     from candelabra.exporting.card import table
-    from candelabra.exporting.int8 import measure, quantize
+    from candelabra.exporting.int8 import measure
     from candelabra.exporting.onnx import FILE, INT8
+    from candelabra.model.onnx_graph import quantize
 
-    quantize(draft)
+    quantize(draft / FILE, draft / INT8)
     sizes = {name: (draft / name).stat().st_size / 1e6 for name in (FILE, INT8)}
     title = f"{FILE} {sizes[FILE]:.1f} MB, {INT8} {sizes[INT8]:.1f} MB."
     if isinstance(test_data, str):

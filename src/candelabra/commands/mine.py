@@ -38,7 +38,7 @@ HELP = """candelabra mine input=FILE output=FILE [negatives=easy|semi_hard|hard]
   encoder=minilm pooling=mean
                    without a bundle: a pretrained encoder
   seed=0  min_words=3  column=text  truncate_dim=null  batch_size=64  processes=1
-  precision=auto  accelerator=auto  allow=[]
+  backend=torch  precision=auto  accelerator=auto  allow=[]
 
 A positive of an anchor, ignoring case and spaces, is never one of its negatives.
 """

@@ -10,12 +10,15 @@ from omegaconf import DictConfig
 
 from candelabra.bundle.cross_encoders import no_vectors
 from candelabra.bundle.folder import checked_folder, stored_config
-from candelabra.checks import one_of
+from candelabra.checks import installed, one_of
 from candelabra.commands.arguments import split_config_dir
+from candelabra.config.keys import ONNX_INT8, TORCH
 from candelabra.config.targets import conf_dir
-from candelabra.errors import ConfigError, naming
+from candelabra.errors import ConfigError, DataError, naming
+from candelabra.exporting.formats import ONNX_PACKAGES
 
 if TYPE_CHECKING:
+    from candelabra.bundle.bundle import Bundle
     from candelabra.embedding.embedder import Embedder
 
 KEYS = ("bundle", "task")
@@ -35,6 +38,7 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
         ConfigError: A value is invalid, `task` is given without a bundle, the task has no
             embeddings of single texts, or an override conflicts with the bundle.
     """
+    check_backend(cfg)
     if "bundle" not in given:
         if "task" in given:
             raise ConfigError("task chooses a task of a bundle: it needs bundle=FOLDER")
@@ -49,6 +53,39 @@ def check(cfg: DictConfig, given: Mapping[str, str], overrides: Sequence[str]) -
             "embeddings of single texts; search uses it with rerank=BUNDLE"
         )
     check_no_encoder_options(overrides)
+
+
+def check_backend(cfg: DictConfig) -> None:
+    """Check that this machine has what the backend needs, and set its device and precision.
+
+    Raises:
+        ConfigError: A package is missing, or the device or precision is not that of the backend.
+    """
+    if cfg.backend == TORCH:
+        return
+    setting = f"backend={cfg.backend}"
+    installed(setting, ONNX_PACKAGES, extra="onnx")
+    one_of(f"{setting}: accelerator", cfg.accelerator, ("auto", "cpu"))
+    one_of(f"{setting}: precision", cfg.precision, ("auto", "32-true"))
+    cfg.accelerator, cfg.precision = "cpu", "32-true"
+
+
+def use_backend(cfg: DictConfig, bundle: Bundle) -> None:
+    """Let the backend of the command compute the encoder of a bundle.
+
+    Raises:
+        ConfigError: The backend cannot compute this encoder.
+        DataError: The graph cannot be written.
+    """
+    if cfg.backend == TORCH:
+        return
+    from candelabra.model.onnx_backbone import compute_with_onnx
+
+    folder = Path(cfg.cache_dir)
+    try:
+        compute_with_onnx(bundle.model, bundle.tokenizer, folder, int8=cfg.backend == ONNX_INT8)
+    except OSError as error:
+        raise DataError(f"cache_dir={folder}: {error.strerror or error}") from error
 
 
 def check_no_encoder_options(overrides: Sequence[str]) -> None:
@@ -89,11 +126,13 @@ def open_embedder(cfg: DictConfig, given: Mapping[str, str]) -> Embedder:
     settings = {"normalize": cfg.get("normalize"), "truncate_dim": cfg.truncate_dim}
     if "bundle" in given:
         bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
+        use_backend(cfg, bundle)
         with naming(f"bundle={given['bundle']}"):
             return bundle.embedder(given.get("task"), **settings)
     from candelabra.build.untrained import untrained
 
     bundle = untrained(cfg, {}, {})[0]
     bundle.model.to(device)
+    use_backend(cfg, bundle)
     with naming("encoder"):
         return bundle.embedder(**settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candelabra.bundle.folder import checked_folder
+from candelabra.commands import models
 from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
@@ -23,7 +24,7 @@ HELP = """candelabra predict bundle=FOLDER text="..." | input=FILE output=FILE
   input=FILE       .txt (one text per line), .jsonl, .csv, .tsv or .parquet; - is standard input
   output=FILE      JSON Lines, one line for each text, in the order of the input
   column=text      the column of the input that contains the text
-  batch_size=64  precision=auto  accelerator=auto  allow=[]
+  batch_size=64  backend=torch  precision=auto  accelerator=auto  allow=[]
 """
 
 CHUNK = 4096
@@ -34,6 +35,7 @@ def main(overrides: list[str]) -> int:
     """Print the predictions for one text or write those for a file; return the exit status."""
     cfg, given, _ = compose_command("predict", overrides, ("bundle", "text", "input", "output"))
     _check(given)
+    models.check_backend(cfg)
     checked_folder(Path(given["bundle"]))
     texts = [given["text"]] if "text" in given else read_texts(given["input"], cfg.column)
 
@@ -45,6 +47,7 @@ def main(overrides: list[str]) -> int:
     device = hardware.device_type(cfg.accelerator)
     precision = hardware.precision(cfg.precision, device)
     bundle = load(given["bundle"], allow=list(cfg.allow), device=device)
+    models.use_backend(cfg, bundle)
     if "text" in given:
         (prediction,) = bundle.predict(texts, precision=precision)
         print(printable(json.dumps(prediction, indent=2, ensure_ascii=False)))

@@ -44,7 +44,8 @@ HELP = """candelabra search corpus=FILE | index=FOLDER  text="..." | input=FILE 
   encoder=minilm pooling=mean
                    without a bundle: a pretrained encoder
   column=text      the column of the corpus; query_column=NAME that of the input
-  truncate_dim=null  batch_size=64  processes=1  precision=auto  accelerator=auto  allow=[]
+  truncate_dim=null  batch_size=64  processes=1
+  backend=torch  precision=auto  accelerator=auto  allow=[]
 
 Scores are cosines, from -1 to 1, or the scores of the cross-encoder. Rows are counted from 0.
 """

@@ -29,7 +29,7 @@ HELP = """candelabra similarity text="..." text="..." ... | input=FILE
   encoder=minilm pooling=mean
                    without a bundle: a pretrained encoder
   column=text      the column of the input that contains the text
-  truncate_dim=null  batch_size=64  precision=auto  accelerator=auto  allow=[]
+  truncate_dim=null  batch_size=64  backend=torch  precision=auto  accelerator=auto  allow=[]
 
 The numbers are cosines, from -1 to 1; 1 is the same direction.
 """

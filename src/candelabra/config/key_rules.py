@@ -11,7 +11,7 @@ from candelabra.config.common_rules import (
     PROBABILITY,
     WORDS,
 )
-from candelabra.config.keys import ACCELERATORS, PRECISIONS
+from candelabra.config.keys import ACCELERATORS, BACKENDS, PRECISIONS
 from candelabra.config.rules import (
     Rule,
     checked_elsewhere,
@@ -72,6 +72,7 @@ RULES: dict[str, Rule] = {
     "split": choice(*SPLITS),
     "accelerator": choice(*ACCELERATORS),
     "precision": choice(*PRECISIONS),
+    "backend": choice(*BACKENDS),
     "normalize": optional(flag),
     "column": text,
     "allow": WORDS,

@@ -9,6 +9,9 @@ from omegaconf import OmegaConf
 
 from candelabra.errors import ConfigError, nearest
 
+TORCH, ONNX, ONNX_INT8 = BACKENDS = ("torch", "onnx", "onnx_int8")
+GRAPHS = "onnx"
+"""Folder of the graphs of `backend=onnx`, in the folder of all caches."""
 PRECISIONS = ("32-true", "bf16-mixed", "auto")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 

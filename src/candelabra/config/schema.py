@@ -94,6 +94,8 @@ class PredictConfig:
 
     column: str = MISSING
     batch_size: int = MISSING
+    backend: str = MISSING
+    cache_dir: str = MISSING
     accelerator: str = MISSING
     precision: str = MISSING
     allow: list[str] = MISSING
@@ -108,6 +110,8 @@ class ModelConfig:
     truncate_dim: int | None = MISSING
     column: str = MISSING
     batch_size: int = MISSING
+    backend: str = MISSING
+    cache_dir: str = MISSING
     accelerator: str = MISSING
     precision: str = MISSING
     allow: list[str] = MISSING

@@ -16,6 +16,7 @@ SENTENCE_TRANSFORMERS, TRANSFORMERS, ONNX = FORMATS = (
     "transformers",
     "onnx",
 )
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 SIDES = {"head": "right", "tail": "left"}
 """Truncations that a tokenizer file can represent -> the side that is truncated."""

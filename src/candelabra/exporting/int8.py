@@ -1,4 +1,4 @@
-"""Quantize the ONNX graph to int8 weights, and measure the loss of quality.
+"""Measure the quality that an ONNX graph loses with int8 weights.
 
 Shapes: B texts, W words, L token positions, C outputs of a head.
 """
@@ -18,9 +18,10 @@ from torchmetrics import Metric, MetricCollection
 
 from candelabra.data.collate import TokenizedSplit, longest_first
 from candelabra.data.tokens import TextTokenizer
-from candelabra.exporting.onnx import FILE, INT8, session
+from candelabra.exporting.onnx import FILE, INT8
 from candelabra.model.heads.base import Head
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.model.onnx_graph import session
 from candelabra.records import Batch, Examples
 from candelabra.tables import Progress
 
@@ -45,17 +46,6 @@ class GraphComparison:
     metrics: dict[str, dict[str, float]]
     per_second: dict[str, float]
     sizes: dict[str, int]
-
-
-def quantize(folder: Path) -> None:
-    """Write `model_int8.onnx` next to `model.onnx`, with dynamic quantization to int8 weights."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    prepared = folder / "prepared.onnx"
-    quant_pre_process(folder / FILE, prepared, skip_symbolic_shape=True)
-    quantize_dynamic(prepared, folder / INT8, weight_type=QuantType.QInt8, per_channel=True)
-    prepared.unlink()
 
 
 def tokenized(examples: Examples, tokenizer: TextTokenizer, limit: int | None) -> TokenizedSplit:

@@ -5,15 +5,9 @@ Shapes: B texts, L token positions, D encoder width, C outputs of a head.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,15 +16,13 @@ from candelabra.errors import ConfigError
 from candelabra.exporting.formats import ONNX, ExportResult, check_prompt, refusal
 from candelabra.exporting.onnx_snippet import USAGE, WITH_TAGS
 from candelabra.exporting.supported_heads import check_head
-from candelabra.exporting.tokenizer import INPUTS, save_tokenizer
+from candelabra.exporting.tokenizer import save_tokenizer
 from candelabra.files import write_json
+from candelabra.model.onnx_graph import INPUTS, TOLERANCE, largest_difference, save_graph
 from candelabra.records import Tokens
 
 EMBEDDING = "embedding"
 FILE, INT8 = "model.onnx", "model_int8.onnx"
-TOLERANCE = 1e-4
-SIZES = ((1, 1), (1, 7), (3, 12), (8, 5), (2, 0))
-"""Batch sizes and lengths at which the graph is verified; length 0 is the bundle's maximum."""
 WORDS = (
     "Tagging heads return logits for every token. The tag of a word is that of its first token, as "
     "in the code above."
@@ -96,10 +88,10 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
     for name in graph.logits:
         if name in (EMBEDDING, *INPUTS):
             raise ConfigError(f"tasks.{name}: format={ONNX} reserves this name")
-    save_graph(graph, folder / FILE)
+    save_graph(graph, folder / FILE, graph.outputs)
     save_tokenizer(bundle.tokenizer, folder)
     write_json(folder / "config.json", _about(bundle, graph))
-    difference = largest_difference(graph, bundle, folder / FILE)
+    difference = largest_difference(graph, folder / FILE, bundle.tokenizer)
     if difference > TOLERANCE:
         raise refusal(ONNX, f"this model: onnxruntime differs from torch by {difference:.1g}")
     tags = any(bundle.model.head(name).kind == "tagging" for name in graph.logits)
@@ -112,94 +104,6 @@ def write(bundle: Bundle, folder: Path, task: str | None) -> ExportResult:
         checked=difference,
         tags=["onnx"],
     )
-
-
-def save_graph(graph: Graph, file: Path) -> None:
-    """Export the graph with dynamic batch size and length, and write it to `file`."""
-    ids_BL = torch.ones(2, 4, dtype=torch.long)
-    free = {name: {0: "batch", 1: "length"} for name in INPUTS}
-    with _quietly():
-        program = torch.onnx.export(
-            graph,
-            (ids_BL, torch.ones_like(ids_BL)),
-            dynamo=True,
-            input_names=list(INPUTS),
-            output_names=graph.outputs,
-            dynamic_shapes=free,
-            verbose=False,
-        )
-    assert program is not None
-    _tidy(program.model)
-    program.save(str(file))
-
-
-def _tidy(model: Any) -> None:
-    """Rename internal values to numbers, and remove metadata with paths of this machine.
-
-    Without the renaming, an internal value could have the name of an output, such as `embedding`.
-    """
-    model.metadata_props.clear()
-    outputs = model.graph.outputs
-    for place, node in enumerate(model.graph.all_nodes()):
-        node.metadata_props.clear()
-        node.name, node.doc_string = f"n{place}", None
-        for number, value in enumerate(node.outputs):
-            value.metadata_props.clear()
-            if not any(value is output for output in outputs):
-                value.name = f"v{place}_{number}"
-    for value in (*model.graph.inputs, *outputs):
-        value.metadata_props.clear()
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence warnings and log messages of the exporter and its libraries."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def session(file: Path) -> Any:
-    """Open an onnxruntime session on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-
-
-@torch.inference_mode()
-def largest_difference(graph: Graph, bundle: Bundle, file: Path) -> float:
-    """Return the largest absolute difference between the outputs of torch and onnxruntime.
-
-    Random texts of several sizes with padding are compared; tagging logits only at tokens.
-    """
-    opened, generator = session(file), torch.Generator().manual_seed(0)
-    vocabulary = len(bundle.tokenizer.tokenizer)
-    worst = 0.0
-    for texts, longest in SIZES:
-        length = min(longest or bundle.tokenizer.max_length, bundle.tokenizer.max_length)
-        ids_BL = torch.randint(vocabulary, (texts, length), generator=generator)
-        mask_BL = torch.ones_like(ids_BL)
-        for row in range(1, texts):
-            mask_BL[row, max(1, length - 2 * row) :] = 0
-        ids_BL[mask_BL == 0] = bundle.tokenizer.pad_id
-        feeds = {"input_ids": ids_BL.numpy(), "attention_mask": mask_BL.numpy()}
-        real_BL = mask_BL.bool().numpy()
-        for found, expected in zip(opened.run(None, feeds), graph(ids_BL, mask_BL), strict=True):
-            differences = np.abs(found - expected.numpy())
-            if differences.ndim == 3:
-                differences = differences[real_BL]
-            worst = max(worst, float(differences.max()))
-    return worst
 
 
 def _about(bundle: Bundle, graph: Graph) -> dict[str, Any]:

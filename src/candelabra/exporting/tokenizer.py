@@ -7,9 +7,8 @@ from pathlib import Path
 
 from candelabra.data.tokens import TextTokenizer
 from candelabra.exporting.formats import SIDES
+from candelabra.model.onnx_graph import INPUTS
 
-INPUTS = ("input_ids", "attention_mask")
-"""Inputs that candelabra passes to an encoder; token types keep their default."""
 STALE = ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of")
 """Settings of earlier tokenizer calls, which a checkpoint may have stored."""
 

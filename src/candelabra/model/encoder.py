@@ -71,6 +71,17 @@ class Encoder(nn.Module):
         dense = getattr(pooler, "dense", None)
         self.pooler = dense.state_dict() if isinstance(dense, nn.Linear) else None
 
+    def compute_by(self, backbone: nn.Module) -> None:
+        """Replace the backbone by one that computes the same, and forget its modules.
+
+        Args:
+            backbone: Module that is called as the backbone is, with its `config`.
+        """
+        self.attention = attention_name(self.backbone)  # that of the other backbone is fixed
+        self.backbone = backbone  # type: ignore[assignment]
+        for cached in ("layers", "stem"):
+            self.__dict__.pop(cached, None)
+
     @property
     def width(self) -> int:
         """Width of a token embedding."""
