@@ -19,6 +19,7 @@ from candelabra.config.schema import SCHEMAS
 from candelabra.config.targets import conf_dir
 from candelabra.config.validation import GROUPS
 from candelabra.data.mixing.balancing import RULES, TURNS
+from candelabra.data.mixing.order import ORDERS
 from candelabra.data.truncation import TRUNCATIONS
 from helpers.command_line import called, wrong
 
@@ -167,6 +168,7 @@ def test_every_setting_of_a_class_that_code_does_not_fill_has_a_rule() -> None:
 CHOICES = {
     "balancing.epoch": RULES,
     "balancing.turns": TURNS,
+    "balancing.order": ORDERS,
     "encoder.truncation": TRUNCATIONS,
 }
 

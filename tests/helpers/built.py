@@ -203,6 +203,7 @@ def check_schedule(schedule: Any, cfg: DictConfig) -> None:
     check_partial(schedule._share_function, cfg.balancing.shares)
     check_partial(schedule._step_function, cfg.step.counts)
     assert schedule.turns == cfg.balancing.turns
+    assert schedule.order == cfg.balancing.order
     assert schedule.batch_size == cfg.batch_size
     assert schedule.seed == cfg.seed
     assert schedule.total_steps == schedule.steps_per_epoch * cfg.trainer.max_epochs

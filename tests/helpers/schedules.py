@@ -20,6 +20,7 @@ from candelabra.data.mixing.balancing import (
     ratios,
     temperature,
 )
+from candelabra.data.mixing.order import ORDERS
 from candelabra.data.mixing.schedule import Schedule, ShareFunction
 from candelabra.data.mixing.steps import alternate, joint
 
@@ -45,6 +46,7 @@ settings = st.fixed_dictionaries(
         "shares": st.sampled_from(list(MADE)),
         "step": st.sampled_from([joint, alternate]),
         "turns": st.sampled_from(TURNS),
+        "order": st.sampled_from(ORDERS),
         "epoch": st.sampled_from(RULES),
         "batch_size": st.integers(4, 40),
         "seed": st.integers(0, 2**31),

@@ -83,10 +83,11 @@ def build_schedule(
         step=make(step["counts"], "step.counts"),
         epoch=balancing["epoch"],
         turns=balancing["turns"],
+        order=balancing["order"],
         batch_size=batch_size,
         seed=seed,
         num_epochs=trainer["max_epochs"],
-        max_tokens=_max_tokens(tasks, train_splits, max_length),
+        max_tokens=_max_tokens(tasks, train_splits, max_length, order=balancing["order"]),
         arrange=_arrangements(tasks, train_splits, objectives),
     )
     with naming("balancing", balancing):
@@ -109,7 +110,11 @@ def _steps_per_epoch(
 
 
 def _max_tokens(
-    tasks: Mapping[str, Node], train_splits: Mapping[str, TokenizedSplit], max_length: int
+    tasks: Mapping[str, Node],
+    train_splits: Mapping[str, TokenizedSplit],
+    max_length: int,
+    *,
+    order: str,
 ) -> dict[str, int]:
     """Return the token budget per text column, since pairs have two texts and triplets three."""
     budgets = {}
@@ -117,6 +122,10 @@ def _max_tokens(
         budget, num_texts = tasks[name].get("max_tokens"), len(split.texts)
         if budget is None:
             continue
+        if order != "length":
+            raise ConfigError(
+                f"tasks.{name}.max_tokens needs balancing.order=length, got {order!r}"
+            )
         budgets[name] = budget // num_texts
         if budgets[name] < max_length:
             raise ConfigError(

@@ -155,6 +155,7 @@ RULES: dict[str, Rule] = {
     "balancing.shares.*": checked_elsewhere,
     "balancing.epoch": choice("all_once", "max_size_cycle", "min_size", "steps"),
     "balancing.turns": choice("drawn", "cycled"),
+    "balancing.order": choice("length", "random"),
     "balancing.steps_per_epoch": optional(whole(1)),
     "step": settings,
     "step.counts": settings,

@@ -197,3 +197,22 @@ def test_parts_are_disjoint_and_complete(size: int, layout: tuple[int, int]) -> 
     assert sorted(np.concatenate(parts)) == sorted(rows)
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
+
+
+@given(lengths_of_a_task, one_count | any_counts)
+def test_a_random_order_has_the_same_rows_in_each_pass(
+    lengths: np.ndarray, counts: np.ndarray
+) -> None:
+    sorted_draws = drawn(lengths, counts, None)
+    draws = draw(lengths, counts, np.random.default_rng(0), order="random")
+    assert draws.bounds.tolist() == sorted_draws.bounds.tolist()
+    size = len(lengths)
+    for begin in range(0, draws.drawn - size + 1, size):
+        assert sorted(draws.rows[begin : begin + size].tolist()) == list(range(size))
+
+
+def test_a_random_order_pays_no_regard_to_length() -> None:
+    lengths = np.random.default_rng(1).integers(1, LONGEST, 1600)
+    draws = draw(lengths, np.full(100, 16), np.random.default_rng(0), order="random")
+    # 16 uniform numbers up to M have a mean of M/2 and a largest one of 16/17 M.
+    assert draws.padding(lengths) == pytest.approx(1 - 17 / 32, abs=0.03)

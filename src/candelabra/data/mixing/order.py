@@ -1,9 +1,10 @@
 """Order of one task's examples in an epoch, and their division into steps.
 
-The examples of a step have similar lengths, which saves padding: the examples of `POOL_STEPS` steps
-(under a token budget, of a whole pass over the task) are sorted by length and divided into steps,
-and the steps are shuffled. Every example is drawn once before any is drawn again. Only a step that
-spans the end of one pass and the start of the next may contain an example twice.
+By default the examples of a step have similar lengths, which saves padding: the examples of
+`POOL_STEPS` steps (under a token budget, of a whole pass over the task) are sorted by length and
+divided into steps, and the steps are shuffled. Every example is drawn once before any is drawn
+again. Only a step that spans the end of one pass and the start of the next may contain an example
+twice.
 
 Shapes: S steps, P steps that contain the task, N examples of the task.
 """
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ORDERS = ("length", "random")
+"""Orders of the examples: neighbours in length, or drawn at random."""
 POOL_STEPS = 100
 """Number of steps whose examples are sorted by length together."""
 
@@ -83,6 +86,7 @@ def draw(
     rng: np.random.Generator,
     *,
     max_tokens: int | None = None,
+    order: str = "length",
 ) -> Draws:
     """Draw the examples of one task for one epoch.
 
@@ -96,6 +100,7 @@ def draw(
         max_tokens: Upper limit of the padded tokens of a step; a step contains fewer examples than
             its count where it would exceed the limit. The smallest count among the steps of a pass
             then applies to all of them. `None` sets no limit.
+        order: One of `ORDERS`; with a limit of tokens, only `length`.
 
     Returns:
         The drawn examples.
@@ -103,7 +108,7 @@ def draw(
     present = np.flatnonzero(counts_S)
     counts = counts_S[present]
     if max_tokens is None:
-        parts = _by_counts(lengths_N, counts, rng)
+        parts = _by_counts(lengths_N, counts, rng, sort=order == "length")
     else:
         parts = _by_tokens(lengths_N, counts, rng, max_tokens)
     taken_S = np.zeros(len(counts_S), dtype=np.int64)
@@ -149,7 +154,7 @@ def part_of(rows: np.ndarray, *, index: int, num_parts: int) -> np.ndarray:
 
 
 def _by_counts(
-    lengths_N: np.ndarray, counts_P: np.ndarray, rng: np.random.Generator
+    lengths_N: np.ndarray, counts_P: np.ndarray, rng: np.random.Generator, *, sort: bool
 ) -> list[np.ndarray]:
     """Return the rows of each of the P steps that contain the task."""
     size, total = len(lengths_N), int(counts_P.sum())
@@ -159,7 +164,7 @@ def _by_counts(
     passes = [rng.permutation(size) for _ in range(-(-total // size))]
     rows = np.concatenate([*passes, np.empty(0, dtype=np.int64)])[:total]
     parts = np.split(rows, bounds[1:-1]) if len(counts_P) else []
-    for begin in range(0, total, size):
+    for begin in range(0, total if sort else 0, size):
         # Only steps within one pass are sorted: a sort over two passes could put the two draws of
         # an example into the same step.
         first = int(np.searchsorted(bounds, begin, "left"))

@@ -26,7 +26,7 @@ from typing import Protocol
 import numpy as np
 
 from candelabra.data.mixing.balancing import RULES, TURNS, proportional
-from candelabra.data.mixing.order import Draws, draw, num_parts_of_a_pass
+from candelabra.data.mixing.order import ORDERS, Draws, draw, num_parts_of_a_pass
 from candelabra.data.mixing.steps import joint
 from candelabra.records import TrainingProgress
 
@@ -66,6 +66,7 @@ class Schedule:
         seed: Seed of the run.
         turns: `drawn` or `cycled`: the order of the tasks for a step scheme that trains one task
             at a time.
+        order: `length` or `random`: whether the examples of a step are neighbours in length.
         num_epochs: Number of epochs of the run, from which its progress is computed.
         steps_per_epoch: Length of an epoch for the rule `steps`; an upper limit for the others.
         max_tokens: Upper limits of the padded tokens of a task in a step, over all ranks and
@@ -74,9 +75,9 @@ class Schedule:
         arrange: Arrangements that permute the draws of an epoch, for some of the tasks.
 
     Raises:
-        ValueError: The rule or `turns` is unknown, the rule is `steps` and `steps_per_epoch` is
-            missing, `steps_per_epoch` is below 1, an epoch would not end within `MOST_STEPS`
-            steps, or a joint step has more tasks than `batch_size`.
+        ValueError: The rule, `turns` or `order` is unknown, the rule is `steps` and
+            `steps_per_epoch` is missing, `steps_per_epoch` is below 1, an epoch would not end
+            within `MOST_STEPS` steps, or a joint step has more tasks than `batch_size`.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Schedule:
         epoch: str = "max_size_cycle",
         seed: int = 0,
         turns: str = "drawn",
+        order: str = "length",
         num_epochs: int = 1,
         steps_per_epoch: int | None = None,
         max_tokens: Mapping[str, int] | None = None,
@@ -103,6 +105,9 @@ class Schedule:
         self.arrange = dict(arrange or {})
         if turns not in TURNS:
             raise ValueError(f"turns must be one of {', '.join(TURNS)}, got {turns!r}")
+        if order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+        self.order = order
         self._share_function = shares
         self._step_function = step
         self._plans: dict[object, Plan] = {}
@@ -154,9 +159,8 @@ class Schedule:
         plan = {}
         for task in self.sizes:
             rng = self._rng(epoch, task)
-            draws = draw(
-                self.lengths[task], counts[task], rng, max_tokens=self.max_tokens.get(task)
-            )
+            most = self.max_tokens.get(task)
+            draws = draw(self.lengths[task], counts[task], rng, max_tokens=most, order=self.order)
             plan[task] = self.arrange[task](draws, rng=rng) if task in self.arrange else draws
         return plan
 
