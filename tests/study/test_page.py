@@ -11,7 +11,7 @@ from candelabra.study.page import html, markdown, write_study
 from candelabra.study.result import compare_arms
 from candelabra.study.view import view_of
 from helpers.pages import assert_harmless, elements
-from helpers.study_folders import study_of, write_arms, write_run
+from helpers.study_folders import METRICS, study_of, write_arms, write_run
 
 HOSTILE = "</style><script>steal()</script>--><img src=x onerror=steal()>\x1b[2J $x^2$ | `a`"
 SECTIONS = [
@@ -49,6 +49,13 @@ def test_the_page_has_all_sections_in_order(folder: Path) -> None:
 
 def test_the_page_needs_nothing_from_elsewhere(folder: Path) -> None:
     assert_harmless((folder / "report.html").read_text())
+
+
+def test_a_study_that_finds_no_difference_says_so(tmp_path: Path) -> None:
+    folders = write_arms(tmp_path, seeds=(0, 1))
+    write_run(folders["shared"][0][0], list(METRICS), skill=0.05)
+    few = view_of(compare_arms(study_of(tmp_path, folders)))
+    assert few.tasks[0].about.endswith("too few to find even the largest difference.")
 
 
 def test_pictures_share_no_names_and_describe_themselves(folder: Path) -> None:

@@ -155,22 +155,27 @@ def _missing(arm: ArmRuns, seed: int, run: Any) -> dict[str, str]:
     }
 
 
+def _detectable(judged: Sequence[Contrast]) -> str:
+    """Return a sentence about the differences that the study finds in all comparisons of a task."""
+    sizes = [one.detectable for one in judged if one.detectable is not None]
+    if not sizes:
+        return ""
+    if max(sizes) >= 1:
+        return " The seeds are too few to find even the largest difference."
+    return f" The study finds differences of about {points(max(sizes))} points and more."
+
+
 def _task(result: StudyResult, task: str, place: int) -> TaskView:
     study, contrasts = result.study, result.contrasts[task]
     sample, metric = result.samples[task], study.metric(task)
     judged = {arm: one for arm, one in contrasts.items() if one.estimate is not None}
     curves = learning_curves(study, task)
-    sizes = [one.detectable for one in judged.values() if one.detectable is not None]
-    found = (
-        f" The study finds differences of about {points(max(sizes))} points and more."
-        if sizes
-        else ""
-    )
     rows = f"{sample.num_rows:,} test rows" if sample.num_rows else "test rows unknown"
     return TaskView(
         name=task,
         metric=metric,
-        about=f"{metric}, {rows}, differences of {in_points(study.margins[task])} matter.{found}",
+        about=f"{metric}, {rows}, differences of {in_points(study.margins[task])} matter."
+        f"{_detectable(list(judged.values()))}",
         verdicts=[(arm, one.words) for arm, one in contrasts.items()],
         intervals=_intervals(result, task, judged, place) if judged else None,
         scores=[_scores(result, task, arm.name) for arm in study.arms],
