@@ -25,6 +25,11 @@ def test_reads_what_a_run_left(tmp_path: Path) -> None:
     assert run.cost == Cost(training_seconds=103.0)
 
 
+def test_encoding_what_is_frozen_is_a_cost_of_the_run(tmp_path: Path) -> None:
+    write_run(tmp_path, ["movie"], seed=3, feature_seconds=20.0)
+    assert load_run(tmp_path).cost.training_seconds == 123.0
+
+
 def test_counts_the_parameters_of_a_bundle(tmp_path: Path) -> None:
     write_run(tmp_path, ["sentiment", "movie"])
     for file, shape in {"encoder/model": (3, 4), "heads": (5,)}.items():

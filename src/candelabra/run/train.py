@@ -68,7 +68,9 @@ def train(
         check_monitors(parts.monitored_metrics(cfg), losses)
         schedule = parts.schedule_of(cfg, {name: splits[name]["train"] for name in trained}, losses)
         model = parts.model_of(cfg, load_encoder(backbone, cfg.encoder), labels, schedule)
+        started = time.perf_counter()
         splits = with_features(splits, model, schedule, cfg, precision=precision, device=device)
+        feature_seconds = time.perf_counter() - started
         datamodule = parts.datamodule_of(cfg, splits, schedule)
         teacher = parts.teacher_of(cfg, data, model, precision=precision, device=device)
         module = parts.module_of(cfg, model, losses, schedule, teacher, precision=precision)
@@ -80,6 +82,7 @@ def train(
         precision=precision,
         fingerprints=fingerprints,
         steps_per_epoch=schedule.steps_per_epoch,
+        feature_seconds=round(feature_seconds, 3),
         **machine_facts(model, device, num_processes=trainer.world_size),
         **row_counts(data),
     )

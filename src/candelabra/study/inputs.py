@@ -47,7 +47,7 @@ class Cost:
     """Cost of a run; `None` where it is not known.
 
     Attributes:
-        training_seconds: Duration of the fit, including validations.
+        training_seconds: Duration of the fit with its validations, and of encoding what is frozen.
         parameters: Parameters that the bundle stores.
         encoder_passes: Passes of an encoder for one text that needs all tasks of the run.
         ms_per_text: Milliseconds for such a text.

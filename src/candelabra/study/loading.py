@@ -167,12 +167,20 @@ def _cost(folder: Path, record: Mapping[str, Any]) -> Cost:
     # A bundle keeps `adapter` only if each task has its own, and then needs a pass for each task.
     tasks = config.get("tasks")
     passes = len(tasks) if "adapter" in config and isinstance(tasks, dict) else 1
-    seconds: Any = record.get("fit_seconds")
     return Cost(
-        training_seconds=float(seconds) if is_number(seconds) else None,
+        training_seconds=training_seconds(record),
         parameters=_num_parameters(bundle),
         encoder_passes=passes if config else None,
     )
+
+
+def training_seconds(record: Mapping[str, Any]) -> float | None:
+    """Return the duration of a run's fit and of encoding what it keeps frozen; `None` if unknown.
+
+    The run that computes the features of a frozen part does so for all runs that share them.
+    """
+    fit, features = record.get("fit_seconds"), record.get("feature_seconds", 0.0)
+    return float(fit + features) if is_number(fit) and is_number(features) else None
 
 
 def _num_parameters(bundle: Path) -> int | None:

@@ -10,6 +10,7 @@ from candelabra.errors import ConfigError
 from candelabra.files import read_json
 from candelabra.study.arms import Arm, StudyRun
 from candelabra.study.composing import composed
+from candelabra.study.loading import training_seconds
 from candelabra.study.plan import parts_of, runs_with_seeds
 from candelabra.study.terms import Terms
 
@@ -103,4 +104,4 @@ def tuning_seconds(tried: Sequence[Trial], runs_dir: Path, arm: str) -> float:
     records = [
         read_json(runs_dir / one.run.folder / "run.json") for one in tried if one.run.arm == arm
     ]
-    return float(sum(record.get("fit_seconds", 0.0) for record in records))
+    return sum(training_seconds(record) or 0.0 for record in records)
