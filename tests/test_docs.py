@@ -101,8 +101,8 @@ def check(words: list[str], folder: Path) -> None:
     if {"--help", "--version", "--cfg"} & set(overrides):
         return
     try:
-        if command == "train":
-            check_training(overrides, folder)
+        if command in ("train", "pretrain"):
+            check_training(overrides, folder, command)
         elif command == "study":
             check_study(overrides, folder)
         else:
@@ -120,14 +120,14 @@ def verbatim_keys(command: str) -> set[str]:
     return keys - {item.name for item in fields(SCHEMAS[command])}
 
 
-def check_training(arguments: list[str], folder: Path) -> None:
+def check_training(arguments: list[str], folder: Path, command: str = "train") -> None:
     verbatim, rest = split_verbatim(arguments, ("resume", "allow", "cwd"))
     words, flags = split_flags(rest)
     if "--config-dir" in flags:
         words.append(f"hydra.searchpath=['file://{Path(flags[1]).absolute()}']")
     if "resume" not in verbatim and "pooling=help" not in words:
         for each in trials(words):
-            validate(composed(each, folder))
+            validate(composed(each, folder, command))
 
 
 def check_study(arguments: list[str], folder: Path) -> None:

@@ -14,6 +14,7 @@ from candelabra.version import __version__
 
 COMMANDS = {
     "train": "train one encoder with the heads of all tasks (-m: a sweep)",
+    "pretrain": "train an encoder on the texts of tasks, without their labels",
     "evaluate": "a bundle's metrics on its tasks' data",
     "predict": "a bundle's answers for a text or a file",
     "embed": "texts as vectors",

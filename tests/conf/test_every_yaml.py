@@ -88,7 +88,8 @@ def test_gpu_trainer_says_that_there_is_none(
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_composes(name: str, tmp_path: Path) -> None:
     register()
-    cfg = composed([], tmp_path) if name == "train" else compose_command(name, [])
+    runs = name in ("train", "pretrain")
+    cfg = composed([], tmp_path, name) if runs else compose_command(name, [])
     assert set(cfg) == {field.name for field in fields(SCHEMAS[name])}
 
 

@@ -126,11 +126,11 @@ def words(name: str) -> list[str]:
     return [word for word in usual if word.partition("=")[0] not in keys] + needed
 
 
-def composed(overrides: list[str], folder: Path) -> DictConfig:
-    """The configuration as `candelabra train` hands it to `validate`."""
+def composed(overrides: list[str], folder: Path, command: str = "train") -> DictConfig:
+    """The configuration as `candelabra train`, or `pretrain`, hands it to `validate`."""
     register()
     with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+        cfg = compose(command, overrides=overrides, return_hydra_config=True)
     cfg.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(cfg)
     with flag_override(cfg, ["struct", "readonly"], False):

@@ -127,6 +127,7 @@ def build_trainer(
     loggers: Sequence[Logger],
     precision: str,
     run_dir: Path,
+    command: str = "train",
 ) -> pl.Trainer:
     """Build the Lightning trainer with the run's callbacks and loggers.
 
@@ -136,6 +137,7 @@ def build_trainer(
         loggers: Loggers of the run.
         precision: Lightning's name of the precision.
         run_dir: Folder of the run.
+        command: Name of the command that resumes the run.
     """
     built = [
         make(callback, f"callbacks.{name}")
@@ -143,7 +145,7 @@ def build_trainer(
         if callback is not None
     ]
     built += pruning_callbacks()
-    built.append(StopOnSignal(f"candelabra train resume={run_dir}"))
+    built.append(StopOnSignal(f"candelabra {command} resume={run_dir}"))
     return instantiate(
         node,
         precision=precision,

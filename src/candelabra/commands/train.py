@@ -20,7 +20,7 @@ from candelabra.config.messages import explained, quoted
 from candelabra.config.option_words import check_option_words
 from candelabra.config.options import options_table
 from candelabra.config.plain_form import environment_keys, plain
-from candelabra.config.schema import RUN_ID, register
+from candelabra.config.schema import RUN_ID, command_of, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json
@@ -79,18 +79,29 @@ Train = Callable[[DictConfig, Path, list[str]], float | None]
 
 def main(overrides: list[str]) -> int:
     """Start a run or a sweep, or resume a run; return the exit status."""
+    return run_command("train", overrides)
+
+
+def run_command(command: str, overrides: list[str]) -> int:
+    """Start or resume a run of a command, `train` or `pretrain`; return the exit status."""
     register()
     end_with_the_parent()
     verbatim, rest = split_verbatim(overrides, ("resume", "allow", "cwd"))
     if "resume" in verbatim:
-        return resume_run(stored_run_of(verbatim), rest)
+        stored = stored_run_of(verbatim)
+        started = command_of(stored.config)
+        if started != command:
+            raise ConfigError(
+                f"resume={stored.folder}: candelabra {started} started this run, and resumes it"
+            )
+        return resume_run(stored, rest)
     if "cwd" in verbatim:
         raise ConfigError("cwd= needs resume=; a new run starts in the current folder")
-    return start_run(rest)
+    return start_run(rest, command)
 
 
-def start_run(arguments: list[str]) -> int:
-    """Start a run, or every trial of a sweep; return the exit status."""
+def start_run(arguments: list[str], command: str = "train") -> int:
+    """Start a run of a command, or every trial of a sweep; return the exit status."""
 
     def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
         """Train one new run, in this process or in several, and return its score."""
@@ -105,7 +116,7 @@ def start_run(arguments: list[str]) -> int:
         metrics = run(cfg, folder, overrides, config_dirs=given_config_dirs())
         return metrics.get("val/score")
 
-    return _with_hydra(train, arguments)
+    return _with_hydra(train, arguments, command)
 
 
 def resume_run(stored: StoredRun, arguments: list[str]) -> int:
@@ -135,7 +146,7 @@ def resume_run(stored: StoredRun, arguments: list[str]) -> int:
         metrics = run(cfg, folder, overrides, config_dirs=config_dirs, resume=stored)
         return metrics.get("val/score")
 
-    return _with_hydra(train, _resume_arguments(stored, arguments))
+    return _with_hydra(train, _resume_arguments(stored, arguments), command_of(stored.config))
 
 
 def stored_run_of(verbatim: Mapping[str, str]) -> StoredRun:
@@ -150,12 +161,13 @@ def stored_run_of(verbatim: Mapping[str, str]) -> StoredRun:
     return enter_working_folder(stored, verbatim.get("cwd"))
 
 
-def _with_hydra(train: Train, arguments: list[str]) -> int:
+def _with_hydra(train: Train, arguments: list[str], command: str) -> int:
     """Compose the configuration with Hydra, and train; or run every trial of a sweep.
 
     Args:
         train: Function that trains.
         arguments: Overrides and flags of Hydra.
+        command: Name of the command, which is that of its yaml.
 
     Returns:
         The exit status.
@@ -163,7 +175,7 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
     words, flags = split_flags(arguments)
     check_option_words(words, [Path(flag.rpartition("=")[2]) for flag in flags])
     # Hydra's parser accepts overrides only on one side of the flags.
-    sys.argv = ["candelabra train", *words, *flags]
+    sys.argv = [f"candelabra {command}", *words, *flags]
     errors: list[UserError] = []
 
     def entry(cfg: DictConfig) -> float | None:
@@ -185,7 +197,7 @@ def _with_hydra(train: Train, arguments: list[str]) -> int:
             errors.append(error)
             return None
 
-    hydra_main = hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
+    hydra_main = hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")
     try:
         status = with_table(hydra_main(entry))
     except Refused as refused:
@@ -219,7 +231,7 @@ def _train_in_processes(cfg: DictConfig, folder: Path, arguments: list[str]) -> 
         return False
     if cfg.step.get("idle_heads") and cfg.trainer.strategy == "auto":
         raise ConfigError("a step with idle heads on several devices needs trainer=ddp")
-    status = launch([sys.executable, "-m", "candelabra", "train", *arguments], processes)
+    status = launch([sys.executable, "-m", "candelabra", command_of(cfg), *arguments], processes)
     record = read_json(folder / "run.json")
     if status not in (0, 129, 130, 143) and record.get("status") == "interrupted":
         # Another process had failed, so the launcher interrupted the first one.
@@ -252,7 +264,9 @@ def _resume_arguments(stored: StoredRun, typed: list[str]) -> list[str]:
     if stored.record["config_dirs"]:
         # Leave out values such as tasks.x.loss_weight=2: only a stored word may add the task x.
         choices = [word for word in typed if not _sets_a_value(word)]
-        trusted, settings = _hydra_settings(choices), _hydra_settings(command)
+        trusted, settings = (
+            _hydra_settings(words, command_of(stored.config)) for words in (choices, command)
+        )
         for key in sorted({*trusted, *settings} - {*OF_THE_RUN}):
             if trusted.get(key) != settings.get(key):
                 raise ConfigError(
@@ -268,13 +282,13 @@ def _sets_a_value(word: str) -> bool:
     return "." in key and "@" not in key and not key.startswith(("-", "hydra"))
 
 
-def _hydra_settings(command: list[str]) -> dict[str, Any]:
+def _hydra_settings(arguments: list[str], command: str) -> dict[str, Any]:
     """Return the settings of Hydra for a command, without calling the targets in them."""
-    words, flags = split_flags(command)
+    words, flags = split_flags(arguments)
     folders = ", ".join(quoted(f"file://{folder}") for folder in flags if folder not in CONFIG_DIR)
     words.append(f"hydra.searchpath=[{folders}]")
     with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose("train", words, return_hydra_config=True)
+        cfg = hydra.compose(command, words, return_hydra_config=True)
     settings = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(settings, dict)
     settings["job"].pop("override_dirname")

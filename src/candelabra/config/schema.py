@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,21 +28,21 @@ MOST_CHARACTERS = 100
 class TrainConfig:
     """Settings of `candelabra train`. The node of a group holds the keys of its option's yaml."""
 
-    encoder: Any = None
-    pooling: Any = None
+    encoder: Any = MISSING
+    pooling: Any = MISSING
     tasks: dict[str, Any] = MISSING
-    adapter: Any = None
-    freeze: Any = None
-    balancing: Any = None
-    step: Any = None
-    weighting: Any = None
-    distillation: Any = None
-    optimizer: Any = None
-    scheduler: Any = None
-    trainer: Any = None
-    callbacks: Any = None
-    logger: Any = None
-    paths: Any = None
+    adapter: Any = MISSING
+    freeze: Any = MISSING
+    balancing: Any = MISSING
+    step: Any = MISSING
+    weighting: Any = MISSING
+    distillation: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    callbacks: Any = MISSING
+    logger: Any = MISSING
+    paths: Any = MISSING
     seed: int = MISSING
     data_dir: str | None = MISSING
     batch_size: int = MISSING
@@ -58,6 +59,13 @@ class TrainConfig:
     group: str | None = MISSING
     tags: list[str] = MISSING
     normalize: bool = MISSING
+
+
+@dataclass
+class PretrainConfig(TrainConfig):
+    """Settings of `candelabra pretrain`: those of a training, of which heads have no effect."""
+
+    mask_probability: float = MISSING
 
 
 @dataclass
@@ -202,6 +210,7 @@ class StudyConfig:
 
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
+    "pretrain": PretrainConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "predict": PredictConfig,
@@ -214,6 +223,11 @@ SCHEMAS: dict[str, type] = {
     "report": ReportConfig,
     "cache": CacheConfig,
 }
+
+
+def command_of(config: Mapping[str, Any] | DictConfig) -> str:
+    """Return the command that a configuration of a run belongs to: `pretrain` or `train`."""
+    return "pretrain" if "mask_probability" in config else "train"
 
 
 def new_run_id() -> str:

@@ -12,7 +12,7 @@ from candelabra.checks import at_least
 from candelabra.config.interpolations import check_interpolations
 from candelabra.config.keys import check_known_keys
 from candelabra.config.ranges import check_ranges
-from candelabra.config.schema import TrainConfig
+from candelabra.config.schema import SCHEMAS, command_of
 from candelabra.config.targets import NAME
 from candelabra.data.rows.shapes import CROSSED
 from candelabra.errors import ConfigError, nearest
@@ -137,7 +137,7 @@ def training_tasks(tasks: Mapping[str, Any]) -> list[str]:
 
 
 def _check_keys(cfg: DictConfig) -> None:
-    names = [item.name for item in fields(TrainConfig)]
+    names = [item.name for item in fields(SCHEMAS[command_of(cfg)])]
     check_known_keys("the configuration", cfg, names)
     for name in names:
         if name not in cfg:

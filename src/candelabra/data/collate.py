@@ -66,6 +66,7 @@ class TokenizedSplit:
         *,
         of: np.ndarray | None = None,
         counted: bool = True,
+        step: int | None = None,
     ) -> Batch:
         """Collate some examples into a batch, padded to the longest of them.
 
@@ -75,11 +76,12 @@ class TokenizedSplit:
                 averaged; `None` if these are the `indices`.
             counted: `False` masks all labels. Such a batch lets a rank that has no examples take
                 part in the forward and backward pass.
+            step: Number of the optimizer step; splits whose examples change by step need it.
 
         Returns:
             The batch, with `ids_BL` of B texts of up to L tokens.
         """
-        step = np.asarray(indices) if of is None else of
+        whole = np.asarray(indices) if of is None else of
         first_BW = None
         if self.texts[0].first is not None:
             first_BW = _pad([self.texts[0].words(i) for i in indices], fill=-1)
@@ -93,9 +95,9 @@ class TokenizedSplit:
             labels=labels if counted else torch.full_like(labels, unknown),
             rows_B=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
             # At least 1: if truncation removed all labelled words, the loss is 0 / 1.
-            num_units=max(1, int(self.units[step].sum())),
-            num_examples=len(step),
-            num_tokens=sum(int(tokenized.lengths[step].sum()) for tokenized in self.texts),
+            num_units=max(1, int(self.units[whole].sum())),
+            num_examples=len(whole),
+            num_tokens=sum(int(tokenized.lengths[whole].sum()) for tokenized in self.texts),
             first_BW=first_BW,
             counted=counted,
         )

@@ -63,16 +63,16 @@ class StepDataset(Dataset[StepBatch]):
         step, micro = divmod(key.number, self.accumulate)
         index, num_parts = micro * self.world_size + self.rank, self.world_size * self.accumulate
         return {
-            task: self._sub_batch(task, rows, part_of(rows, index=index, num_parts=num_parts))
+            task: self._sub_batch(task, rows, part_of(rows, index=index, num_parts=num_parts), step)
             for task, rows in self.schedule.batch(step, key.scores).items()
         }
 
-    def _sub_batch(self, task: str, rows: np.ndarray, part: np.ndarray) -> Batch:
+    def _sub_batch(self, task: str, rows: np.ndarray, part: np.ndarray, step: int) -> Batch:
         # A short last batch may leave a rank without examples. A row with masked labels lets the
         # rank take part in the forward and backward pass, which all ranks must run.
         if len(part) == 0:
-            return self.splits[task].batch(rows[:1], of=rows, counted=False)
-        return self.splits[task].batch(part, of=rows)
+            return self.splits[task].batch(rows[:1], of=rows, counted=False, step=step)
+        return self.splits[task].batch(part, of=rows, step=step)
 
 
 class TrainingState(Protocol):

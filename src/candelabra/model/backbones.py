@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -45,6 +46,9 @@ class Backbone(Protocol):
 
     def load(self) -> Encoder:
         """Return the encoder with its weights."""
+
+    def load_with_words(self) -> tuple[Encoder, PreTrainedModel]:
+        """Return the encoder, and the model for masked words that it is part of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,18 +122,38 @@ class Pretrained:
             ConfigError: If the checksum of the weights differs or cannot be verified, or there are
                 no safetensors.
         """
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoModel
+
+        return self._encoder(self._model(AutoModel))
+
+    def load_with_words(self) -> tuple[Encoder, PreTrainedModel]:
+        """Return the encoder, and the model for masked words that it is part of.
+
+        The layers over the vocabulary are those of the checkpoint, or random if it has none.
+
+        Raises:
+            ConfigError: As for `load`, or transformers has no such model of this kind.
+        """
+        from transformers import AutoModelForMaskedLM
+
+        whole = self._model(AutoModelForMaskedLM)
+        return self._encoder(whole.base_model), whole  # type: ignore[arg-type]
+
+    def _model(self, kind: Any) -> PreTrainedModel:
+        """Return a model of transformers with its weights; `kind` is a class such as AutoModel."""
+        from transformers import AutoConfig
 
         source, revision = self._located(verified=True)
         with explained_loading(self.name):
             config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         set_rates(config, _rates(self))
         if self.random_seed is not None:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), explained_loading(self.name):
                 torch.manual_seed(self.random_seed)
-                return self._encoder(AutoModel.from_config(config))
+                model: PreTrainedModel = kind.from_config(config)
+                return model
         with explained_loading(self.name):
-            backbone, loading = AutoModel.from_pretrained(
+            model, loading = kind.from_pretrained(
                 source,
                 config=config,
                 revision=revision,
@@ -146,8 +170,9 @@ class Pretrained:
                 f"{key} is {list(there)} in the file, and {list(here)} by config.json"
             )
         if any(key.startswith("pooler.") for key in loading["missing_keys"]):
-            backbone.pooler = None  # transformers would use random weights for it
-        return self._encoder(backbone)
+            # transformers would use random weights for it
+            model.pooler = None  # type: ignore[assignment]
+        return model
 
     def _encoder(self, backbone: PreTrainedModel) -> Encoder:
         encoder = Encoder(backbone, attention=self.attention, bit_dropout=self.bit_dropout)
@@ -236,7 +261,21 @@ class Tiny:
 
     def load(self) -> Encoder:
         """Return an untrained encoder, which depends on the seed alone."""
-        from transformers import BertConfig, BertModel
+        from transformers import BertModel
+
+        return Encoder(self._model(BertModel), bit_dropout=self.bit_dropout)
+
+    def load_with_words(self) -> tuple[Encoder, PreTrainedModel]:
+        """Return an untrained encoder, and the model for masked words that it is part of."""
+        from transformers import BertForMaskedLM
+
+        whole = self._model(BertForMaskedLM)
+        encoder = Encoder(whole.base_model, bit_dropout=self.bit_dropout)  # type: ignore[arg-type]
+        return encoder, whole
+
+    def _model(self, kind: Callable[[Any], PreTrainedModel]) -> PreTrainedModel:
+        """Return a random model of a class of transformers, which depends on the seed alone."""
+        from transformers import BertConfig
 
         config = BertConfig(
             hidden_size=self.width,
@@ -248,4 +287,4 @@ class Tiny:
         set_rates(config, _rates(self))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return Encoder(BertModel(config), bit_dropout=self.bit_dropout)
+            return kind(config)

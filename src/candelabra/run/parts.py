@@ -19,6 +19,7 @@ from candelabra.bundle import transfer
 from candelabra.bundle.teachers import teacher_folders
 from candelabra.config.environment import with_variables
 from candelabra.config.plain_form import plain
+from candelabra.config.schema import command_of
 from candelabra.config.validation import training_tasks
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
@@ -203,4 +204,5 @@ def trainer_of(cfg: DictConfig, record: RunFolder, *, precision: str) -> pl.Trai
         loggers=loggers,
         precision=precision,
         run_dir=record.path,
+        command=command_of(cfg),
     )

@@ -16,7 +16,7 @@ from candelabra.bundle.teachers import teacher_folders
 from candelabra.bundle.transfer import check_start
 from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
-from candelabra.config.schema import run_id_of
+from candelabra.config.schema import command_of, run_id_of
 from candelabra.config.validation import training_tasks, validate
 from candelabra.errors import ConfigError, Ended, PrunedError, TrainingError
 from candelabra.processes import rank
@@ -43,6 +43,8 @@ def check_settings(cfg: DictConfig) -> None:
     """
     validate(cfg)
     check_parts(cfg)
+    if command_of(cfg) == "pretrain":
+        return
     if cfg.init_from is not None:
         check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
     taught = teacher_folders(cfg.teacher, training_tasks(cfg.tasks))
@@ -84,7 +86,10 @@ def run(
             with building():
                 data = tasks_data(cfg.tasks)
             # Report bad rows first, since Torch and Lightning take seconds to import.
-            from candelabra.run.train import train
+            if command_of(cfg) == "pretrain":
+                from candelabra.run.pretrain import pretrain as train
+            else:
+                from candelabra.run.train import train
 
             metrics = train(cfg, data, record, resume=resume)
         except PrunedError as pruned:
@@ -92,7 +97,7 @@ def run(
             show(f"the search ended this trial: {pruned}")
             return {}
         except BaseException as error:
-            _record_failure(record, error)
+            _record_failure(record, error, command_of(cfg))
             better = explanation(error)
             if better is error:
                 raise
@@ -118,12 +123,12 @@ def _open_record(
     return record
 
 
-def _record_failure(record: RunFolder, error: BaseException) -> None:
+def _record_failure(record: RunFolder, error: BaseException, command: str) -> None:
     """Record that the run failed or was interrupted, and print the command that resumes it."""
     interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
     resume_file = record.path / "checkpoints" / "resume.ckpt"
     if interrupted and not isinstance(error, Ended) and resume_file.exists():
-        show(f"go on with: candelabra train resume={record.path}")
+        show(f"go on with: candelabra {command} resume={record.path}")
     if rank() != 0 and not interrupted:
         # The first process only notices that this one exited, so write the reason to run.rankN.log.
         _log.error("process %d has failed", rank(), exc_info=error)

@@ -1,0 +1,156 @@
+"""Pre-train an encoder on the texts of the tasks: the path from the rows to its folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+
+from candelabra import hardware, tables
+from candelabra.build.model import build_backbone, load_tokenizer, load_with_words
+from candelabra.build.schedule import build_schedule
+from candelabra.build.trainer import build_module
+from candelabra.config.messages import building
+from candelabra.config.plain_form import plain
+from candelabra.data.loading import TaskData, fingerprint
+from candelabra.data.masking import MaskedSplit, masked_split
+from candelabra.data.tokens import TextTokenizer
+from candelabra.files import clear_folder_drafts, drafted
+from candelabra.losses.classification import cross_entropy
+from candelabra.metrics.masked_words import MaskedWordMetrics
+from candelabra.model.heads.masked_words import MaskedWordsHead
+from candelabra.model.multitask import MultiTaskModel
+from candelabra.quiet import quiet
+from candelabra.records import Examples
+from candelabra.run import finish, parts
+from candelabra.run.facts import machine_facts, row_counts
+from candelabra.run.record import RunFolder
+from candelabra.run.tables import model_table
+from candelabra.training.loggers.run_media import RunMedia
+from candelabra.training.loggers.tracking import log_results, tracked
+from candelabra.training.scoring import Objective
+from candelabra.weighting import Fixed
+
+if TYPE_CHECKING:
+    from candelabra.run.resume import StoredRun
+
+TEXTS = "texts"
+"""Name under which the texts of all tasks are trained, as one task, and logged."""
+ALL_ONCE = {
+    "shares": {"_target_": "candelabra.data.mixing.proportional", "_partial_": True},
+    "epoch": "all_once",
+    "turns": "drawn",
+    "steps_per_epoch": None,
+}
+JOINT = {"counts": {"_target_": "candelabra.data.mixing.joint", "_partial_": True}}
+"""Balancing and step of one task; the configuration has those of the tasks."""
+
+
+def pretrain(
+    cfg: DictConfig,
+    data: Mapping[str, TaskData],
+    record: RunFolder,
+    *,
+    resume: StoredRun | None = None,
+) -> dict[str, float]:
+    """Train an encoder to predict masked words, and write it to the folder `encoder`.
+
+    Args:
+        cfg: A configuration that passed `validate`.
+        data: The rows of each task, whose labels are not used.
+        record: The run folder.
+        resume: The run to resume; `None` starts a new run.
+
+    Returns:
+        The metrics, as in `metrics.json`.
+    """
+    quiet()
+    hardware.keep_freed_memory(cfg.keep_memory)
+    device = hardware.device_type(cfg.trainer.accelerator)
+    pl.seed_everything(cfg.seed, verbose=False)
+    precision = parts.precision_of(cfg, resume, device)
+    fingerprints = parts.fingerprints_of(cfg, data, resume)
+    with building():
+        backbone = build_backbone(cfg.encoder)
+        tokenizer = load_tokenizer(backbone, cfg.encoder)
+        splits = masked_splits(cfg, data, tokenizer)
+        encoder, language_model = load_with_words(backbone, cfg.encoder)
+        head = MaskedWordsHead(encoder.width, language_model)
+        model = MultiTaskModel(encoder, {TEXTS: head})
+        losses = {TEXTS: Objective(cross_entropy, 1.0, MaskedWordMetrics(), "accuracy")}
+        schedule = build_schedule(
+            {TEXTS: splits["train"]},
+            losses,
+            tasks={TEXTS: {}},
+            max_length=cfg.encoder.max_length,
+            balancing=ALL_ONCE,
+            step=JOINT,
+            trainer=cfg.trainer,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+        )
+        datamodule = parts.datamodule_of(cfg, {TEXTS: {**splits}}, schedule)
+        module = build_module(
+            model,
+            losses,
+            Fixed([TEXTS]),
+            optimizer=cfg.optimizer,
+            scheduler=cfg.scheduler,
+            total_steps=schedule.total_steps,
+            seed=cfg.seed,
+            distill_frozen=0.0,
+        )
+        trainer = parts.trainer_of(cfg, record, precision=precision)
+    sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+    tables.show(f"texts: {sizes}; {schedule.steps_per_epoch} steps an epoch", model_table(model))
+    record.update(
+        precision=precision,
+        fingerprints=fingerprints,
+        steps_per_epoch=schedule.steps_per_epoch,
+        **machine_facts(model, device, num_processes=trainer.world_size),
+        **row_counts(data),
+    )
+    with tracked(trainer, plain(cfg), [TEXTS]):
+        started = time.perf_counter()
+        checkpoint = None if resume is None else resume.checkpoint
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        record.update(**finish.fit_speed(module, time.perf_counter() - started))
+        metrics = finish.restore_best(trainer, module)
+        if trainer.is_global_zero:
+            record.write_metrics(metrics)
+            clear_folder_drafts(record.path, ["encoder"])
+            with drafted(record.path / "encoder") as draft:
+                head.whole(encoder).save_pretrained(draft)
+                tokenizer.tokenizer.save_pretrained(draft)
+        log_results(trainer, RunMedia(record.path, metrics))
+    place = f"encoder=path encoder.name={record.path / 'encoder'}"
+    tables.show(*tables.result_tables(metrics), f"go on with: candelabra train {place}")
+    return metrics
+
+
+def masked_splits(
+    cfg: DictConfig, data: Mapping[str, TaskData], tokenizer: TextTokenizer
+) -> dict[str, MaskedSplit]:
+    """Return the texts of all tasks without repetitions, and which of them are held out.
+
+    Args:
+        cfg: Configuration of the run.
+        data: The rows of each task.
+        tokenizer: Tokenizer of the encoder.
+    """
+    splits = {}
+    for name in ("train", "validation"):
+        columns = (column for task in data.values() for column in task.splits[name].texts)
+        texts = list(dict.fromkeys(text for column in columns for text in column))
+        splits[name] = masked_split(
+            texts,
+            tokenizer,
+            fingerprint=fingerprint(Examples((texts,), [], None, []), ()),
+            cache_dir=cfg.paths.cache_dir,
+            probability=cfg.mask_probability,
+            seed=cfg.seed,
+        )
+    return splits

@@ -1,0 +1,126 @@
+"""`candelabra pretrain`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM
+
+from candelabra.data.masking import MaskedSplit
+from candelabra.model.backbones import Pretrained, Tiny
+from helpers.command_line import SMALL, Run, called
+
+FEW = [
+    *("encoder=tiny", "logger=csv", "callbacks=plain", "batch_size=8", "optimizer.lr=5e-3"),
+    *("trainer.max_epochs=4", "trainer.log_every_n_steps=1", "trainer.precision=32-true"),
+    *("callbacks.checkpoint.every_n_train_steps=2",),
+    *(f"+tasks.{task}.limit={{train: 12, validation: 8}}" for task in ("sentiment", "movie")),
+]
+
+
+def pretrained(folder: Path, *words: str) -> Path:
+    place = [f"paths.output_dir={folder}", f"hydra.run.dir={folder / 'run'}"]
+    done = called("pretrain", *FEW, *place, *words)
+    assert done.status == 0, done.err
+    assert f"candelabra train encoder=path encoder.name={folder / 'run' / 'encoder'}" in done.out
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrained(tmp_path_factory.mktemp("pretrained"))
+
+
+def test_the_loss_falls_and_is_recorded(folder: Path) -> None:
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train/texts/loss"]) for row in rows if row["train/texts/loss"]]
+    assert len(losses) == json.loads((folder / "run.json").read_text())["steps"] == 12
+    assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(metrics) == {"val/texts/loss", "val/texts/accuracy", "val/score"}
+
+
+def test_the_folder_is_an_encoder_and_a_model_of_masked_words(folder: Path, tmp_path: Path) -> None:
+    encoder = Pretrained(name=str(folder / "encoder"), max_length=64, local=True).load()
+    stored = load_file(folder / "encoder" / "model.safetensors")
+    for name, tensor in encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, stored[f"bert.{name}"])
+    untrained = Tiny().load().backbone.state_dict()
+    assert any(
+        not torch.equal(tensor, untrained[name])
+        for name, tensor in encoder.backbone.state_dict().items()
+    )
+    _, loading = AutoModelForMaskedLM.from_pretrained(folder / "encoder", output_loading_info=True)
+    assert not loading["missing_keys"]
+    words = ["encoder=path", f"encoder.name={folder / 'encoder'}", "encoder.max_length=64"]
+    done = called("train", *SMALL[1:], *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.status == 0, done.err
+    assert (tmp_path / "run" / "bundle").is_dir()
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked = MaskedSplit._masked
+
+    def fail(split: MaskedSplit, row: int, step: int | None) -> Any:
+        if step == 7:
+            raise ArithmeticError
+        return masked(split, row, step)
+
+    place = [f"paths.output_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedSplit, "_masked", fail)
+        with pytest.raises(ArithmeticError):
+            called("pretrain", *FEW, *place)
+    refused = called("train", f"resume={tmp_path / 'run'}")
+    assert refused.status == 2
+    assert "candelabra pretrain started this run, and resumes it" in refused.message
+    done = called("pretrain", f"resume={tmp_path / 'run'}")
+    assert done.status == 0, done.err
+    for name in ("encoder/model.safetensors", "metrics.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_unlabelled_texts_need_no_teacher_here(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps({"text": f"a film of {n}"}) + "\n" for n in range(40)))
+    run = pretrained(tmp_path, f"tasks.sentiment.unlabelled={file}", "trainer.max_epochs=1")
+    record = json.loads((run / "run.json").read_text())
+    assert record["teacher_only"] == {"sentiment": 40, "movie": 0}
+    before = json.loads((folder / "run.json").read_text())
+    assert record["steps_per_epoch"] == before["steps_per_epoch"] + 5
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["pooling=cls"], "pooling has no effect on pretrain, which trains no heads"),
+        (["head@tasks.movie.head=crf"], "head@tasks.movie.head has no effect"),
+        (["tasks.movie.loss.gamma=1"], "tasks.movie.loss.gamma has no effect"),
+        (["teacher=FOLDER"], "teacher has no effect"),
+        (["-m", "seed=1,2"], "pretrain is one run"),
+        (["mask_probability=1.5"], "mask_probability must be"),
+        (["mask_probabilty=.1"], "mask_probabilty"),
+        (["encoder=path", "encoder.name=nowhere"], "encoder.name=nowhere: no such folder"),
+        (["tasks.sentiment.unlabelled=no.jsonl"], "no.jsonl: missing file"),
+    ],
+)
+def test_wrong_input_is_one_message(words: list[str], named: str, tmp_path: Path) -> None:
+    done = called("pretrain", "encoder=tiny", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.status == 2
+    assert re.search(named, done.message)
+
+
+def test_a_training_is_not_resumed_by_pretrain(run: Run) -> None:
+    done = called("pretrain", f"resume={run.folder}")
+    assert done.status == 2
+    assert "finished" in done.message
