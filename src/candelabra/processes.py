@@ -134,17 +134,22 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> 
             if not received:
                 _report(codes)
             time.sleep(PATIENCE_SECONDS)
-            for process in ranks:
-                process.terminate()
-            deadline = time.monotonic() + GRACE_SECONDS
-            for process in ranks:
-                try:
-                    process.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            _end(ranks)
             return _status(failed[0])
         time.sleep(0.1)
     return _status(next((process.returncode for process in ranks if process.returncode), 0))
+
+
+def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Terminate all processes, and kill those that do not end in time."""
+    for process in ranks:
+        process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in ranks:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _report(codes: Sequence[int | None]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from candelabra.config.targets import NAME
 from candelabra.errors import ConfigError
-from candelabra.model.adapters import SHARED, Lora, adapted_modules, choose, each, merge
+from candelabra.model.adapters import SHARED, Lora, adapted_modules, choose, encode_per_task, merge
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.constant import FreezeHead, FreezeLowerLayers, FreezeNothing
 from candelabra.model.freeze.freezer import Freezer
@@ -72,7 +72,7 @@ def test_one_pass_below_the_adapters_serves_all_tasks(name: str, num_layers: int
         part = next(iter(layer.children()))
         part.register_forward_hook(lambda *_, i=index: calls.update([i]))
     with torch.no_grad():
-        found = each(encoder, tokens, every_layer=True)
+        found = encode_per_task(encoder, tokens, every_layer=True)
     assert [calls[i] for i in range(3)] == [1] * (3 - num_layers) + [2] * num_layers
     for task in TASKS:
         choose(encoder, task)

@@ -65,7 +65,7 @@ def test_a_study_and_its_runs_may_be_moved(folder: Path, tmp_path: Path) -> None
 
 def test_without_its_runs_the_page_is_kept(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "runs")
-    with pytest.raises(UserError, match="none of its runs is in"):
+    with pytest.raises(UserError, match="has none of its runs"):
         read_study(folder)
 
 

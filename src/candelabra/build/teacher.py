@@ -39,7 +39,7 @@ def build_teacher(
         device: Type of the device.
 
     Returns:
-        The teacher, or `None` if nothing is learnt from one.
+        The teacher, or `None` if the run has none.
 
     Raises:
         ConfigError: Labels or kinds of heads of a teacher and the student differ, or the

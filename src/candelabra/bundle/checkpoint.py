@@ -126,8 +126,8 @@ def _opened(folder: Path) -> PreTrainedModel:
             str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        said = " ".join(str(error).split())
-        raise BundleError(f"init_from={folder}: cannot be opened: {said}") from error
+        reason = " ".join(str(error).split())
+        raise BundleError(f"init_from={folder}: cannot be opened: {reason}") from error
     return opened
 
 

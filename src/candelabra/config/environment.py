@@ -23,7 +23,7 @@ VARIABLE = re.compile(
 )
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*\}")
 SPECIAL = re.compile(r"[${}]|\\$")
-"""What a path may not contain outside of its variables."""
+"""Characters that a path must not contain outside of its variables."""
 MOST_STEPS = 10
 """Maximum number of references that are followed, in case they form a circle."""
 

@@ -43,23 +43,24 @@ def check_option_words(words: Sequence[str], folders: Sequence[Path] = ()) -> No
         except ValueError as error:  # Python reads no number of more than 4300 digits.
             key = word.partition("=")[0]
             raise ConfigError(f"{key}: {str(error).partition(';')[0]}") from error
-        # `~GROUP` takes no value.
-        if override.value() is None and "=" not in word:
-            continue
         names = options(override.key_or_group, folders)
-        if not names:
-            continue
-        for value in _values(override):
-            name = value.text if isinstance(value, QuotedString) else value
-            if not isinstance(name, str) or not _may_be_a_name(name):
-                group, given = override.key_or_group, word.partition("=")[2]
-                hint = nearest(given, names)
-                if name is None and group in OFF:
-                    hint = f"; without {group}= there is none"
-                raise ConfigError(
-                    f"{group} takes the name of an option, got '{given}'{hint} "
-                    f"(options: {', '.join(names)})"
-                )
+        # `~GROUP` takes no value.
+        if names and "=" in word:
+            _check_names(override, word.partition("=")[2], names)
+
+
+def _check_names(override: Override, given: str, names: Sequence[str]) -> None:
+    """Raise ConfigError if a value of an override cannot be the name of an option."""
+    for value in _values(override):
+        name = value.text if isinstance(value, QuotedString) else value
+        if not isinstance(name, str) or not _may_be_a_name(name):
+            group, hint = override.key_or_group, nearest(given, names)
+            if name is None and group in OFF:
+                hint = f"; without {group}= there is none"
+            raise ConfigError(
+                f"{group} takes the name of an option, got '{given}'{hint} "
+                f"(options: {', '.join(names)})"
+            )
 
 
 def _may_be_a_name(name: str) -> bool:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from candelabra.data.bio import OUTSIDE, is_tag
 from candelabra.data.files.table import BadRowError
@@ -50,18 +50,17 @@ def recognized(sentences: Collection[Sequence[str]]) -> str:
 
 
 def _is_iob1(sentences: Iterable[Sequence[str]]) -> bool:
-    """Return whether an `I-X` starts an entity, and a `B-X` never does so needlessly."""
-    starts = False
-    for tags in sentences:
-        before = ""
-        for tag in tags:
-            match = PREFIXED.fullmatch(tag)
-            if match is not None and match[2] != before:
-                if match[1] == "B":
-                    return False
-                starts = True
-            before = match[2] if match is not None else ""
-    return starts
+    """Return whether each entity that does not follow one of its type starts with `I-X`."""
+    return {mark for tags in sentences for mark in _first_marks(tags)} == {"I"}
+
+
+def _first_marks(tags: Sequence[str]) -> Iterator[str]:
+    """Yield the mark of each tag whose entity type differs from that of the tag before."""
+    before = ""
+    for match in map(PREFIXED.fullmatch, tags):
+        if match is not None and match[2] != before:
+            yield match[1]
+        before = match[2] if match is not None else ""
 
 
 def to_bio(tags: Sequence[str], scheme: str) -> list[str]:

@@ -68,18 +68,18 @@ def _known(label: Any) -> bool:
     return label is not None and not (isinstance(label, float) and math.isnan(label))
 
 
-def _hit(label: Any, said: Any) -> list[float] | None:
+def _hit(label: Any, prediction: Any) -> list[float] | None:
     """Return 1 for a correct class, or a positive that is nearer than the negative, else 0."""
-    if isinstance(said, Mapping) and "to_negative" in said:
-        return [float(said["similarity"] > said["to_negative"])]
-    if isinstance(said, Mapping) and "label" in said:
-        return [float(said["label"] == label)]
+    if isinstance(prediction, Mapping) and "to_negative" in prediction:
+        return [float(prediction["similarity"] > prediction["to_negative"])]
+    if isinstance(prediction, Mapping) and "label" in prediction:
+        return [float(prediction["label"] == label)]
     return None
 
 
-def _matches(label: Any, said: Any) -> list[float] | None:
+def _matches(label: Any, prediction: Any) -> list[float] | None:
     """Count the correct, predicted and gold spans or labels."""
-    found = said.get("labels") if isinstance(said, Mapping) else said
+    found = prediction.get("labels") if isinstance(prediction, Mapping) else prediction
     if not isinstance(label, list) or not isinstance(found, list):
         return None
     gold, predicted = ({_key(each) for each in several} for several in (label, found))
@@ -90,11 +90,11 @@ def _key(one: Any) -> Any:
     return (one["type"], one["start"], one["end"]) if isinstance(one, Mapping) else one
 
 
-def _numbers(label: Any, said: Any) -> list[float] | None:
+def _numbers(label: Any, prediction: Any) -> list[float] | None:
     """Return the predicted number or similarity, and the target."""
-    if not isinstance(said, Mapping) or isinstance(label, str):
+    if not isinstance(prediction, Mapping) or isinstance(label, str):
         return None
-    found = said.get("number", said.get("similarity"))
+    found = prediction.get("number", prediction.get("similarity"))
     return None if found is None else [float(found), float(label)]
 
 

@@ -6,8 +6,9 @@ Shapes: B texts, W words, L token positions, C outputs of a head.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,36 +75,42 @@ def measure(
         metrics: Metrics of each task.
         split: Name of the split, used in the keys of the result.
     """
-    found: dict[str, dict[str, float]] = {}
-    pace: dict[str, float] = {}
+    by_file: dict[str, dict[str, float]] = {}
+    per_second: dict[str, float] = {}
     total = 2 * sum(len(each) for each in splits.values())
     with Progress("measuring", total=total) as progress:
         for file in (FILE, INT8):
             opened, begin = session(folder / file), time.perf_counter()
             scores: dict[str, float] = {}
             for task, tokens in splits.items():
-                for batch in _batches(tokens):
-                    logits = _logits(opened, task, batch, model.head(task))
-                    predictions = model.head(task).decode(logits, batch.first_BW)
-                    metrics[task].update(predictions, batch.labels)
-                    progress.advance(batch.num_examples)
-                scores |= {
-                    f"{split}/{task}/{key}": float(value)
-                    for key, value in metrics[task].compute().items()
-                    if "/" not in key
-                }
-                metrics[task].reset()
-            found[file] = scores
-            pace[file] = total / 2 / (time.perf_counter() - begin)
-    return GraphComparison(found, pace, {task: len(each) for task, each in splits.items()})
+                run = partial(_logits, opened, task, head=model.head(task))
+                values = _evaluate(run, model.head(task), tokens, metrics[task], progress)
+                scores |= {f"{split}/{task}/{name}": value for name, value in values.items()}
+            by_file[file] = scores
+            per_second[file] = total / 2 / (time.perf_counter() - begin)
+    sizes = {task: len(tokens) for task, tokens in splits.items()}
+    return GraphComparison(by_file, per_second, sizes)
 
 
-def _batches(split: TokenizedSplit) -> list[Batch]:
-    return [split.batch(rows) for rows in longest_first(split.lengths, BATCH)]
+def _evaluate(
+    run: Callable[[Batch], Tensor],
+    head: Head,
+    split: TokenizedSplit,
+    metrics: Metric | MetricCollection,
+    progress: Progress,
+) -> dict[str, float]:
+    """Return the metrics of one task, without those of single labels."""
+    for rows in longest_first(split.lengths, BATCH):
+        batch = split.batch(rows)
+        metrics.update(head.decode(run(batch), batch.first_BW), batch.labels)
+        progress.advance(batch.num_examples)
+    values = {name: float(value) for name, value in metrics.compute().items() if "/" not in name}
+    metrics.reset()
+    return values
 
 
-def _logits(opened: Any, task: str, batch: Batch, head: Head) -> Tensor:
-    """Return logits in the shape of the head's own output: (B, C), (B), or (B, W, C)."""
+def _logits(opened: Any, task: str, batch: Batch, *, head: Head) -> Tensor:
+    """Run the graph, and return logits in the shape of the head's: (B, C), (B), or (B, W, C)."""
     (tokens,) = batch.texts
     feeds = {"input_ids": tokens.ids_BL.numpy(), "attention_mask": tokens.mask_BL.numpy()}
     (found,) = opened.run([task], feeds)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from candelabra.errors import ConfigError
@@ -206,7 +207,9 @@ def adapter_state(encoder: Encoder) -> dict[str, Tensor]:
     return {k: t.contiguous() for k, t in encoder.backbone.state_dict().items() if MARK in k}
 
 
-def each(encoder: Encoder, tokens: Tokens, *, every_layer: bool = False) -> dict[str, Encoded]:
+def encode_per_task(
+    encoder: Encoder, tokens: Tokens, *, every_layer: bool = False
+) -> dict[str, Encoded]:
     """Encode the same texts once with each task's adapter.
 
     The layers below the first adapted layer are computed only once, because their outputs are the
@@ -220,24 +223,27 @@ def each(encoder: Encoder, tokens: Tokens, *, every_layer: bool = False) -> dict
     Returns:
         Task -> encoded texts.
     """
-    layers = list(encoder.layers)
-    first = next(i for i, layer in enumerate(layers) if any(True for _ in adapted_modules(layer)))
+
+    def encode(task: str) -> Encoded:
+        """Encode the texts with the adapter of one task."""
+        choose(encoder, task)
+        encoded: Encoded = encoder(tokens, every_layer=every_layer)
+        return encoded
+
+    shared = list(takewhile(lambda layer: not any(adapted_modules(layer)), encoder.layers))
     outputs: dict[nn.Module, Any] = {}
-    encoded = {}
     with ExitStack() as undo:
-        for layer in layers[:first]:
+        for layer in shared:
             hook = layer.register_forward_hook(
                 lambda module, args, output: outputs.update({module: output})
             )
             undo.callback(hook.remove)
-        for task in encoder.adapters:
-            choose(encoder, task)
-            encoded[task] = encoder(tokens, every_layer=every_layer)
-            if len(encoded) == 1:
-                for layer in layers[:first]:
-                    layer.forward = partial(_replay, outputs[layer])
-                    undo.callback(delattr, layer, "forward")
-    return encoded
+        first, *others = encoder.adapters
+        encoded = {first: encode(first)}
+        for layer in shared:
+            layer.forward = partial(_replay, outputs[layer])
+            undo.callback(delattr, layer, "forward")
+        return encoded | {task: encode(task) for task in others}
 
 
 def _replay(output: Any, *args: Any, **kwargs: Any) -> Any:

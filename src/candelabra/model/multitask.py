@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from candelabra.errors import ConfigError, nearest
-from candelabra.model.adapters import adapter_of, choose, each
+from candelabra.model.adapters import adapter_of, choose, encode_per_task
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads.base import Head
@@ -129,7 +129,7 @@ class MultiTaskModel(nn.Module):
         """
         mixed, alone = len(self.mixes) > 0, [task for task in self.heads if self.head(task).alone]
         if self.encoder.adapts_per_task:
-            passes = each(self.encoder, tokens, every_layer=mixed)
+            passes = encode_per_task(self.encoder, tokens, every_layer=mixed)
         else:
             passes = dict.fromkeys(self.heads, self.encoder(tokens, every_layer=mixed))
         return {task: self.apply_head(task, (passes[task],), first_BW) for task in alone}

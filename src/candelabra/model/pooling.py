@@ -245,7 +245,12 @@ class FunctionPooling(nn.Module):
 
 
 def fixed_name(pooling: nn.Module) -> str | None:
-    """Return the name of a pooling in `FIXED`, or `None` if it is another one."""
+    """Return the name of a pooling in `FIXED`, or `None` for other poolings.
+
+    Example:
+        >>> fixed_name(FunctionPooling(mean)), fixed_name(AttentionPooling(8))
+        ('mean', None)
+    """
     function = getattr(pooling, "function", None)
     if isinstance(function, partial) and not (function.args or function.keywords):
         function = function.func
@@ -253,10 +258,15 @@ def fixed_name(pooling: nn.Module) -> str | None:
 
 
 def out_width(pooling: nn.Module, width: int) -> int:
-    """Return the width of what a pooling or a layer of it gives.
+    """Return the width of the output of a pooling, or of a layer of it.
 
     Args:
-        pooling: The module; its `out_width`, if it has one, differs from the width of its input.
-        width: Width of its input.
+        pooling: The module. Its attribute `out_width` is set if the output has another width than
+            the input.
+        width: Width of the input.
+
+    Example:
+        >>> out_width(FunctionPooling(mean), 8)
+        8
     """
     return int(getattr(pooling, "out_width", width))

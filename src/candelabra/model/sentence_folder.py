@@ -31,9 +31,7 @@ MODES = {
 }
 """Flags of a pooling before version 6 -> names of version 6, in the order of concatenation."""
 OPTIONS = {
-    "cls": "cls",
-    "max": "max",
-    "mean": "mean",
+    **{name: name for name in ("cls", "max", "mean")},
     "mean_sqrt_len_tokens": "mean_sqrt_len",
     "weightedmean": "weighted_mean",
     "lasttoken": "last_token",
@@ -107,9 +105,8 @@ def max_length(folder: Path) -> int | None:
         ConfigError: If a file is damaged, or the limit is no whole number above 0.
     """
     place = encoder_folder(folder)
-    given = _encoder_settings(place).get("max_seq_length")
-    limits = [] if given is None else [given]
-    if not limits:
+    limits = [_encoder_settings(place).get("max_seq_length")]
+    if limits == [None]:
         limits = [_json(place / "tokenizer_config.json").get("model_max_length")]
         limits.append(room(_json(place / "config.json")))
     known = [limit for limit in limits if limit is not None]
@@ -214,13 +211,11 @@ def _check_encoder_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             raise _refused(folder, f"{key}={settings[key]}")
     task = settings.get("transformer_task", "feature-extraction")
     text = (settings.get("modality_config") or {}).get("text") or {}
-    output = text.get("method_output_name", "last_hidden_state")
-    name = settings.get("module_output_name", "token_embeddings")
     for given, kept in (
         (task, "feature-extraction"),
         (text.get("method", "forward"), "forward"),
-        (output, "last_hidden_state"),
-        (name, "token_embeddings"),
+        (text.get("method_output_name", "last_hidden_state"), "last_hidden_state"),
+        (settings.get("module_output_name", "token_embeddings"), "token_embeddings"),
     ):
         if given != kept:
             raise _refused(folder, f"{given!r} in place of {kept!r} in the settings of its encoder")

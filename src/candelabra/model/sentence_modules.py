@@ -232,5 +232,7 @@ def _load(layer: nn.Module, file: Path) -> None:
     try:
         layer.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{file}: does not fit its config.json, or is damaged: {said}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{file}: does not fit its config.json, or is damaged: {reason}"
+        ) from error

@@ -1,4 +1,4 @@
-"""Studies: comparisons of arms over seeds, and the page that they end in."""
+"""Studies: plan, compare and describe arms over several seeds."""
 
 from candelabra.study.decisions import best_mean, cheapest_good_enough, share_or_separate
 

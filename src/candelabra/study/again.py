@@ -1,4 +1,4 @@
-"""What a study's page is written from, kept so that the page can be written again."""
+"""Save the inputs of a study's page, and load them to write the page again."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from candelabra.study.loading import load_run
 INPUTS = "inputs.json"
 FORMAT = 1
 MOST_RESAMPLES = 100_000
-OF_A_STUDY = ("name", "question", "baseline", "equal", "command", "limits", "resamples", "seed")
-OF_AN_ARM = ("name", "trained", "description", "differs", "tuning_seconds", "ms_per_text")
+STUDY_FIELDS = ("name", "question", "baseline", "equal", "command", "limits", "resamples", "seed")
+ARM_FIELDS = ("name", "trained", "description", "differs", "tuning_seconds", "ms_per_text")
 
 
 def keep_inputs(folder: Path, study: Study, *, runs_dir: Path, answer: Mapping[str, Any]) -> None:
-    """Write `inputs.json`: the study, and where its runs are.
+    """Write `inputs.json`: the study, and the paths of its runs.
 
     Args:
         folder: Folder of the study.
         study: The study with its loaded runs.
         runs_dir: Folder that the names of the runs are relative to.
-        answer: Config node of the rule that makes one sentence of all results.
+        answer: Config node of the rule that answers the question.
     """
-    kept = {
+    inputs = {
         "format": FORMAT,
-        **{key: getattr(study, key) for key in OF_A_STUDY},
+        **{key: getattr(study, key) for key in STUDY_FIELDS},
         "margins": dict(study.margins),
         "answer": dict(answer),
         # Relative, so that a folder of studies can be moved with its runs.
         "runs": os.path.relpath(runs_dir.absolute(), folder.absolute()),
         "arms": [_arm(arm) for arm in study.arms],
     }
-    write_json(folder / INPUTS, kept)
+    write_json(folder / INPUTS, inputs)
 
 
 def _arm(arm: ArmRuns) -> dict[str, Any]:
@@ -51,41 +51,41 @@ def _arm(arm: ArmRuns) -> dict[str, Any]:
         str(seed): [{"name": run.name, "main_metrics": dict(run.main_metrics)} for run in several]
         for seed, several in arm.runs.items()
     }
-    return {**{key: getattr(arm, key) for key in OF_AN_ARM}, "runs": runs}
+    return {**{key: getattr(arm, key) for key in ARM_FIELDS}, "runs": runs}
 
 
 def read_study(folder: Path, *, allow: Sequence[str] = ()) -> Study:
-    """Load a study as its folder keeps it, with the runs that are there now.
+    """Load a study from its folder, with the runs that still exist.
 
     Args:
         folder: Folder of the study.
         allow: Names that the stored rule may use, in addition to candelabra's own.
 
     Returns:
-        The study. The number of looks at the test split is the one that was counted before.
+        The study. This does not count as another look at the test split.
 
     Raises:
-        ConfigError: The rule names code that is not trusted, or none of the runs is there.
+        ConfigError: The rule names code that is not trusted, or no run exists.
         DataError: A file is missing or damaged.
     """
-    kept = stored_json(folder, INPUTS)
-    if kept.get("format") != FORMAT:
+    inputs = stored_json(folder, INPUTS)
+    if inputs.get("format") != FORMAT:
         raise DataError(
             f"{folder / INPUTS}: missing, or of another version; the command of the study, typed "
             "again, writes it and repeats no training"
         )
     try:
-        if not 1 <= kept["resamples"] <= MOST_RESAMPLES:
+        if not 1 <= inputs["resamples"] <= MOST_RESAMPLES:
             raise ValueError(f"resamples must be from 1 to {MOST_RESAMPLES:,}")
-        runs_dir = folder / str(kept["runs"])
-        arms = [_loaded(stored, runs_dir) for stored in kept["arms"]]
-        check_targets(kept["answer"], allow=allow, keys=("answer",))
+        runs_dir = folder / str(inputs["runs"])
+        arms = [_loaded(stored, runs_dir) for stored in inputs["arms"]]
+        check_targets(inputs["answer"], allow=allow, keys=("answer",))
         study = Study(
             arms=arms,
-            margins={str(task): float(margin) for task, margin in kept["margins"].items()},
-            decide=build_decision(kept["answer"]),
+            margins={str(task): float(margin) for task, margin in inputs["margins"].items()},
+            decide=build_decision(inputs["answer"]),
             test_reads=_looks(folder),
-            **{key: kept[key] for key in OF_A_STUDY},
+            **{key: inputs[key] for key in STUDY_FIELDS},
         )
     except (ConfigError, DataError):
         raise
@@ -94,7 +94,9 @@ def read_study(folder: Path, *, allow: Sequence[str] = ()) -> Study:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder / INPUTS}: damaged ({type(error).__name__}: {error})") from error
     if all(run.status is Status.MISSING for arm in arms for run in _runs(arm)):
-        raise ConfigError(f"report {folder}: none of its runs is in {runs_dir}; its page is kept")
+        raise ConfigError(
+            f"report {folder}: {runs_dir} has none of its runs, so the page was not changed"
+        )
     return study
 
 
@@ -103,7 +105,7 @@ def _loaded(stored: Mapping[str, Any], runs_dir: Path) -> ArmRuns:
         int(seed): tuple(_run(runs_dir, one["name"], one["main_metrics"]) for one in several)
         for seed, several in stored["runs"].items()
     }
-    facts = {key: stored[key] for key in OF_AN_ARM}
+    facts = {key: stored[key] for key in ARM_FIELDS}
     if not is_number(facts["tuning_seconds"]) or not is_number(facts["ms_per_text"] or 0):
         raise ValueError("times must be numbers")
     return ArmRuns(runs=runs, **facts)

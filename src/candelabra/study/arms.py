@@ -1,4 +1,4 @@
-"""The arms of a study and the runs that they consist of."""
+"""The arms of a study and their runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from candelabra.errors import ConfigError
 from candelabra.study.terms import Exposure
 
 NOT_IDENTITY = ("group", "tags", "logger", "paths", "num_workers")
-"""Keys that do not change what a run learns; runs that differ only here are the same run."""
+"""Keys that do not change the trained model. Runs that differ only in these are the same run."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Arm:
     Attributes:
         name: Name of the arm.
         overrides: Overrides of `candelabra train` that make the arm.
-        one_model_per_task: Whether every task is trained alone, in a run of its own.
-        differs: What is not held equal to the other arms, in words; empty if nothing.
+        one_model_per_task: Whether each task is trained in a separate run.
+        differs: Settings that are not equal to those of the other arms, in words; empty if all are.
     """
 
     name: str
@@ -41,8 +41,8 @@ class StudyRun:
         seed: Seed of the run.
         task: The task that is trained alone; `None` for a model of all tasks.
         overrides: Overrides of `candelabra train`.
-        folder: Name of the run folder. It is a hash of the configuration, so equal runs of
-            several arms or studies share a folder.
+        folder: Name of the run folder, a hash of the configuration. Equal runs of several arms or
+            studies share a folder.
     """
 
     arm: str
@@ -104,7 +104,7 @@ def alone_overrides(task: str, tasks: Sequence[str], exposure: Exposure, epochs:
     """
     return [
         *(f"~tasks.{other}" for other in tasks if other != task),
-        # Shares of other tasks, as in balancing=ratios, would not fit a run of one task.
+        # A run of one task must not have shares of other tasks, as balancing=ratios has.
         "~balancing.shares",
         "+balancing.shares._target_=candelabra.data.mixing.proportional",
         "+balancing.shares._partial_=true",
@@ -118,8 +118,8 @@ def run_folder(config: Mapping[str, Any]) -> str:
     """Return the name of a run's folder, a hash of its configuration.
 
     Args:
-        config: Configuration of the run as plain values. Settings that do not change what the run
-            learns, such as the logger, are left out of the hash.
+        config: Configuration of the run as plain values. Settings that do not change the trained
+            model, such as the logger, are left out of the hash.
     """
     identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     text = json.dumps(identity, sort_keys=True, default=str)

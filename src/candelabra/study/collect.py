@@ -1,4 +1,4 @@
-"""Collection of the finished runs of a planned study, for its comparison."""
+"""Load the runs of a planned study, and count the looks at their test results."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def task_margins(
 
     Args:
         main_metrics: Main metric of each task.
-        margins: Margin of each task that has one of its own.
-        metric_margins: Margin of each metric, for all other tasks.
+        margins: Task -> margin, for tasks that have their own.
+        metric_margins: Metric -> margin, for all other tasks.
 
     Raises:
         ConfigError: A margin is not above 0, names no task, or is missing.
@@ -66,7 +66,7 @@ def load_arms(
     Args:
         plan: The plan of the study.
         runs_dir: Folder of the run folders.
-        tuning_seconds: Time of the trials of each arm that was tuned.
+        tuning_seconds: Duration of the trials of each arm that was tuned.
 
     Raises:
         DataError: A file of a run is damaged.
@@ -94,9 +94,9 @@ def load_arms(
 
 
 def count_looks(folder: Path, arms: list[ArmRuns]) -> int:
-    """Record which test results are looked at, and return how often that happened.
+    """Record a look at the test results, and return the number of looks so far.
 
-    Looking at the same runs again does not count.
+    A look at the same runs as before does not count.
 
     Args:
         folder: Folder of the study.

@@ -1,4 +1,4 @@
-"""Configurations of `candelabra train`, composed without starting a run."""
+"""Compose configurations of `candelabra train` without starting a run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def checked(name: str, overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration of `candelabra train`, with the checks that a start makes.
+    """Compose a configuration of `candelabra train`, and check it as the start of a run does.
 
     Args:
-        name: Subject of the overrides, for error messages.
+        name: Name of the configuration in error messages.
         overrides: Hydra overrides.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Differences that a planned study can detect, before its runs are trained."""
+"""Estimate the differences that a planned study can detect, before its runs are trained."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ SEED_SDS = {"f1": 0.008}
 """Guesses of the standard deviation of a score between seeds, by metric."""
 SEED_SD = 0.004
 ROW_SDS = {"f1": 0.26}
-"""Standard deviation of the score of one row. For entity F1 it follows from an interval of 1.15
-points on either side on the 1,953 questions of MIT Movie."""
+"""Guesses of the standard deviation of the score of one row, by metric. That of entity F1 follows
+from an interval of +-1.15 points on the 1,953 questions of MIT Movie."""
 ROW_SD = 0.3
-"""That of an accuracy of .9, and of a metric without a guess of its own."""
+"""The guess for other metrics, which is that of an accuracy of .9."""
 ALPHA = 0.05
 
 
 def expected_variance(
     metric: str, *, num_seeds: int, num_rows: int, earlier: Variance | None = None
 ) -> Variance:
-    """Return the variance of a difference that a planned study will have.
+    """Return the expected variance of a difference in a planned study.
 
     Args:
         metric: Main metric of the task.
         num_seeds: Number of seeds.
         num_rows: Number of test rows.
-        earlier: Variance in an earlier study of the task; `None` takes guesses.
+        earlier: Variance in an earlier study of the task; `None` uses the guesses.
     """
     if earlier is not None:
         return earlier.with_seeds(num_seeds).with_rows(num_rows)
@@ -66,7 +66,7 @@ def earlier_variance(file: Path, task: str) -> Variance | None:
 
 
 def detectable_table(plan: Plan, margins: Mapping[str, float], file: Path) -> Table:
-    """Return the smallest difference that the study can show, for each task.
+    """Return a table of the smallest difference that the study can detect in each task.
 
     Args:
         plan: The plan.
@@ -77,7 +77,7 @@ def detectable_table(plan: Plan, margins: Mapping[str, float], file: Path) -> Ta
     table = Table(title="smallest detectable difference, in points", title_justify="left")
     for column in ("task", "matters", f"{num} seeds", f"{2 * num} seeds", "4 x test rows", "from"):
         table.add_column(column, justify="left" if column in ("task", "from") else "right")
-    # The strictest comparison by Holm's method.
+    # The level of the strictest comparison by Holm's method.
     confidence = 1 - ALPHA / ((len(plan.arms) - 1) * len(margins))
     for task, margin in margins.items():
         rows, earlier = plan.terms.num_test_rows[task], earlier_variance(file, task)
@@ -95,8 +95,8 @@ def detectable_table(plan: Plan, margins: Mapping[str, float], file: Path) -> Ta
             "guesses" if earlier is None else "the runs so far",
         )
     table.caption = (
-        "A true difference of this size is found in four of five such studies. More seeds help "
-        "where they lower the number, more test rows where seeds do not."
+        "A true difference of this size is found in four of five such studies. Add seeds where "
+        "they lower the number. Where they do not, only more test rows help."
     )
     table.caption_justify = "left"
     return table

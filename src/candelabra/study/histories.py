@@ -32,7 +32,7 @@ class Agreement:
 
     Attributes:
         cosines: Cosines of the two gradients.
-        noise: 95% of the cosines between two halves of one task's batch are smaller in size;
+        noise: 95th percentile of the absolute cosine between two halves of one task's batch;
             `None` if the runs did not measure it.
     """
 
@@ -41,7 +41,7 @@ class Agreement:
 
 
 def learning_curves(study: Study, task: str) -> dict[str, Band]:
-    """Return the validation scores of a task by arm, for arms that have any."""
+    """Return the validation scores of a task for each arm that logged them."""
     column = f"val/{task}/{study.metric(task)}"
     found = {arm.name: band([run.history for run in _runs(arm)], column) for arm in study.arms}
     return {name: one for name, one in found.items() if one is not None}
@@ -66,9 +66,9 @@ def agreement(arm: ArmRuns) -> dict[str, Agreement]:
 
 
 def drawn(arm: ArmRuns, task: str) -> dict[str, float]:
-    """Return the examples of a task that a run drew, repeated and left out, summed over epochs.
+    """Return how many examples of a task were drawn, repeated and left out in all epochs of a run.
 
-    The values are means over the runs that have the task; empty if none logged them.
+    The values are means over the runs with the task. The result is empty if no run logged them.
     """
     totals: dict[str, list[float]] = defaultdict(list)
     for run in _runs(arm):

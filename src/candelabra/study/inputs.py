@@ -1,4 +1,4 @@
-"""Inputs of a study: arms, their runs, and the facts that the page reports."""
+"""Inputs of a study: its arms, their runs, and facts for the page."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class TestRows:
-    """Test rows of a task, as one run predicted them.
+    """Test rows of a task with the predictions of one run.
 
     Attributes:
-        scored: Numbers that the main metric is computed from; `None` if the predictions do not
+        scored: Numbers from which the main metric is computed; `None` if the predictions do not
             reproduce it.
         num_rows: Number of rows.
         digest: SHA-256 of the row numbers and labels, equal in all runs on the same rows.
@@ -49,8 +49,8 @@ class Cost:
     Attributes:
         training_seconds: Duration of the fit with its validations, and of encoding what is frozen.
         parameters: Parameters that the bundle stores.
-        encoder_passes: Passes of an encoder for one text that needs all tasks of the run.
-        ms_per_text: Milliseconds for such a text.
+        encoder_passes: Encoder passes for the predictions of all tasks for one text.
+        ms_per_text: Milliseconds for these predictions.
     """
 
     training_seconds: float | None = None
@@ -66,12 +66,12 @@ class Run:
     Attributes:
         name: Name on the page, such as the folder below the study.
         status: Whether the run finished.
-        problem: Reason why it did not; otherwise empty.
+        problem: Reason why the run did not finish; otherwise empty.
         main_metrics: Main metric of each task of the run.
         scores: Main metric of each task on the test split.
         rows: Test rows of each task.
         history: Rows of `metrics.csv`.
-        cost: What the run costs.
+        cost: Cost of the run.
         record: Content of `run.json`.
     """
 
@@ -92,12 +92,13 @@ class ArmRuns:
 
     Attributes:
         name: Name on the page.
-        runs: Runs of each seed; several where each task has its own model.
-        trained: False for an encoder as it is, which has one seed.
-        description: What the arm does, in words.
+        runs: Runs of each seed. A seed has several if each task has its own model.
+        trained: False for a pretrained encoder that was not trained. It has one seed.
+        description: Settings of the arm, in words.
         differs: Settings that are not equal to those of the other arms; empty if all are.
-        tuning_seconds: Time in which the learning rates of the arm were tried, once for all seeds.
-        ms_per_text: Milliseconds for one text that needs all tasks; `None` if not measured.
+        tuning_seconds: Duration of the trials of learning rates, once for all seeds.
+        ms_per_text: Milliseconds for the predictions of all tasks for one text; `None` if not
+            measured.
     """
 
     name: str
@@ -127,10 +128,10 @@ class ArmRuns:
         ]
 
     def cost(self) -> Cost:
-        """Return the mean cost over the seeds, where the runs of a seed add up.
+        """Return the mean cost over the seeds. The cost of a seed is the sum over its runs.
 
-        The time of tuning is part of the training time. A part is `None` if any finished seed
-        lacks it. An arm that is not trained takes no time.
+        The training time contains the time of tuning. A part of the cost is `None` if it is unknown
+        for a finished run. The training time of an arm that is not trained is 0.
         """
         finished = [
             runs
@@ -164,11 +165,11 @@ class Study:
         arms: The arms, among them the baseline.
         baseline: Name of the arm that the others are compared with.
         margins: Smallest difference that matters, for each task in the order of the page.
-        decide: Rule that makes one sentence of all results.
-        equal: What is held equal in all arms, in words.
+        decide: Rule that answers the question from all results.
+        equal: Settings that are equal in all arms, in words.
         command: Command that repeats the study.
         test_reads: Number of times that the test split was read.
-        limits: What the study cannot say, in addition to what no study can.
+        limits: Limits of this study, in addition to those of every study.
         resamples: Number of bootstrap resamples of the rows.
         seed: Seed of the bootstrap.
     """

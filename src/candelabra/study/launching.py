@@ -1,4 +1,4 @@
-"""Start the runs of a study; each has a process and a folder of its own."""
+"""Launch the runs of a study, each in a separate process and folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FINISHED = "finished"
 
 
 def status_of(folder: Path) -> str:
-    """Return how the run in a folder ended, as `run.json` says; `not started` if there is none."""
+    """Return the status in the `run.json` of a folder; `not started` if there is none."""
     return str(read_json(folder / "run.json").get("status", "not started"))
 
 

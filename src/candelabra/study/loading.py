@@ -1,4 +1,4 @@
-"""Reading of the runs of an arm from their folders."""
+"""Load the runs of an arm from their folders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_arm(
         name: Name of the arm.
         folders: Run folders of each seed. A folder that does not exist is a missing run.
         root: Folder that the names of the runs are relative to.
-        main_metrics: Main metrics of the tasks, for runs whose folder does not say them.
+        main_metrics: Main metrics of the tasks, for runs whose folder does not contain them.
         facts: Other attributes of the arm, such as `trained` and `description`.
 
     Raises:
@@ -63,7 +63,7 @@ def load_run(
         main_metrics: Main metric of each task, for a folder without `config.yaml`.
 
     Returns:
-        The run. If it did not finish, its status says so and it has no scores.
+        The run. A run that did not finish has another status and no scores.
 
     Raises:
         DataError: A file is damaged.
@@ -161,7 +161,7 @@ def _test_rows(folder: Path, name: str, metric: str, score: float) -> TestRows |
 
 
 def _cost(folder: Path, record: Mapping[str, Any]) -> Cost:
-    """Return the cost that `run.json` and the bundle say."""
+    """Return the cost from `run.json` and the bundle."""
     bundle = folder / "bundle"
     config = _read(folder, "bundle/config.json")
     # A bundle keeps `adapter` only if each task has its own, and then needs a pass for each task.

@@ -1,4 +1,4 @@
-"""Files of a study: `study.json`, `times.json`, `report.md`, `report.html` and its pictures."""
+"""Write the files of a study: `study.json`, `times.json`, `report.md`, `report.html`, pictures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TEMPLATE = "study"
 
 
 def write_study(result: StudyResult, folder: Path) -> View:
-    """Write all files of a study, each whole or not at all.
+    """Write all files of a study, each atomically.
 
-    `times.json` has the durations, so that `study.json` is the same whenever the runs' scores are.
+    Durations are in `times.json`, so that equal scores give an equal `study.json`.
 
     Args:
         result: The compared arms.
-        folder: Folder of the study, made if it does not exist.
+        folder: Folder of the study, created if it does not exist.
 
     Returns:
         The content of the page.
@@ -38,12 +38,12 @@ def write_study(result: StudyResult, folder: Path) -> View:
 
 
 def html(view: View) -> str:
-    """Return the page as one HTML file, in which every text of the data is escaped."""
+    """Return the page as one HTML file, with all texts of the data escaped."""
     return html_page(TEMPLATE, package=PACKAGE, view=view)
 
 
 def markdown(view: View) -> str:
-    """Return the page as Markdown, in which every text of the data is escaped."""
+    """Return the page as Markdown, with all texts of the data escaped."""
     return markdown_page(TEMPLATE, package=PACKAGE, view=view)
 
 

@@ -48,7 +48,7 @@ def interval_plot(
         name: Name of the picture.
         rows: Arms from top to bottom.
         margin: Smallest difference that matters, in points.
-        description: What the picture shows.
+        description: Alternative text of the picture.
         unit: Label of the axis.
     """
     with drawing(name, height=0.55 * len(rows) + 1.0) as (axes, finish):
@@ -123,8 +123,8 @@ def agreement_plot(name: str, pairs: Mapping[str, Agreement]) -> Picture:
 
     Args:
         name: Name of the picture.
-        pairs: Agreement of each pair, as `histories.agreement` returns it. Cosines in the shaded
-            area are as small as those of two halves of one batch.
+        pairs: Agreement of each pair, from `histories.agreement`. The shaded area shows the cosines
+            between two halves of one batch.
     """
     labels = {pair: _pair_words(pair) for pair in pairs}
     with drawing(name, height=height_of(labels.values())) as (axes, finish):

@@ -1,4 +1,4 @@
-"""Short runs that measure what a study will cost."""
+"""Measure the cost of a study with short runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RunCost:
     """Cost of a run, extrapolated from a few steps.
 
     Attributes:
-        seconds: Time of the start and of all optimizer steps; validation and test come on top.
+        seconds: Time of the start and of all optimizer steps, without validation and test.
         num_bytes: Size of the run folder.
     """
 
@@ -52,14 +52,14 @@ class RunCost:
 
 
 def pilot(overrides: Sequence[str], flags: Sequence[str] = ()) -> RunCost:
-    """Train a few steps in a process and a folder of its own, and extrapolate.
+    """Train a few steps in a separate process and folder, and extrapolate.
 
     Args:
         overrides: Overrides of the run.
         flags: Flags of the command, such as `--config-dir FOLDER`.
 
     Raises:
-        ConfigError: The pilot failed; the message holds its last line.
+        ConfigError: The pilot failed. The message contains the last line of its output.
     """
     cfg = composed(overrides)
     schedule = read_schedule(cfg, read_data(cfg))
@@ -117,8 +117,8 @@ def plan_table(
         table.add_row(arm.name, *_words(numbers))
     table.add_row("all", *_words(total))
     table.caption = (
-        "minutes: start and optimizer steps, one run after the other; validation and test come on "
-        "top. An equal run of another arm or study is trained once."
+        "minutes: start and optimizer steps, one run after the other, without validation and test. "
+        "An equal run of another arm or study is trained once."
     )
     return table
 

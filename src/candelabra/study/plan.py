@@ -1,4 +1,4 @@
-"""Plan of a study: the runs of all arms, each composed and checked before any training."""
+"""Plan the runs of a study. All are composed and checked before any training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Plan:
         arms: Arms of the study, the baseline first.
         terms: Terms that all arms share.
         seeds: Seeds of every arm.
-        runs: Runs of all arms, seed by seed, so that a study that is stopped early is a smaller
-            study.
+        runs: Runs of all arms, seed by seed. If the study is stopped early, the finished runs are a
+            study with fewer seeds.
     """
 
     arms: Sequence[Arm]
@@ -57,8 +57,8 @@ def make_plan(
         arms: Arms of the study, the baseline first.
         terms: Terms that all arms share.
         seeds: Seeds of every arm.
-        rates: Learning rate of an arm, or of one task of an arm with a model for each task;
-            others have the learning rate of their configuration.
+        rates: Tuned learning rates by arm and task. The task is `None` for a model of all tasks.
+            The other models have the learning rate of their configuration.
 
     Raises:
         ConfigError: A setting of an arm is wrong.
@@ -75,7 +75,7 @@ def make_plan(
 
 
 def parts_of(arm: Arm, terms: Terms) -> list[tuple[str | None, tuple[str, ...]]]:
-    """Return the models of an arm: the task that is trained alone, if one is, and the overrides."""
+    """Return task and overrides of each model of an arm; the task is `None` for all tasks."""
     words = (*terms.overrides, *arm.overrides)
     if not arm.one_model_per_task:
         return [(None, words)]
@@ -116,7 +116,7 @@ def runs_with_seeds(
 
 
 def keep_plan(folder: Path, plan: Plan) -> None:
-    """Write the plan to the study's folder, which holds the same study or none yet.
+    """Write the plan to the folder of the study, unless it holds another study.
 
     Args:
         folder: Folder of the study.

@@ -1,4 +1,4 @@
-"""Size of a study: what its seeds and test rows can show, and how many would decide."""
+"""Power of a study: the differences that it can detect, and the seeds that it would need."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from candelabra.study.statistics import Variance, quantile
 
 POWER = 0.8
 MOST_SEEDS = 200
+"""Maximum number of seeds that a remedy proposes."""
 MOST_ROWS = 64
-"""Most seeds, and most times the test rows, that a remedy proposes."""
+"""Maximum factor by which a remedy increases the test rows."""
 
 
 def smallest_detectable(
     variance: Variance, *, confidence: float = 0.95, power: float = POWER
 ) -> float:
-    """Return the smallest true difference that is found with a given probability.
+    """Return the smallest true difference that is detected with a given probability.
 
     Args:
         variance: Variance of the mean difference.
@@ -29,8 +30,8 @@ def smallest_detectable(
 def guessed_variance(*, seed_sd: float, row_sd: float, num_seeds: int, num_rows: int) -> Variance:
     """Return a variance for planning, before any run of the study exists.
 
-    The difference of two arms has twice the variance of a seed. The scores of two arms on the same
-    rows are assumed to correlate by 0.5, so that rows count once.
+    The difference of two arms has twice the variance between seeds. The scores of two arms on the
+    same rows are assumed to correlate by 0.5, so their difference has the variance of one score.
 
     Args:
         seed_sd: Standard deviation of the score between seeds.
@@ -78,8 +79,8 @@ def seeds_to_decide(
     """Return the number of seeds with which a study would probably decide.
 
     Args:
-        difference: Difference that is taken as the true one.
-        variance: Variance of the study at hand, which did not decide.
+        difference: True difference, such as the estimate of the study.
+        variance: Variance of a study that did not decide.
         margin: Smallest difference that matters.
         confidence: Level of the interval.
         power: Probability of a decision.

@@ -1,4 +1,4 @@
-"""Provenance of a study, for those who repeat it: command, code, versions, machine and data."""
+"""Provenance of a study, to repeat it: command, code, versions, machine and data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from candelabra.study.inputs import Run, Status, Study
 
 @dataclass(frozen=True)
 class Provenance:
-    """Facts that the records of the runs say.
+    """Facts from the records of the runs.
 
     Attributes:
         command: Command that repeats the study.
-        facts: Name and values of each fact. More than one value means that runs differ.
+        facts: Name and values of each fact. There are several values if the runs differ.
         data: Task, split and SHA-256 of the rows.
         overrides: Run and the overrides that it was started with.
     """

@@ -1,4 +1,4 @@
-"""The comparison of all arms of a study, and its content as `study.json`."""
+"""Compare all arms of a study with its baseline, for the page and for `study.json`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Contrast:
         estimate: The estimated difference; `None` if the comparison is not judged.
         adjusted: p-value and level of the interval by Holm's method.
         margin: Smallest difference that matters.
-        reason: Why the comparison is not judged; otherwise empty.
-        mcnemar: p-value of McNemar's test for one pair of runs, if an accuracy is compared.
+        reason: Reason why the comparison is not judged; otherwise empty.
+        mcnemar: p-value of McNemar's test for the first pair of runs; `None` unless accuracies are
+            compared.
     """
 
     estimate: Estimate | None
@@ -56,7 +57,7 @@ class Contrast:
 
     @cached_property
     def remedy(self) -> Remedy | None:
-        """Return what would decide, if the comparison is undecided."""
+        """Return the study size that would decide an undecided comparison; otherwise `None`."""
         if self.estimate is None or self.verdict is not Verdict.UNDECIDED:
             return None
         level = self.adjusted.confidence
@@ -71,7 +72,7 @@ class Contrast:
 
     @property
     def detectable(self) -> float | None:
-        """Return the smallest true difference that such a study finds in four of five cases."""
+        """Return the smallest true difference that such a study detects in four of five cases."""
         if self.estimate is None:
             return None
         level = self.adjusted.confidence
@@ -117,9 +118,9 @@ class StudyResult:
         study: The study.
         samples: Scores of each task.
         contrasts: Comparison with the baseline, by task and arm.
-        means: Comparison of the mean over the tasks, by arm; a family of comparisons of its own.
-        same: Earlier arm with the same scores in every task, of each arm that has one. The two
-            count as one comparison.
+        means: Comparison of the mean over the tasks, by arm. Holm's method adjusts them separately.
+        same: Arm -> an earlier arm with the same scores in every task. The two count as one
+            comparison.
     """
 
     study: Study
@@ -148,7 +149,7 @@ class StudyResult:
         }
 
     def plain(self) -> dict[str, Any]:
-        """Return the content of `study.json`, which is the same whenever the runs are."""
+        """Return the content of `study.json`, which depends only on the scores of the runs."""
         study = self.study
         return {
             "format": 1,

@@ -1,4 +1,4 @@
-"""Scores of all arms of a study on the same test rows, and on resamples of them."""
+"""Collect the scores of all arms on the same test rows, and on resamples of these rows."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Sample:
 
     Attributes:
         scores: Score of each arm and finished seed.
-        drawn: Scores (R) on resamples, of each arm that can be judged and each finished seed.
-        items: Numbers of the test rows, likewise.
-        reasons: For each arm that cannot be judged, the reason.
+        drawn: Scores (R) on the resamples, for each finished seed of each arm that can be judged.
+        items: Scores of the test rows, for the same arms and seeds.
+        reasons: Reason for each arm that cannot be judged.
         num_rows: Number of test rows.
         untrained: Names of the arms that are not trained.
     """
@@ -34,7 +34,7 @@ class Sample:
     untrained: frozenset[str]
 
     def pairs(self, arm: str, other: str) -> list[tuple[int, int]]:
-        """Return the seeds of two arms that are compared with each other."""
+        """Return the pairs of seeds of two arms that are compared with each other."""
         one, two = (sorted(self.drawn.get(name, {})) for name in (arm, other))
         if arm in self.untrained and other in self.untrained:
             return list(zip(one[:1], two[:1], strict=False))
@@ -55,7 +55,7 @@ class Sample:
         )
 
     def reason(self, arm: str, other: str) -> str:
-        """Return why two arms cannot be compared; empty if they can."""
+        """Return the reason why two arms cannot be compared; empty if they can."""
         if other in self.reasons:
             return f"{other}: {self.reasons[other]}"
         if arm in self.reasons:
@@ -78,7 +78,7 @@ class Sample:
         )
 
     def mcnemar(self, arm: str, other: str) -> float | None:
-        """Return McNemar's p-value for the first pair of runs; `None` if no accuracy is scored."""
+        """Return McNemar's p-value for the first pair of runs; `None` without accuracies."""
         one_seed, other_seed = self.pairs(arm, other)[0]
         one, two = self.items[arm][one_seed], self.items[other][other_seed]
         if one.score is not accuracy:
@@ -170,7 +170,7 @@ def _items(arm: ArmRuns, task: str) -> dict[int, RowScores]:
 
 
 def _digest(study: Study, task: str) -> str | None:
-    """Return the digest of the rows of the first finished run, the baseline's if it has one."""
+    """Return the digest of the rows of the first finished run, preferably of the baseline."""
     for arm in (study.arm(study.baseline), *study.others):
         for seed in arm.seeds:
             run = arm.run_of(task, seed)
@@ -180,7 +180,7 @@ def _digest(study: Study, task: str) -> str | None:
 
 
 def _reason(arm: ArmRuns, task: str, digest: str | None) -> str:
-    """Return why an arm cannot be judged in a task; empty if it can."""
+    """Return the reason why an arm cannot be judged in a task; empty if it can."""
     for seed in arm.seeds:
         run = arm.run_of(task, seed)
         failed = [one for one in arm.runs[seed] if one.status is Status.FAILED]

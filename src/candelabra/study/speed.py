@@ -1,4 +1,4 @@
-"""Measurement of the time that the models of an arm need for a text."""
+"""Measure the time that the models of each arm need for a text."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ TURNS = 3
 def arm_speeds(
     arms: Sequence[ArmRuns], runs_dir: Path, texts: Sequence[str], place: Path
 ) -> dict[str, float]:
-    """Return the milliseconds in which the models of each arm answer one text for all tasks.
+    """Return the milliseconds that each arm needs for the predictions of all tasks for one text.
 
-    The models are those of the arm's first seed. What was measured before of the same runs is
-    read again from the folder of the study.
+    The models of the first seed are measured. An earlier measurement of the same runs is read from
+    the folder of the study.
 
     Args:
         arms: Arms with their runs.
         runs_dir: Folder of the run folders.
-        texts: Texts to answer.
+        texts: Texts to predict.
         place: Folder of the study.
 
     Returns:
-        Milliseconds of each arm whose runs all have a bundle that answers single texts.
+        Milliseconds of each arm whose runs all have a bundle that predicts single texts.
     """
     folders = {arm.name: _first_bundles(arm, runs_dir) for arm in arms}
     runs = {name: [folder.parent.name for folder in found] for name, found in folders.items()}
@@ -49,15 +49,17 @@ def arm_speeds(
 def measure_speed(
     folders: Mapping[str, Sequence[Path]], texts: Sequence[str], *, turns: int = TURNS
 ) -> dict[str, float]:
-    """Time the models of each arm on the same texts, in turns, so that all meet the same machine.
+    """Time the models of each arm on the same texts.
+
+    The arms take turns, so that a change of the machine's load affects all of them.
 
     Args:
-        folders: Bundles of each arm, which all have to answer a text.
-        texts: Texts to answer.
-        turns: Number of turns; the median counts.
+        folders: Bundles of each arm. Each text is predicted with all of them.
+        texts: Texts to predict.
+        turns: Number of turns; the result is their median.
 
     Returns:
-        Milliseconds of each arm for one text; without the arms that answer no single texts.
+        Milliseconds of each arm for one text. Arms that cannot predict single texts are left out.
     """
     models = {name: opened for name, some in folders.items() if (opened := _open(some))}
     seconds: dict[str, list[float]] = {name: [] for name in models}
@@ -76,7 +78,7 @@ def measure_speed(
 
 
 def _measured(file: Path, runs: Mapping[str, Sequence[str]]) -> dict[str, float] | None:
-    """Return what was measured of these runs, or `None` without a whole file about them."""
+    """Read an earlier measurement of these runs; `None` if it is missing or damaged."""
     try:
         stored = read_json(file)
         if stored["runs"] != runs:
@@ -93,7 +95,7 @@ def _first_bundles(arm: ArmRuns, runs_dir: Path) -> list[Path]:
 
 
 def _open(folders: Sequence[Path]) -> list[Bundle]:
-    """Open the bundles of an arm; none if one is damaged or answers no single texts."""
+    """Open the bundles of an arm; none if one is damaged or cannot predict single texts."""
     from candelabra.bundle.bundle import load
 
     try:

@@ -1,12 +1,12 @@
-"""Estimation of the difference between two arms over training seeds and over test rows.
+"""Estimate the difference between two arms over training seeds and over test rows.
 
 Both the seeds and the test rows are samples. With S seeds and N rows, the variance of the mean
 difference has three parts:
 
 - `seeds` (A): variance of the differences of the seeds, divided by S;
-- `rows` (B): variance of the mean difference under a bootstrap over the rows, with one resample for
-  all arms and seeds;
-- `interaction` (C): the part that A and B both contain, since a seed acts differently on each row.
+- `rows` (B): variance of the mean difference under a bootstrap over the rows. All arms and seeds
+  share each resample;
+- `interaction` (C): the part that both A and B contain, since a seed acts differently on each row.
   It follows from the bootstrap variance V of the difference of one seed: C = (V - B) / (S - 1).
 
 The squared standard error is `max(A - C, 0) + B`, the estimate of a model with crossed random
@@ -58,8 +58,8 @@ class Variance:
     def degrees_of_freedom(self) -> float:
         """Return Satterthwaite's degrees of freedom; infinite without any variance.
 
-        The part of the seeds counts only if it is more than their interaction with the rows:
-        otherwise it adds nothing to the total, and so no uncertainty either.
+        The seeds count only if their variance exceeds the interaction. Otherwise they add nothing
+        to the total variance.
         """
         seeds = self.seeds if self.seeds > self.interaction else 0.0
         parts = ((seeds, self.num_seeds), (self.rows, self.num_rows))
@@ -67,7 +67,7 @@ class Variance:
         return self.total**2 / uncertainty if uncertainty > 0 else math.inf
 
     def with_seeds(self, num_seeds: int) -> Self:
-        """Return the variance to expect of another number of seeds on the same rows."""
+        """Return the expected variance with another number of seeds on the same rows."""
         ratio = self.num_seeds / num_seeds
         interaction = self.interaction * ratio
         return replace(
@@ -79,7 +79,7 @@ class Variance:
         )
 
     def with_rows(self, num_rows: int) -> Self:
-        """Return the variance to expect of the same seeds on another number of rows."""
+        """Return the expected variance with the same seeds on another number of rows."""
         ratio = self.num_rows / num_rows
         interaction = self.interaction * ratio
         return replace(
@@ -123,7 +123,7 @@ class Estimate:
 
     @property
     def chance_of_gain(self) -> float | None:
-        """Return the probability that a new pair of runs differs by more than 0 on these rows.
+        """Return the probability that the arm wins in a new pair of runs on these rows.
 
         The difference of a new pair has a t distribution with S - 1 degrees of freedom. The value
         is `None` for fewer than two seeds.
@@ -138,7 +138,7 @@ class Estimate:
 
 
 def quantile(probability: float, variance: Variance) -> float:
-    """Return a quantile of the t distribution that belongs to an estimate with this variance."""
+    """Return a quantile of the t distribution with the degrees of freedom of a variance."""
     return float(stats.t.ppf(probability, variance.degrees_of_freedom))
 
 
@@ -209,8 +209,8 @@ class Adjusted:
 def holm(p_values: Sequence[float], *, alpha: float) -> list[Adjusted]:
     """Adjust p-values for the number of comparisons (Holm 1979).
 
-    The k-th smallest of m p-values is tested at `alpha / (m - k + 1)`. All comparisons from the
-    first that is not significant share its level.
+    The k-th smallest of m p-values is tested at `alpha / (m - k + 1)`. From the first comparison
+    that is not significant, all have the level of that comparison.
 
     Args:
         p_values: p-value of each comparison.

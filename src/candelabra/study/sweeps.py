@@ -1,4 +1,4 @@
-"""Reading of a finished sweep as the arms of a study."""
+"""Read the trials of a finished sweep as the arms of a study."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def _seed(trial: Path) -> int:
 
 
 def _number(record: Path) -> tuple[int, str]:
-    """Return the place of a trial in the sweep: trials are numbered from 0."""
+    """Return a key that sorts trials by their number."""
     name = record.parent.name
     return (int(name), name) if name.isdecimal() else (0, name)

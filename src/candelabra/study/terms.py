@@ -42,7 +42,7 @@ class Terms:
         main_metrics: Main metric of each trained task.
         exposures: Exposure of each trained task.
         num_test_rows: Number of test rows of each trained task.
-        texts: Some texts of the test rows of each trained task, to time the models on.
+        texts: Some test texts of each trained task, on which the models are timed.
         epochs: Number of epochs of a run.
     """
 
@@ -55,7 +55,7 @@ class Terms:
     epochs: int
 
     def equal(self) -> list[str]:
-        """Return what is equal in all arms, in words."""
+        """Return the settings that are equal in all arms, in words."""
         drawn = ", ".join(f"{task} {one.examples:,}" for task, one in self.exposures.items())
         return [
             "training, validation and test rows of each task",

@@ -1,4 +1,4 @@
-"""A study as one W&B run: its table of arms and tasks, its pictures and its page."""
+"""Log a study as one W&B run: its table of arms and tasks, its pictures and its page."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def summary_of(result: StudyResult) -> dict[str, Any]:
 
 
 def table_rows(result: StudyResult) -> list[dict[str, Any]]:
-    """Return a row with the `COLUMNS` for each task and arm; `None` is not known or not judged."""
+    """Return a row with the `COLUMNS` for each task and arm; unknown cells are `None`."""
     return [
         _row(result, task, arm.name) for task in result.study.margins for arm in result.study.arms
     ]
@@ -90,7 +90,7 @@ def _row(result: StudyResult, task: str, arm: str) -> dict[str, Any]:
 
 
 def study_media(view: View, folder: Path) -> Iterator[tuple[str, Any]]:
-    """Yield name and value of the table, the pictures and the page.
+    """Yield the name and the W&B object of the table, of each picture and of the page.
 
     Args:
         view: Content of the page.
@@ -103,7 +103,7 @@ def study_media(view: View, folder: Path) -> Iterator[tuple[str, Any]]:
     data = [[_plain(row[name]) for name in COLUMNS] for row in rows]
     yield "study/arms", wandb.Table(columns=list(COLUMNS), data=data)
     for picture in view.pictures:
-        # W&B shows an SVG only inside of HTML.
+        # W&B shows SVG only as part of HTML.
         svg = picture.svg[picture.svg.index("<svg") :]
         yield f"study/{picture.name}", wandb.Html(svg, inject=False, data_is_not_path=True)
     yield "study/report", wandb.Html(str(folder / "report.html"), inject=False)

@@ -1,4 +1,4 @@
-"""Choice of the learning rate of each arm, on the validation split alone."""
+"""Choose the learning rate of each arm on the validation split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Trial:
 
     Attributes:
         rate: The learning rate.
-        run: Run that tries it, without a test.
+        run: Run that tries it, without using the test split.
     """
 
     rate: float
@@ -32,7 +32,7 @@ class Trial:
 
 
 def learning_rates(rate: float, num: int) -> list[float]:
-    """Return learning rates around one, a factor of 3 apart, in rising order.
+    """Return learning rates around a given one, a factor of 3 apart, in ascending order.
 
     Args:
         rate: Learning rate in the middle.
@@ -85,7 +85,7 @@ def best_rates(tried: Sequence[Trial], runs_dir: Path) -> dict[tuple[str, str | 
         if score is None:
             raise ConfigError(
                 f"study.tune: the run with optimizer.lr={trial.rate} of arm {trial.run.arm} did "
-                f"not finish; {folder / 'run.log'} says why"
+                f"not finish; see {folder / 'run.log'}"
             )
         key = (trial.run.arm, trial.run.task)
         if key not in best or score > best[key][0]:

@@ -1,4 +1,4 @@
-"""Verdicts on a difference, by its interval and the smallest difference that matters."""
+"""Verdicts on a difference, from its interval and the smallest difference that matters."""
 
 from __future__ import annotations
 
@@ -68,9 +68,8 @@ class Remedy:
     """Size of a study that would decide an undecided comparison in four of five cases.
 
     Attributes:
-        num_seeds: Number of seeds; `None` if no size within reach decides.
-        num_rows: Number of test rows, if the rows of the study are too few for any number of
-            seeds within reach; otherwise `None`.
+        num_seeds: Number of seeds; `None` if even the largest size considered would not decide.
+        num_rows: Number of test rows; `None` if those of the study are enough.
     """
 
     num_seeds: int | None
@@ -89,7 +88,7 @@ class Remedy:
 
 
 def remedy_of(estimate: Estimate, *, margin: float, confidence: float) -> Remedy:
-    """Return what would decide a comparison, if its estimated difference is the true one.
+    """Return the study size that would decide, if the estimated difference is the true one.
 
     The test rows are doubled until at most `MOST_SEEDS` seeds decide.
 
@@ -119,7 +118,7 @@ def words_of(verdict: Verdict, margin: float, remedy: Remedy | None = None) -> s
     Args:
         verdict: The verdict.
         margin: Smallest difference that matters.
-        remedy: What would decide, for an undecided comparison.
+        remedy: Study size that would decide an undecided comparison.
 
     Example:
         >>> words_of(Verdict.WORSE_BY_MORE, 0.005)

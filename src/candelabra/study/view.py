@@ -41,10 +41,10 @@ class TaskView:
         name: Name of the task.
         metric: Its main metric.
         about: Metric, number of rows and margin in one line.
-        verdicts: ArmRuns and verdict in words, for each compared arm.
+        verdicts: Name and verdict of each compared arm.
         intervals: Interval plot; `None` if no arm can be judged.
-        scores: Cells of the table of arms, as dictionaries by column.
-        details: Cells of the table of details.
+        scores: Rows of the table of arms.
+        details: Rows of the table of details.
         curves: Learning curves; `None` if the runs logged none.
     """
 
@@ -65,16 +65,16 @@ class View:
     Attributes:
         result: The compared arms.
         summary: Size and cost of the study in one sentence.
-        missing: Cells of the table of runs that did not finish.
+        missing: Rows of the table of runs that did not finish.
         tasks: The tasks.
-        means: ArmRuns and verdict on the mean of the tasks.
-        costs: Cells of the table of costs.
+        means: Name of each arm, and verdict on its mean over the tasks.
+        costs: Rows of the table of costs.
         cost: Quality against cost; `None` if the costs are not known.
-        agreements: ArmRuns and picture of the agreement of the gradients.
+        agreements: Name of each arm, and picture of the agreement of its gradients.
         has_noise: Whether the noise of the agreement was logged.
-        drawn: Cells of the table of drawn examples.
-        limits: What the study cannot say.
-        provenance: What repeats the study.
+        drawn: Rows of the table of drawn examples.
+        limits: Limits of the study.
+        provenance: Facts to repeat the study.
     """
 
     result: StudyResult

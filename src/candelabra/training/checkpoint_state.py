@@ -79,14 +79,13 @@ def check_files(checkpoint: Mapping[str, Any], callbacks: Iterable[Callback]) ->
     Raises:
         TrainingError: If the state of a callback names a file outside the folder of that callback.
     """
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            state = checkpoint["callbacks"].get(callback.state_key, {})
-            folder = Path(callback.dirpath or ".").resolve()
-            named = [state.get(key) for key in NAMING_FILES]
-            for path in [*named, *state.get("best_k_models", {})]:
-                if path and not Path(path).resolve().is_relative_to(folder):
-                    raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")
+    for callback in (each for each in callbacks if isinstance(each, ModelCheckpoint)):
+        state = checkpoint["callbacks"].get(callback.state_key, {})
+        folder = Path(callback.dirpath or ".").resolve()
+        named = [state.get(key) for key in NAMING_FILES]
+        for path in [*named, *state.get("best_k_models", {})]:
+            if path and not Path(path).resolve().is_relative_to(folder):
+                raise TrainingError(f"the checkpoint names {path}, which is not in {folder}")
 
 
 def move_files(checkpoint: Mapping[str, Any], callbacks: Iterable[Callback]) -> None:

@@ -23,7 +23,7 @@ from candelabra.errors import ConfigError, naming
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What the trials of a search vary, and what they share.
+    """Settings that the trials of a search vary, and those that they share.
 
     Attributes:
         distributions: Optuna's distribution of each key that varies.

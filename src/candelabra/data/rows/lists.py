@@ -35,8 +35,8 @@ def with_lists(table: Table, columns: Mapping[str, str]) -> Table:
     if not parsed:
         return table
     named = ", ".join(map(repr, parsed))
-    said = f"{named}: lists written as text, which are read as lists"
-    note = f"{table.note}; {said}" if table.note else said
+    sentence = f"{named}: lists written as text, which are read as lists"
+    note = f"{table.note}; {sentence}" if table.note else sentence
     return replace(table, columns=ChainMap(parsed, table.columns), note=note)  # type: ignore[arg-type]
 
 

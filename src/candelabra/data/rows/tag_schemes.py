@@ -40,12 +40,12 @@ def with_bio(table: Table, columns: Mapping[str, str]) -> Table:
     bio, faults = converted(tags, scheme)
     cells = zip(table.columns[name], bio, strict=True)
     column: dict[str, list[Any]] = {name: [old if new is None else new for old, new in cells]}
-    said = f"its tags are {scheme.upper()}; they are converted to BIO"
+    sentence = f"its tags are {scheme.upper()}; they are converted to BIO"
     return replace(
         table,
         columns=ChainMap(column, table.columns),  # type: ignore[arg-type]
         faults={**faults, **table.faults},
-        note=f"{table.note}; {said}" if table.note else said,
+        note=f"{table.note}; {sentence}" if table.note else sentence,
         scheme=BIO,
     )
 

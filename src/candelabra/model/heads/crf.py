@@ -138,8 +138,7 @@ class Transitions(nn.Module):
         """Compute the scores that the functions of this module take, in float32 or wider.
 
         The start score is added at the first word, unless truncation removed it. The end score is
-        added at the last word that is left, because words removed after it cannot be told from
-        padding.
+        added at the last remaining word, because words removed after it look like padding.
 
         Args:
             logits_BWC: Logits of the tags at each word.

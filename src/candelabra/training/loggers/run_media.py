@@ -1,4 +1,4 @@
-"""What W&B shows of a finished run beside its metrics: tables, charts and pictures.
+"""Tables, charts and pictures of a finished run for W&B.
 
 Functions import W&B at their call, so that a run without it does not wait for the import.
 """
@@ -139,9 +139,11 @@ def prediction_table(rows: TaskRows, most: int, examples: Examples | None) -> wa
     empty = [""] * num_texts
     data = []
     for error in islice(worst_first(rows), most):
-        row, gold, said = (each[error.place] for each in (rows.rows, rows.labels, rows.predictions))
-        score = _score(said, rows.probabilities_of(error.place))
-        data.append([row, *texts.get(row, empty), _cell(gold), _cell(said), score, error.size])
+        row, gold, predicted = (
+            each[error.place] for each in (rows.rows, rows.labels, rows.predictions)
+        )
+        score = _score(predicted, rows.probabilities_of(error.place))
+        data.append([row, *texts.get(row, empty), _cell(gold), _cell(predicted), score, error.size])
     return wandb.Table(columns=[COLUMNS[0], *names, *COLUMNS[1:]], data=data)
 
 
@@ -155,12 +157,12 @@ def _cell(value: Any) -> str | float:
     return _clipped(value) if isinstance(value, str) else float(value)
 
 
-def _score(said: Any, probabilities: Mapping[str, float]) -> float | None:
+def _score(predicted: Any, probabilities: Mapping[str, float]) -> float | None:
     """Return the probability of a class, or of the least certain span; `None` for others."""
-    if isinstance(said, list):
-        scores = [one.score for one in said if isinstance(one, Span) and one.score is not None]
+    if isinstance(predicted, list):
+        scores = [one.score for one in predicted if isinstance(one, Span) and one.score is not None]
         return min(scores, default=None)
-    return probabilities.get(said) if isinstance(said, str) else None
+    return probabilities.get(predicted) if isinstance(predicted, str) else None
 
 
 def _clipped(text: str) -> str:

@@ -43,7 +43,7 @@ _BAD_MEDIA = (
     *(wandb.Error, OSError, ValueError, TypeError, LookupError, AttributeError),
     *(RuntimeError, AssertionError, ImportError, ArithmeticError),
 )
-"""What a damaged file, or W&B's checks of types and sizes, raise where media are made."""
+"""Errors of damaged files, and of W&B's checks of types and sizes, when media are made."""
 
 
 class WandbTracker(WandbLogger):
