@@ -46,7 +46,7 @@ ALL_ONCE = {
     "steps_per_epoch": None,
 }
 JOINT = {"counts": {"_target_": "candelabra.data.mixing.joint", "_partial_": True}}
-"""Balancing and step of one task; the configuration has those of the tasks."""
+"""Balancing and step of one task, in place of what the configuration has for several."""
 
 
 def pretrain(
@@ -86,8 +86,8 @@ def pretrain(
             losses,
             tasks={TEXTS: {}},
             max_length=cfg.encoder.max_length,
-            balancing=ALL_ONCE,
-            step=JOINT,
+            balancing={**cfg.balancing, **ALL_ONCE},
+            step={**cfg.step, **JOINT},
             trainer=cfg.trainer,
             batch_size=cfg.batch_size,
             seed=cfg.seed,
