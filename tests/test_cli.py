@@ -11,6 +11,7 @@ from candelabra import __version__
 from candelabra.cli import COMMANDS
 from candelabra.config.targets import conf_dir
 from helpers.command_line import HEAVY_AFTER, SMALL, called, python, started, wrong
+from helpers.full_disks import full_disk
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +238,24 @@ def test_runs_from_any_folder(tmp_path: Path) -> None:
     assert (run / "bundle" / "config.json").is_file()
     assert f"run folder: {run.absolute()}" in done.out
     assert "Traceback" not in done.err
+
+
+def test_a_full_disk_is_one_message() -> None:
+    """Hydra writes first, before any of our own writers could explain it."""
+    with full_disk(100):
+        message = wrong(*SMALL, "hydra.run.dir=run")
+    assert message == "a file cannot be written: File too large"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_log_without_room_prints_no_tracebacks() -> None:
+    log = "logging.getLogger().addHandler(logging.FileHandler('/dev/full'))"
+    done = python(
+        "-c",
+        f"import logging, os; from candelabra.cli import main; main(['train', '--help']); {log}; "
+        "logging.error('lost'); os._exit(0)",
+    )
+    assert (done.status, done.err) == (0, "")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

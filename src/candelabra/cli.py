@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -42,6 +44,8 @@ Overrides are Hydra's: `group=option` picks a file of conf/, `key=value` sets a 
 """
 
 INTERRUPTED, CLOSED_PIPE, WRONG_INPUT = 130, 141, 2
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk or of a limit, which can happen wherever anything is written."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(command: str, overrides: list[str]) -> int:
+    # A log that cannot be written, as on a full disk, would print a traceback for each line.
+    logging.raiseExceptions = False
     # Hydra would otherwise print errors itself and exit; here they become one message.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     for number in ending_signals():
@@ -94,6 +100,10 @@ def _run(command: str, overrides: list[str]) -> int:
         # The reader of the output has ended early, as `| head` does. The rest has no destination.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
 
 
 def _fail(message: str) -> int:

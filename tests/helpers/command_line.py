@@ -96,7 +96,7 @@ def _restored() -> Iterator[None]:
     """Takes back what a command changes for its whole process."""
     argv, environment, handler = sys.argv, dict(os.environ), signal.getsignal(signal.SIGTERM)
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, raises = list(root.handlers), root.level, logging.raiseExceptions
     try:
         yield
     finally:
@@ -108,6 +108,7 @@ def _restored() -> Iterator[None]:
             added.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+        logging.raiseExceptions = raises
 
 
 def wrong(*overrides: str) -> str:
