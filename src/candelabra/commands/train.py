@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -232,13 +233,22 @@ def _train_in_processes(cfg: DictConfig, folder: Path, arguments: list[str]) -> 
     if cfg.step.get("idle_heads") and cfg.trainer.strategy == "auto":
         raise ConfigError("a step with idle heads on several devices needs trainer=ddp")
     status = launch([sys.executable, "-m", "candelabra", command_of(cfg), *arguments], processes)
-    record = read_json(folder / "run.json")
-    if status not in (0, 129, 130, 143) and record.get("status") == "interrupted":
-        # Another process had failed, so the launcher interrupted the first one.
-        write_json(folder / "run.json", {**record, "status": "failed"})
+    if status not in (0, 129, 130, 143):
+        _record_end(folder / "run.json", status)
     if status != 0:
         raise SystemExit(status)
     return True
+
+
+def _record_end(file: Path, status: int) -> None:
+    """Record a failure that the first process did not know, or did not live to write."""
+    record = read_json(file)
+    if record and status - 128 in signal.valid_signals():
+        name = signal.Signals(status - 128).name
+        write_json(file, {**record, "status": "failed", "error": f"a process died of {name}"})
+    elif record.get("status") in ("interrupted", "running"):
+        # The launcher ended the first process because another one had failed.
+        write_json(file, {**record, "status": "failed"})
 
 
 def _check_first_start(folder: Path) -> None:

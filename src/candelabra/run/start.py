@@ -18,7 +18,7 @@ from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
 from candelabra.config.schema import command_of, run_id_of
 from candelabra.config.validation import training_tasks, validate
-from candelabra.errors import ConfigError, Ended, PrunedError, TrainingError
+from candelabra.errors import ConfigError, Ended, PrunedError, TrainingError, UserError
 from candelabra.processes import rank
 from candelabra.run.place import run_lock
 from candelabra.run.record import RunFolder
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 DEAD_WORKER = re.compile(r"DataLoader worker .*(pid|exit)")
 """Message of PyTorch about a process of a DataLoader that died."""
+LOST_PROCESS = re.compile(r"/gloo/|NCCL|TCPStore|clients joined")
+"""Messages of PyTorch about another process of the run that died or does not answer."""
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -97,8 +99,8 @@ def run(
             show(f"the search ended this trial: {pruned}")
             return {}
         except BaseException as error:
-            _record_failure(record, error, command_of(cfg))
             better = explanation(error)
+            _record_failure(record, better, command_of(cfg))
             if better is error:
                 raise
             raise better from error
@@ -131,7 +133,8 @@ def _record_failure(record: RunFolder, error: BaseException, command: str) -> No
         show(f"go on with: candelabra {command} resume={record.path}")
     if rank() != 0 and not interrupted:
         # The first process only notices that this one exited, so write the reason to run.rankN.log.
-        _log.error("process %d has failed", rank(), exc_info=error)
+        known = isinstance(error, UserError)
+        _log.error("process %d has failed: %s", rank(), error, exc_info=None if known else error)
     try:
         record.finish("interrupted" if interrupted else "failed", error=repr(error))
     except OSError as unwritable:
@@ -146,8 +149,8 @@ def explanation(error: BaseException) -> BaseException:
         error: Error raised by the training.
 
     Returns:
-        A `TrainingError` if a process that prepares batches died, a `KeyboardInterrupt` if
-        Lightning turned one into a plain exit, else `error` itself.
+        A `TrainingError` if a process that prepares batches or another process of the run died, a
+        `KeyboardInterrupt` if Lightning turned one into a plain exit, else `error` itself.
     """
     if isinstance(error.__context__, KeyboardInterrupt):
         return KeyboardInterrupt()
@@ -156,4 +159,6 @@ def explanation(error: BaseException) -> BaseException:
             f"a process that prepares batches has died: {error} "
             "Memory may be short: num_workers=0 avoids such processes"
         )
+    if isinstance(error, RuntimeError) and LOST_PROCESS.search(str(error)):
+        return TrainingError(f"another process of this run has died or does not answer: {error}")
     return error
