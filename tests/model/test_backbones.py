@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Pretrained, Tiny
@@ -71,6 +73,27 @@ def test_a_damaged_folder_is_explained(damage: str, tmp_path: Path) -> None:
         weights.write_bytes(weights.read_bytes()[:-50] if damage == "cut" else b"")
     with pytest.raises(ConfigError, match=f"name={folder}: cannot be loaded"):
         Pretrained(name=str(folder), max_length=20).load()
+
+
+def without_a_layer(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: tensor for key, tensor in weights.items() if "layer.0." not in key}
+
+
+def below_a_prefix(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As a model saves them that holds the encoder as a part."""
+    return {f"backbone.{key}": tensor for key, tensor in weights.items()}
+
+
+@pytest.mark.parametrize("change", [without_a_layer, below_a_prefix])
+def test_missing_weights_are_refused(
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    """transformers would draw them at random."""
+    save_encoder(tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file(change(load_file(file)), file, {"format": "pt"})
+    with pytest.raises(ConfigError, match="must have all weights of BertModel; missing: "):
+        Pretrained(name=str(tmp_path), max_length=16).load()
 
 
 def test_remote_code_is_not_run(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +23,6 @@ from candelabra.config.plain_form import environment_keys, plain
 from candelabra.config.schema import RUN_ID, command_of, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
-from candelabra.files import read_json, write_json
 from candelabra.processes import (
     LAUNCHED,
     end_with_the_parent,
@@ -33,6 +31,7 @@ from candelabra.processes import (
     started_from_outside,
 )
 from candelabra.run.place import Refused, check_free
+from candelabra.run.record import record_end
 from candelabra.run.resume import StoredRun, enter_working_folder, stored_run
 from candelabra.run.start import check_settings
 from candelabra.run.sweep import with_table
@@ -234,21 +233,10 @@ def _train_in_processes(cfg: DictConfig, folder: Path, arguments: list[str]) -> 
         raise ConfigError("a step with idle heads on several devices needs trainer=ddp")
     status = launch([sys.executable, "-m", "candelabra", command_of(cfg), *arguments], processes)
     if status not in (0, 129, 130, 143):
-        _record_end(folder / "run.json", status)
+        record_end(folder / "run.json", status)
     if status != 0:
         raise SystemExit(status)
     return True
-
-
-def _record_end(file: Path, status: int) -> None:
-    """Record a failure that the first process did not know, or did not live to write."""
-    record = read_json(file)
-    if record and status - 128 in signal.valid_signals():
-        name = signal.Signals(status - 128).name
-        write_json(file, {**record, "status": "failed", "error": f"a process died of {name}"})
-    elif record.get("status") in ("interrupted", "running"):
-        # The launcher ended the first process because another one had failed.
-        write_json(file, {**record, "status": "failed"})
 
 
 def _check_first_start(folder: Path) -> None:

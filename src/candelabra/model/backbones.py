@@ -169,8 +169,16 @@ class Pretrained:
                 f"name={self.name}: config.json is not that of the weights: "
                 f"{key} is {list(there)} in the file, and {list(here)} by config.json"
             )
-        if any(key.startswith("pooler.") for key in loading["missing_keys"]):
-            # transformers would use random weights for it
+        # transformers uses random weights for what is missing.
+        inside = "" if model.base_model is model else f"{model.base_model_prefix}."
+        missing = {key.removeprefix(inside) for key in loading["missing_keys"] if key.startswith(inside)}
+        lost = sorted(key for key in missing if not key.startswith("pooler."))
+        if lost:
+            raise ConfigError(
+                f"name={self.name}: must have all weights of {type(model.base_model).__name__}; "
+                f"missing: {lost[0]}" + (f" and {len(lost) - 1} more" if lost[1:] else "")
+            )
+        if missing:
             model.pooler = None  # type: ignore[assignment]
         return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from candelabra.files import remove_drafts, write_json, write_text
+from candelabra.files import read_json, remove_drafts, write_json, write_text
 
 PACKAGES = (
     "candelabra",
@@ -105,6 +106,22 @@ class RunFolder:
     def write_metrics(self, values: Mapping[str, float]) -> None:
         """Write `metrics.json`, one flat object of numbers."""
         write_json(self.path / "metrics.json", dict(values))
+
+
+def record_end(file: Path, status: int) -> None:
+    """Record a failure that the first process did not know, or did not live to write.
+
+    Args:
+        file: `run.json` of the run, which is left alone if it is missing.
+        status: Exit status of the processes; not 0, and not that of a signal to all of them.
+    """
+    record = read_json(file)
+    if record and status - 128 in signal.valid_signals():
+        name = signal.Signals(status - 128).name
+        write_json(file, {**record, "status": "failed", "error": f"a process died of {name}"})
+    elif record.get("status") in ("interrupted", "running"):
+        # Another process had failed, so the launcher interrupted the first one.
+        write_json(file, {**record, "status": "failed"})
 
 
 def _now() -> str:
