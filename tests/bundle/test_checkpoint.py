@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -90,6 +91,17 @@ def test_without_demand_the_encoder_alone_is_taken(tmp_path: Path) -> None:
     theirs = AutoModelForSequenceClassification.from_pretrained(folder).bert.state_dict()
     ours = load(run / "bundle").model.encoder.backbone.state_dict()
     assert all(torch.allclose(ours[key], theirs[key], atol=1e-6) for key in ours)
+
+
+def test_a_checkpoint_without_the_weights_of_its_head_is_refused(tmp_path: Path) -> None:
+    """Transformers would draw them at random."""
+    folder = saved(tmp_path / "model", "bert", SIDES)
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    done = trained(folder, tmp_path / "run", *TEXT_TASK, *MLP)
+    assert done.status == 2
+    assert f"init_from={folder}: model.safetensors lacks classifier.weight" in done.err
 
 
 @pytest.mark.parametrize(

@@ -117,17 +117,29 @@ def _kind(architecture: str) -> str:
 
 def _opened(folder: Path) -> PreTrainedModel:
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        PreTrainedModel,
+    )
 
     kind = next(filter(None, map(_kind, _architectures(folder))))
     opener = AutoModelForSequenceClassification if kind == TEXT else AutoModelForTokenClassification
     try:
-        opened: PreTrainedModel = opener.from_pretrained(
-            str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        opened, loading = opener.from_pretrained(
+            str(folder),
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"init_from={folder}: cannot be opened: {reason}") from error
+    lost = sorted(loading["missing_keys"])
+    if lost:  # transformers draws them at random
+        raise BundleError(f"init_from={folder}: {WEIGHTS} lacks {lost[0]}")
+    assert isinstance(opened, PreTrainedModel)
     return opened
 
 

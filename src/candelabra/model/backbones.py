@@ -171,7 +171,9 @@ class Pretrained:
             )
         # transformers uses random weights for what is missing.
         inside = "" if model.base_model is model else f"{model.base_model_prefix}."
-        missing = {key.removeprefix(inside) for key in loading["missing_keys"] if key.startswith(inside)}
+        missing = {
+            key.removeprefix(inside) for key in loading["missing_keys"] if key.startswith(inside)
+        }
         lost = sorted(key for key in missing if not key.startswith("pooler."))
         if lost:
             raise ConfigError(
