@@ -92,11 +92,11 @@ def show(*tables: Table | str) -> None:
         if isinstance(table, str):
             console.print(printable(table), soft_wrap=True, highlight=False)
         else:
-            console.print(_Printable(table), highlight=False)
+            console.print(Printable(table), highlight=False)
 
 
 @dataclass(frozen=True)
-class _Printable:
+class Printable:
     """Table whose texts cannot control the terminal; its own styles are kept."""
 
     table: Table

@@ -21,6 +21,7 @@ from helpers.command_line import Done, called, started
 from helpers.stand_in_trials import Trials, table
 
 SEARCH = ["hydra/sweeper=optuna", "hydra.sweep.dir=s", "hydra.sweeper.sampler.seed=0"]
+SEARCH += ["hydra.sweeper.n_jobs=1"]
 SEEDS = "seed=choice(1,2)"
 
 
@@ -53,6 +54,12 @@ def test_the_best_parameters_are_stored(trials: Trials) -> None:
     assert (best()["best_params"], best()["best_value"]) == ({"seed": 2}, 0.7)
     assert len(table(Path("s"))) == 4
     assert sorted({trial.values[0] for trial in study().trials}) == [0.2, 0.7]
+
+
+def test_as_many_trials_are_suggested_together_as_run_at_a_time(trials: Trials) -> None:
+    assert search(SEEDS, "hydra.sweeper.n_jobs=null", "hydra.launcher.n_jobs=2").status == 0
+    assert len(list(Path("s").glob("*/output.log"))) == 4
+    assert states(study()) == ["COMPLETE"] * 4
 
 
 def test_a_finished_search_started_again_trains_nothing(trials: Trials) -> None:

@@ -44,8 +44,8 @@ HELP = f"""candelabra study study=NAME [overrides]: the answer to a question, ov
                     the smallest difference that matters
   from=SWEEP_FOLDER arms=KEY
                     reads a finished sweep as a study whose arms are the values of KEY
-  hydra/launcher=joblib hydra.launcher.n_jobs=2
-                    two runs at a time; any launcher
+  hydra.launcher.n_jobs=1
+                    one run at a time, not as many as cores and memory allow
   logger=wandb      sends the runs and the study to W&B, which needs an account; logger=csv: neither
   --config-dir FOLDER
                     a folder of your own yamls, in addition to candelabra's

@@ -57,8 +57,10 @@ HELP = f"""candelabra train [-m] [overrides]: train one encoder with the heads o
                               several GPUs or processes, the same global batches
   -m freeze=none,encoder pooling=mean,cls
                               a sweep: all combinations, one table at the end
-  -m hydra/launcher=joblib hydra.launcher.n_jobs=2 freeze=none,encoder
-                              two trials at a time; submitit_slurm: on a cluster (docs/sweeps.md)
+  -m hydra.launcher.n_jobs=1 freeze=none,encoder
+                              one trial at a time, not as many as cores and memory allow
+  -m hydra/launcher=submitit_slurm freeze=none,encoder
+                              the trials on a cluster (docs/sweeps.md)
   -m sweep=best experiment=best_small data_dir=FOLDER
                               a search by Optuna (docs/sweeps.md); test=false leaves the test
                               splits alone

@@ -23,7 +23,7 @@ SEARCH_RULES: dict[str, Rule] = {
         "maximize or minimize, or a list of them", _DIRECTION, list_of(_DIRECTION)
     ),
     "hydra.sweeper.n_trials": whole(1),
-    "hydra.sweeper.n_jobs": whole(1),
+    "hydra.sweeper.n_jobs": optional(whole(1)),
     "hydra.sweeper.storage": optional(text),
     "hydra.sweeper.study_name": optional(text),
     "hydra.sweeper.params": optional(settings),

@@ -26,7 +26,7 @@ from candelabra.processes import rank
 _log = logging.getLogger(__name__)
 
 LOCK = "run.lock"
-BEFORE_THE_RUN = re.compile(r"\.hydra|run(\.rank[0-9]+)?\.log|" + re.escape(LOCK))
+BEFORE_THE_RUN = re.compile(r"\.hydra|run(\.rank[0-9]+)?\.log|output\.log|" + re.escape(LOCK))
 """Names that may remain in the folder of a run that was refused before its start."""
 SWEEP_FILES = (".trials", "multirun.yaml")
 LINK_OF_WANDB = re.compile(r"wandb|\.wandb\.[0-9]+\.tmp")

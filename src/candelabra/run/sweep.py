@@ -30,8 +30,12 @@ from candelabra.tables import SCORES, format_number
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from candelabra.run.preloaded import Preloaded
+
 Outcome = dict[str, Any]
 
+OUTPUT = "output.log"
+"""File in the folder of a trial with what it prints, if several trials run at the same time."""
 ENDED_WELL = ("finished", "pruned")
 """Statuses of trials that are not started again. A search prunes trials with low scores."""
 
@@ -47,6 +51,9 @@ class Sweep(Callback, metaclass=Singleton):
         begun: Folder with one file for each trial that this invocation of the sweep started.
         searches: Number of a trial -> value of the variable `SEARCH` that connects its process with
             its search; empty if the sweep is no search.
+        captures: Whether what a trial prints goes to `OUTPUT` in its folder; only in processes of
+            trials that run at the same time.
+        preloaded: Process that runs the trials of this process; `None` starts one for each trial.
     """
 
     columns: Sequence[str] = ()
@@ -54,6 +61,8 @@ class Sweep(Callback, metaclass=Singleton):
     folder: Path | None = None
     begun: Path
     searches: Mapping[int, str] = {}
+    captures: bool = False
+    preloaded: Preloaded | None = None
 
     def __init__(self, **_: Any) -> None:
         """Ignore the arguments from Hydra; `on_multirun_start` reads them from the config."""
@@ -91,7 +100,8 @@ def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
         overrides: Hydra overrides of the trial.
 
     Returns:
-        `overrides`, `status`, `metrics`, `folder` and, if the run folder records one, `error`.
+        `overrides`, `status`, `metrics`, `folder` and, if the run folder records one, `error`, with
+        `output`, the name of the file that has what the trial printed, if there is one.
     """
     record = read_json(folder / "run.json")
     finished = record.get("status") == "finished"
@@ -103,6 +113,8 @@ def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
     }
     if record.get("error"):
         row["error"] = record["error"]
+        if (folder / OUTPUT).is_file():
+            row["output"] = OUTPUT
     return row
 
 
@@ -187,14 +199,19 @@ def sweep_table(
         table.add_column(column, overflow="fold")
     for run in ranked(runs, by=columns[0]):
         metrics = run["metrics"]
-        status = run["status"] if "error" not in run else f"{run['status']}: {run['error']}"
         own = [word for word in run["overrides"] if word not in shared]
         table.add_row(
             *(format_number(metrics.get(column)) for column in columns),
             # As Text: an override or a message may hold brackets, which rich reads as markup.
-            *map(Text, (" ".join(own), status, run["folder"])),
+            *map(Text, (" ".join(own), run["status"] + error_words(run), run["folder"])),
         )
     return table
+
+
+def error_words(run: Mapping[str, Any]) -> str:
+    """Return a colon, the error of a run and the name of the file with what it printed, if any."""
+    printed = f" (what it printed: {run['output']})" if "output" in run else ""
+    return f": {run['error']}{printed}" if "error" in run else ""
 
 
 def published_table(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +19,7 @@ from candelabra.processes import SEARCH
 from candelabra.run.place import holder_of
 from candelabra.run.resume import StoredRun
 from candelabra.run.start import check_settings
-from candelabra.run.sweep import ENDED_WELL, Sweep, outcome
+from candelabra.run.sweep import ENDED_WELL, OUTPUT, Sweep, outcome
 
 TRIAL = "CANDELABRA_TRIAL"
 """Environment variable that is set in the process of a trial."""
@@ -71,8 +72,14 @@ def _run(cfg: DictConfig, folder: Path, given: list[str]) -> None:
         with explained():
             check_settings(cfg)
         search = Sweep().searches.get(HydraConfig.get().job.num)
-        command = [sys.executable, "-m", "candelabra", "train", *words]
-        end = f"exit status {_process(command, search)}"
+        output = folder / OUTPUT if Sweep().captures else None
+        preloaded = Sweep().preloaded
+        if preloaded is not None and output is not None:
+            status = preloaded.run(words, _environment(search), output)
+        else:
+            command = [sys.executable, "-m", "candelabra", "train", *words]
+            status = _process(command, search, output)
+        end = f"exit status {status}"
     except UserError as error:
         end = str(error)
     finally:
@@ -97,7 +104,7 @@ def _words(folder: Path, given: list[str]) -> list[str]:
     return words + [word for path in given_config_dirs() for word in ("--config-dir", path)]
 
 
-def _process(command: Sequence[str], search: str | None = None) -> int:
+def _process(command: Sequence[str], search: str | None = None, output: Path | None = None) -> int:
     """Run the command of a trial and return its exit status.
 
     If this process is interrupted, the command is terminated. It then saves its state.
@@ -105,12 +112,26 @@ def _process(command: Sequence[str], search: str | None = None) -> int:
     Args:
         command: The command.
         search: Value from `Sweep.searches`; `None` if the trial belongs to no search.
+        output: File that gets what the command prints; `None` leaves it to the terminal.
     """
-    settings = {TRIAL: "1"} if search is None else {TRIAL: "1", SEARCH: search}
-    with subprocess.Popen(command, env={**os.environ, **settings}) as process:
+    with (
+        nullcontext() if output is None else output.open("ab") as stream,
+        subprocess.Popen(
+            command, env=_environment(search), stdout=stream, stderr=stream
+        ) as process,
+    ):
         try:
             return process.wait()
         except BaseException:
             process.terminate()
             process.wait()
             raise
+
+
+def _environment(search: str | None) -> dict[str, str]:
+    """Return the variables of the environment of a trial.
+
+    Args:
+        search: Value from `Sweep.searches`; `None` if the trial belongs to no search.
+    """
+    return {**os.environ, TRIAL: "1", **({} if search is None else {SEARCH: search})}

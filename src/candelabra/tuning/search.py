@@ -106,11 +106,19 @@ class Search:
     def _ask(self, study: optuna.Study, space: SearchSpace) -> list[optuna.Trial]:
         """Ask for the trials of the next batch; none if the search has enough of them."""
         trials: list[optuna.Trial] = []
-        while len(trials) < self.settings.n_jobs and _wants_more(study, self.settings.n_trials):
+        together = self._together(space)
+        while len(trials) < together and _wants_more(study, self.settings.n_trials):
             trial = study.ask(dict(space.distributions))
             trial.set_user_attr(OWNER, str(Sweep().begun))
             trials.append(trial)
         return trials
+
+    def _together(self, space: SearchSpace) -> int:
+        """Return how many trials to ask for together: `n_jobs`, or as many as run at a time."""
+        if self.settings.n_jobs is not None:
+            return self.settings.n_jobs
+        at_once = getattr(self.launcher, "at_once", None)  # only the launcher `local` chooses
+        return 1 if at_once is None else int(at_once(list(space.fixed.values())))
 
     def _launch(
         self, study: optuna.Study, trials: Sequence[optuna.Trial], space: SearchSpace

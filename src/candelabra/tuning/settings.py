@@ -34,7 +34,7 @@ class SearchSettings:
     objectives: Sequence[str]
     directions: Sequence[Direction]
     n_trials: int
-    n_jobs: int
+    n_jobs: int | None
     storage: str | None
     study_name: str | None
     sampler: Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""Hydra launchers of candelabra; Hydra finds plugins in the namespace `hydra_plugins` only."""
