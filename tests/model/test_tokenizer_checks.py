@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerFast, T5Config
+from transformers import CLIPConfig, PreTrainedTokenizerFast, T5Config, ViTConfig, XLNetConfig
 
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Pretrained, Tiny
@@ -24,8 +24,10 @@ def test_a_folder_without_its_tokenizer_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_the_missing_tokenizer_is_named(tmp_path: Path) -> None:
-    small_backbone().save_pretrained(tmp_path)
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_the_missing_tokenizer_is_named(kind: str, tmp_path: Path) -> None:
+    """transformers makes one without words for BERT, and none for ModernBERT."""
+    small_backbone(kind).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="has no tokenizer"):
         Pretrained(name=str(tmp_path), max_length=16).tokenizer()
 
@@ -53,3 +55,18 @@ def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"must be an encoder, got an encoder-decoder \(.*t5\)"):
         Pretrained(name=str(tmp_path), max_length=16).tokenizer()
+
+
+def test_a_model_of_images_is_refused(tmp_path: Path) -> None:
+    Tiny().tokenizer().tokenizer.save_pretrained(tmp_path)
+    for config in (ViTConfig(hidden_size=16), CLIPConfig()):
+        config.save_pretrained(tmp_path)
+        with pytest.raises(ConfigError, match=r"must be an encoder of texts, got another model"):
+            Pretrained(name=str(tmp_path), max_length=16).tokenizer()
+
+
+def test_relative_positions_have_no_limit(tmp_path: Path) -> None:
+    tokenizer = Tiny().tokenizer().tokenizer
+    XLNetConfig(vocab_size=len(tokenizer), d_model=16, n_head=2).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert Pretrained(name=str(tmp_path), max_length=900).tokenizer().max_length == 900

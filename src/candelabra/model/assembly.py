@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from candelabra.errors import naming
+from candelabra.errors import ConfigError, naming
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.heads.base import Head
+from candelabra.model.internals import is_causal
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.model.pooling import ClsPooler, FunctionPooling, out_width
+from candelabra.model.pooling import ClsPooler, FunctionPooling, fixed_name, out_width
 from candelabra.model.sentence_modules import SentenceModules
 
 Node = Mapping[str, Any]
@@ -48,9 +49,9 @@ def assemble(
     Raises:
         ConfigError: If a head or pooling rejects its settings, or a task's name is reserved.
     """
-    shared = _pooling(make, pooling, encoder.width, key="pooling")
+    shared = _pooling(make, pooling, encoder, key="pooling")
     poolings = {
-        name: _pooling(make, task["pooling"], encoder.width, key=f"tasks.{name}.pooling")
+        name: _pooling(make, task["pooling"], encoder, key=f"tasks.{name}.pooling")
         for name, task in tasks.items()
         if task.get("pooling") is not None
     }
@@ -79,12 +80,23 @@ def assemble(
     return model
 
 
-def _pooling(make: Maker, node: Node, width: int, *, key: str) -> nn.Module:
+def _pooling(make: Maker, node: Node, encoder: Encoder, *, key: str) -> nn.Module:
     made = make(node)
     with naming(key, node):
         # Only poolings that are classes have parameters, whose shapes depend on the width.
         is_class = isinstance(made.func, type)
-        return made(width=width) if is_class else FunctionPooling(made)
+        pooling = made(width=encoder.width) if is_class else FunctionPooling(made)
+    if _reads_first_token(pooling) and is_causal(encoder.backbone):
+        raise ConfigError(
+            f"{key} must not read the first token of {type(encoder.backbone).__name__}, a decoder: "
+            "it does not depend on the text; take last_token or mean"
+        )
+    return pooling
+
+
+def _reads_first_token(pooling: nn.Module) -> bool:
+    modes = pooling.modes if isinstance(pooling, SentenceModules) else ()
+    return isinstance(pooling, ClsPooler) or fixed_name(pooling) == "cls" or modes == ("cls",)
 
 
 def _head(

@@ -228,7 +228,7 @@ def _rates(settings: Pretrained | Tiny) -> dict[str, float | None]:
 
 def _check_length(max_length: int, config: object) -> None:
     positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
+    if positions is None or positions < 1:  # XLNet has relative positions, and says -1
         return
     # RoBERTa and MPNet number the positions after the padding id.
     offset = (getattr(config, "pad_token_id", 0) or 0) + 1

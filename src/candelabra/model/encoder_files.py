@@ -78,6 +78,11 @@ def explained_loading(name: str) -> Iterator[None]:
         if type(error) is not Exception and not isinstance(error, UNLOADABLE):
             raise
         reason = " ".join(str(error).split()) or repr(error)
+        if "instantiate the backend tokenizer" in reason:
+            raise ConfigError(
+                f"name={name}: has no tokenizer.json; save it there with "
+                "tokenizer.save_pretrained(FOLDER)"
+            ) from error
         raise ConfigError(
             f"name={name}: cannot be loaded as safetensors without remote code ({reason})"
         ) from error

@@ -25,3 +25,8 @@ def supports_sdpa(backbone: PreTrainedModel) -> bool:
 def supports_other_attention(backbone: PreTrainedModel) -> bool:
     """Return whether the architecture runs on attention functions registered by others."""
     return bool(backbone._supports_attention_backend)
+
+
+def is_causal(backbone: PreTrainedModel) -> bool:
+    """Return whether each token attends to the tokens before it alone, as in a decoder."""
+    return any(getattr(module, "is_causal", False) is True for module in backbone.modules())

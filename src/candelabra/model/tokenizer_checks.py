@@ -11,18 +11,24 @@ if TYPE_CHECKING:
 
 
 def check_kind(name: str, config: PreTrainedConfig) -> None:
-    """Raise an error if the model is an encoder-decoder.
+    """Raise an error if the model is an encoder-decoder, or does not read texts.
 
     Args:
         name: Name of the encoder, for the message.
         config: Configuration of the model.
 
     Raises:
-        ConfigError: If the model has a decoder, which needs an input of its own.
+        ConfigError: If the model has a decoder, which needs an input of its own, or has no
+            vocabulary, as a model of images.
     """
     if getattr(config, "is_encoder_decoder", False):
         raise ConfigError(
             f"name={name}: must be an encoder, got an encoder-decoder "
+            f"(model_type {config.model_type})"
+        )
+    if not (hasattr(config, "vocab_size") and hasattr(config, "hidden_size")):
+        raise ConfigError(
+            f"name={name}: must be an encoder of texts, got another model "
             f"(model_type {config.model_type})"
         )
 
