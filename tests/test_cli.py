@@ -104,7 +104,7 @@ CASES = {
     "added key with a typo": (["+poling=mean"], ["no key 'poling'", "did you mean 'pooling'?"]),
     "added key of a task": (["+tasks.movie.los=1"], ["tasks.movie has no key 'los'", "'loss'"]),
     "dropped key": (["~seed"], ["seed must not be dropped"]),
-    "dropped group": (["~pooling"], ["pooling must be an option of its group"]),
+    "dropped group": (["~pooling"], ["pooling must be given: add pooling=VALUE"]),
     "wrong type": (["batch_size=abc"], ["batch_size must be of type Integer, got 'abc'"]),
     "no list": (["tags=a"], ["tags: ", "str is not a"]),
     "null": (["seed=null"], ["seed", "not Optional"]),

@@ -120,7 +120,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "other encoder": (
         other_tensors("encoder/model.safetensors", lambda name: name.replace("layer.1", "layer.7")),
-        r"model\.safetensors: lacks \['encoder\.layer\.1",
+        r"must have all weights of BertModel; missing: encoder\.layer\.1\.",
     ),
     "list": (lambda folder: (folder / "labels.json").write_text("[]") and None, r"JSON object"),
     "nested metrics": (
@@ -167,7 +167,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "more layers than weights": (
         encoder(num_hidden_layers=3),
-        r"model\.safetensors: lacks \['encoder\.layer\.2\.",
+        r"must have all weights of BertModel; missing: encoder\.layer\.2\.",
     ),
     "another width": (encoder(hidden_size=32), r"is \[.*16\] in the file, and \[.*32\] by config"),
     "layers beyond measure": (

@@ -72,7 +72,8 @@ def test_a_graph_with_int8_that_is_measured_and_shown(run: Run, tmp_path: Path) 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """In place of graphs, files of zeros: those that were written."""
-    from candelabra.exporting import int8, onnx
+    from candelabra.exporting import onnx
+    from candelabra.model import onnx_graph
 
     files: list[Path] = []
 
@@ -80,9 +81,9 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         path.write_bytes(b"0" * 1000)
         files.append(path)
 
-    monkeypatch.setattr(onnx, "save_graph", lambda graph, file: write(file))
+    monkeypatch.setattr(onnx, "save_graph", lambda graph, file, outputs: write(file))
     monkeypatch.setattr(onnx, "largest_difference", lambda *_: 0.0)
-    monkeypatch.setattr(int8, "quantize", lambda folder: write(folder / onnx.INT8))
+    monkeypatch.setattr(onnx_graph, "quantize", lambda file, target: write(target))
     return files
 
 

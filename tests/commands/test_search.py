@@ -130,7 +130,7 @@ def test_an_index_of_another_model_is_refused(run: Run) -> None:
         assert "index=kept: built with encoder=tiny (" in done.message
         assert said in done.message
     done = called("search", f"bundle={run.bundle}", "index=kept", "text=x")
-    assert f"cannot be searched by bundle={run.bundle} (" in done.message
+    assert f"cannot be searched with bundle={run.bundle} (" in done.message
 
 
 def test_a_damaged_index_is_refused() -> None:

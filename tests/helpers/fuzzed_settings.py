@@ -219,7 +219,7 @@ def quick_compose(case: Case) -> Callable[..., DictConfig]:
 def quick_train(case: Case) -> Callable[..., int]:
     """Return a function in the place of `commands.train.start_run`."""
 
-    def start(overrides: list[str]) -> int:
+    def start(overrides: list[str], command: str = "train") -> int:
         check_option_words(overrides)
         is_group = any("." not in key and key in GROUPS for key in case.keys)
         cfg = composed(case.words, Path("nowhere")) if is_group else changed(case)
