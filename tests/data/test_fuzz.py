@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from candelabra.data.files.readers import read_table
 from candelabra.data.loading import TaskData, load_task
 from candelabra.data.sources import Files
 from candelabra.records import IGNORED
@@ -129,6 +130,20 @@ def test_changed_bytes(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", CONTENTS)
 def test_many_changed_bytes(tmp_path: Path, kind: str) -> None:
     fuzz_bytes(tmp_path, kind, 400)
+
+
+def test_no_bit_of_a_parquet_footer_ends_the_process(tmp_path: Path) -> None:
+    """pyarrow has functions that abort on sizes of columns that do not fit their type."""
+    content, file = parquet(), tmp_path / "it.parquet"
+    footer = int.from_bytes(content[-8:-4], "little")
+    for place in range(len(content) - 8 - footer, len(content)):
+        for bit in range(0, 8, 2):
+            flipped = bytes([content[place] ^ 1 << bit])
+            file.write_bytes(content[:place] + flipped + content[place + 1 :])
+            with one_message_or_none((place, bit)):
+                table = read_table(file)
+                for name in set(table.columns) & {"text", "label"}:
+                    table.column(name, role="text")
 
 
 def nested(depth: int) -> list[Any]:

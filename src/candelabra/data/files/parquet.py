@@ -74,6 +74,8 @@ def read_parquet(path: Path, _: Layout) -> Table:
             rows, names = file.metadata.num_rows, file.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: unreadable or truncated parquet: {error}") from error
+    if rows < 0:
+        raise DataError(f"{path}: damaged: it has {rows} rows")
     if rows > ROWS_PER_BYTE * size:
         raise DataError(
             f"{path}: {rows:,} rows in {size:,} bytes, more than {ROWS_PER_BYTE:,} a byte"
@@ -93,10 +95,10 @@ def _column(path: Path, name: str) -> list[Any]:
     try:
         # `read_table` would turn a folder `lr=0.1/` in the path into another column.
         with pq.ParquetFile(path) as file:
-            largest = _largest_chunk(file, name)
+            largest = _largest_group(file)
             if largest > most:
-                raise DataError(f"{path}: column {name!r} has more than {most:,} bytes")
-            # A value is at most as large as its chunk, but a dictionary may repeat it in every row.
+                raise DataError(f"{path}: a row group has more than {most:,} bytes")
+            # A value is at most as large as its group, but a dictionary may repeat it in every row.
             piece = max(1, min(PIECE, MOST_IN_PIECE // max(1, largest)))
             for batch in file.iter_batches(batch_size=piece, columns=[name], use_threads=False):
                 decoded += batch.nbytes
@@ -115,13 +117,13 @@ def _column(path: Path, name: str) -> list[Any]:
     return cells
 
 
-def _largest_chunk(file: pq.ParquetFile, name: str) -> int:
-    """Return the size in bytes of the largest decompressed chunk of a column."""
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    return max(
-        (c.total_uncompressed_size for c in chunks if c.path_in_schema.startswith(name)), default=0
-    )
+def _largest_group(file: pq.ParquetFile) -> int:
+    """Return the size in bytes of the largest row group when it is decompressed.
+
+    The sizes of single columns are not read: where they are damaged, pyarrow ends the process.
+    """
+    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+    return max((group.total_byte_size for group in groups), default=0)
 
 
 def _cells(column: pa.Array) -> list[Any]:
