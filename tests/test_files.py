@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +18,7 @@ from candelabra.files import (
     clear_folder_drafts,
     drafted,
     remove_drafts,
+    replacing,
     write_json,
     write_jsonl,
     write_text,
@@ -240,11 +244,14 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"out": "old"}
 
 
-def test_what_a_killed_command_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [writing, replacing])
+def test_what_a_killed_command_left_is_cleared_by_the_next(
+    tmp_path: Path, write: Callable[[Path], AbstractContextManager[BinaryIO]]
+) -> None:
     dead = ended_process()
     for name in (f".v[1].npy.{dead}.tmp", f".v1.npy.{dead}.tmp"):
         (tmp_path / name).write_bytes(b"half")
-    with writing(tmp_path / "v[1].npy") as stream:
+    with write(tmp_path / "v[1].npy") as stream:
         stream.write(b"whole")
     assert {file.name for file in tmp_path.iterdir()} == {"v[1].npy", f".v1.npy.{dead}.tmp"}
 

@@ -31,7 +31,8 @@ _DRAFT_NAME, _OLD_NAME = (
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `path` when the block ends without an error.
 
-    A crash leaves the old file or the new one, and so does a loss of power.
+    A crash leaves the old file or the new one, and so does a loss of power. Temporary files that
+    killed processes left of the same file are removed.
 
     Args:
         path: File to write; its folder is created.
@@ -43,6 +44,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         OSError: If the file cannot be written.
     """
     try:
+        remove_drafts(path.parent, [glob.escape(path.name)])
         with drafted(path) as draft, draft.open("wb") as stream:
             yield stream
             stream.flush()
@@ -257,8 +259,6 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         DataError: If the file cannot be written.
     """
     try:
-        # An earlier command may have been killed.
-        remove_drafts(path.parent, [glob.escape(path.name)])
         with replacing(path) as stream:
             yield stream
     except OSError as error:
