@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from candelabra.data.bio import entities, is_tag, may_follow, parse_tag, tag_names
+from candelabra.data.bio import is_tag, may_follow, parse_tag, tag_names
 
 NO_TAGS = ["NOUN", "B", "B-", "b-Actor", "E-Actor", "B--Actor", "", "I-A-"]
 
@@ -41,13 +41,6 @@ def test_an_inside_follows_its_own_type_only() -> None:
         opens = any(first == 1 for _, first, _ in get_entities([before, after]))
         stray = opens and after.startswith("I-")
         assert may_follow(parse_tag(before), parse_tag(after)) is not stray
-
-
-def test_entities_are_those_of_seqeval() -> None:
-    tags = tag_names(["Actor", "sub-type"])
-    for text in product(tags, repeat=4):
-        assert entities(text) == get_entities(list(text))
-    assert entities([]) == []
 
 
 def test_reading_tags_needs_no_torch() -> None:

@@ -61,32 +61,6 @@ def may_follow(before: tuple[str, str], tag: tuple[str, str]) -> bool:
     return tag[0] != "I" or before[1] == tag[1]
 
 
-def entities(tags: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Return the entities of BIO tags as seqeval's default mode (conlleval) reads them.
-
-    In this mode, an `I-X` tag without a preceding `B-X` or `I-X` also starts an entity.
-
-    Returns:
-        Entity type, index of the first tag and index of the last tag of each entity, in order.
-
-    Raises:
-        ValueError: A tag is not a BIO tag.
-
-    Example:
-        >>> entities(["I-Actor", "I-Actor", "O", "B-Year"])
-        [('Actor', 0, 1), ('Year', 3, 3)]
-    """
-    found: list[tuple[str, int, int]] = []
-    current = ""
-    for index, (prefix, entity) in enumerate(map(parse_tag, tags)):
-        if prefix == "I" and entity == current:
-            found[-1] = (entity, found[-1][1], index)
-        elif prefix != OUTSIDE:
-            found.append((entity, index, index))
-        current = entity
-    return found
-
-
 def tag_names(types: Iterable[str]) -> list[str]:
     """Return the tags of entity types: `O`, then `B-` and `I-` of each type, sorted.
 

@@ -1,6 +1,6 @@
 """Precision, recall and F1 of entities.
 
-The scores are those of seqeval. They are counted here, because counts can be summed over processes.
+seqeval extracts the spans. They are counted here, because counts can be summed over processes.
 
 Shapes: B examples, W words, T entity types.
 """
@@ -14,11 +14,26 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from candelabra.data.bio import OUTSIDE, entities, parse_tag
+from candelabra.data.bio import OUTSIDE, parse_tag
 from candelabra.records import IGNORED
 
 Span = tuple[str, int, int]
 """Entity type, index of the first tag, and index of the last tag."""
+
+
+def default_spans(tags: list[str]) -> set[Span]:
+    """Return the spans of seqeval's default mode (conlleval).
+
+    In this mode, an I-X tag without a preceding B-X also starts a span.
+
+    Example:
+        >>> default_spans(["I-PER", "I-PER", "O"])
+        {('PER', 0, 1)}
+    """
+    # seqeval imports scikit-learn, which only tagging should wait for.
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return set(get_entities(tags))
 
 
 def strict_spans(spans: set[Span], tags: list[str]) -> set[Span]:
@@ -96,7 +111,7 @@ class SpanMetrics(Metric):
         words_BW = gold_BW != IGNORED
         predicted = self._names(tags_BW.cpu(), words_BW)
         gold = self._names(gold_BW, words_BW)
-        spans, gold_spans = set(entities(predicted)), set(entities(gold))
+        spans, gold_spans = default_spans(predicted), default_spans(gold)
         self.default += self._count(spans, gold_spans)
         self.strict += self._count(strict_spans(spans, predicted), strict_spans(gold_spans, gold))
 

@@ -27,6 +27,7 @@ from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.module import MultiTaskDataModule
 from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.quiet import quiet
 from candelabra.run.record import RunFolder
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import Objective
@@ -34,6 +35,24 @@ from candelabra.training.teaching import Teacher
 
 if TYPE_CHECKING:
     from candelabra.run.resume import StoredRun
+
+
+def begin(
+    cfg: DictConfig, data: Mapping[str, TaskData], resume: StoredRun | None
+) -> tuple[str, Any, dict[str, dict[str, str]]]:
+    """Prepare this process for a run: messages, memory and seed.
+
+    Returns:
+        Type of the device, Lightning's name of the precision, and the fingerprints of the data.
+
+    Raises:
+        ConfigError: If the data differ from those of the run that is resumed.
+    """
+    quiet()
+    hardware.keep_freed_memory(cfg.keep_memory)
+    device = hardware.device_type(cfg.trainer.accelerator)
+    pl.seed_everything(cfg.seed, verbose=False)
+    return device, _precision(cfg, resume, device), _fingerprints(cfg, data, resume)
 
 
 def stored_config(cfg: DictConfig) -> dict[str, Any]:
@@ -53,7 +72,7 @@ def monitored_metrics(cfg: DictConfig) -> dict[str, str]:
     return {**of_callbacks, **searched_metrics()}
 
 
-def precision_of(cfg: DictConfig, resume: StoredRun | None, device: str) -> Any:
+def _precision(cfg: DictConfig, resume: StoredRun | None, device: str) -> Any:
     """Return Lightning's name of the precision.
 
     A resumed run keeps its precision, even on a machine where `auto` gives another.
@@ -62,7 +81,7 @@ def precision_of(cfg: DictConfig, resume: StoredRun | None, device: str) -> Any:
     return hardware.precision(requested, device, key="trainer.precision")
 
 
-def fingerprints_of(
+def _fingerprints(
     cfg: DictConfig, data: Mapping[str, TaskData], resume: StoredRun | None
 ) -> dict[str, dict[str, str]]:
     """Return the fingerprints of each task's rows, and of the bundles that the run learns from.

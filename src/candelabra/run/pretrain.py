@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from candelabra import hardware, tables
+from candelabra import tables
 from candelabra.build.model import build_backbone, load_tokenizer, load_with_words
 from candelabra.build.schedule import build_schedule
 from candelabra.build.trainer import build_module
@@ -23,7 +22,6 @@ from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.masked_words import MaskedWordMetrics
 from candelabra.model.heads.masked_words import MaskedWordsHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.quiet import quiet
 from candelabra.records import Examples
 from candelabra.run import finish, parts
 from candelabra.run.facts import machine_facts, row_counts
@@ -67,12 +65,7 @@ def pretrain(
     Returns:
         The metrics, as in `metrics.json`.
     """
-    quiet()
-    hardware.keep_freed_memory(cfg.keep_memory)
-    device = hardware.device_type(cfg.trainer.accelerator)
-    pl.seed_everything(cfg.seed, verbose=False)
-    precision = parts.precision_of(cfg, resume, device)
-    fingerprints = parts.fingerprints_of(cfg, data, resume)
+    device, precision, fingerprints = parts.begin(cfg, data, resume)
     with building():
         backbone = build_backbone(cfg.encoder)
         tokenizer = load_tokenizer(backbone, cfg.encoder)

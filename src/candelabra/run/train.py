@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from candelabra import hardware, tables
+from candelabra import tables
 from candelabra.build.features import with_features
 from candelabra.build.model import build_backbone, load_encoder, load_tokenizer
 from candelabra.build.objectives import check_monitors, objectives
@@ -20,7 +20,6 @@ from candelabra.config.plain_form import plain
 from candelabra.config.validation import training_tasks
 from candelabra.data.loading import TaskData
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.quiet import quiet
 from candelabra.run import finish, parts
 from candelabra.run.facts import machine_facts, row_counts
 from candelabra.run.record import RunFolder
@@ -51,12 +50,7 @@ def train(
     Returns:
         The metrics, as in `metrics.json`.
     """
-    quiet()
-    hardware.keep_freed_memory(cfg.keep_memory)
-    device = hardware.device_type(cfg.trainer.accelerator)
-    pl.seed_everything(cfg.seed, verbose=False)
-    precision = parts.precision_of(cfg, resume, device)
-    fingerprints = parts.fingerprints_of(cfg, data, resume)
+    device, precision, fingerprints = parts.begin(cfg, data, resume)
     labels = {name: task.labels for name, task in data.items()}
     counts = {name: task.counts for name, task in data.items()}
     trained = training_tasks(cfg.tasks)

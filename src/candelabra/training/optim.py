@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -147,14 +146,6 @@ def _warmup(total_steps: int, warmup_steps: int | None, warmup_ratio: float) -> 
     return round(total_steps * warmup_ratio)
 
 
-def _warmed_up(optimizer: Optimizer, warmup: int, after: Callable[[int], float]) -> LambdaLR:
-    """Return a schedule with linear warm-up from 0, and `after` as the factor of later steps.
-
-    The schedules of transformers are the same; to import them takes half a second.
-    """
-    return LambdaLR(optimizer, lambda step: step / warmup if step < warmup else after(step))
-
-
 def linear(
     optimizer: Optimizer,
     total_steps: int,
@@ -170,9 +161,10 @@ def linear(
         warmup_steps: Number of warm-up steps; `None` uses `warmup_ratio`.
         warmup_ratio: Warm-up as a share of `total_steps`.
     """
+    from transformers import get_linear_schedule_with_warmup
+
     warmup = _warmup(total_steps, warmup_steps, warmup_ratio)
-    rest = max(1, total_steps - warmup)
-    return _warmed_up(optimizer, warmup, lambda step: max(0.0, (total_steps - step) / rest))
+    return get_linear_schedule_with_warmup(optimizer, warmup, total_steps)
 
 
 def cosine(
@@ -190,11 +182,10 @@ def cosine(
         warmup_steps: Number of warm-up steps; `None` uses `warmup_ratio`.
         warmup_ratio: Warm-up as a share of `total_steps`.
     """
+    from transformers import get_cosine_schedule_with_warmup
+
     warmup = _warmup(total_steps, warmup_steps, warmup_ratio)
-    rest = max(1, total_steps - warmup)
-    return _warmed_up(
-        optimizer, warmup, lambda step: (1 + math.cos(math.pi * (step - warmup) / rest)) / 2
-    )
+    return get_cosine_schedule_with_warmup(optimizer, warmup, total_steps)
 
 
 def constant(
@@ -212,8 +203,10 @@ def constant(
         warmup_steps: Number of warm-up steps; `None` uses `warmup_ratio`.
         warmup_ratio: Warm-up as a share of `total_steps`.
     """
+    from transformers import get_constant_schedule_with_warmup
+
     warmup = _warmup(total_steps, warmup_steps, warmup_ratio)
-    return _warmed_up(optimizer, warmup, lambda step: 1.0)
+    return get_constant_schedule_with_warmup(optimizer, warmup)
 
 
 def slanted_triangular(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from candelabra.data.bio import OUTSIDE, entities
+from candelabra.data.bio import OUTSIDE
 from candelabra.data.tokens import WordSpans
 from candelabra.model.encoder import first_pieces
 from candelabra.model.heads.base import Head, Pooling, through_dense
@@ -192,10 +192,12 @@ def spans(
         >>> spans("in New York", [(0, 2), (3, 6), (7, 11)], ["O", "B-LOC", "I-LOC"])
         [{'text': 'New York', 'type': 'LOC', 'start': 3, 'end': 11}]
     """
-    spans = []
-    for kind, first, last in entities(tags):
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    entities = []
+    for kind, first, last in get_entities(list(tags)):
         start, end = words[first][0], words[last][1]
         mean = {} if scores is None else {"score": fmean(scores[first : last + 1])}
         span = {"text": text[start:end], "type": kind, **mean, "start": start, "end": end}
-        spans.append(span)
-    return spans
+        entities.append(span)
+    return entities
