@@ -25,9 +25,10 @@ READERS = {
     "config/plain_form.py",  # OmegaConf
     "training/callbacks/averaging.py",  # torch's own foreach functions
     "processes.py",  # os._exit
+    "run/local_jobs.py",  # Hydra: the public property of a failed trial raises and prints its error
     # Optuna has no public id of a trial, by which another process finds it in the storage.
-    "sweep/search.py",
-    "sweep/takeover.py",
+    "tuning/search.py",
+    "tuning/takeover.py",
     "training/callbacks/pruning.py",
 }
 
