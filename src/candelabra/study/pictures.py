@@ -20,6 +20,7 @@ from candelabra.report.drawing import (
     short,
 )
 from candelabra.study.histories import Agreement, Band
+from candelabra.training.axes import pair_title
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,14 @@ def curves_plot(
 
 
 def agreement_plot(name: str, pairs: Mapping[str, Agreement]) -> Picture:
-    """Draw the cosine of the gradients of each pair of tasks by optimizer step.
+    """Draw the cosine of each pair of gradients by optimizer step.
 
     Args:
         name: Name of the picture.
         pairs: Agreement of each pair, from `histories.agreement`. The shaded area shows the cosines
             between two halves of one batch.
     """
-    labels = {pair: _pair_words(pair) for pair in pairs}
+    labels = {pair: pair_title(pair) for pair in pairs}
     with drawing(name, height=height_of(labels.values())) as (axes, finish):
         axes.axhline(0, color=MUTED, linewidth=1)
         for place, (pair, one) in enumerate(pairs.items()):
@@ -144,8 +145,3 @@ def agreement_plot(name: str, pairs: Mapping[str, Agreement]) -> Picture:
         axes.set_ylabel("cosine")
         legend(axes)
         return finish("Cosine of the gradients of two tasks by optimizer step.")
-
-
-def _pair_words(pair: str) -> str:
-    first, _, other = pair.partition("_vs_")
-    return f"{first} and {other}"

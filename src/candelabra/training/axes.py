@@ -9,6 +9,8 @@ GLOBAL_STEP = "x/step"
 """Number of optimizer steps in charts: the default axis of metrics."""
 SCORE_OR_LOSS = re.compile(r"(val|test)/.+|train/([^/]+/)?loss")
 EXAMPLES = re.compile(r"[^/]+/examples")
+TEACHER = "its_teacher"
+"""Name of a task's teacher where their gradients are compared."""
 
 
 def examples_axis(task: str) -> str:
@@ -48,3 +50,17 @@ def chart_name(metric: str) -> str:
     if SCORE_OR_LOSS.fullmatch(metric) or metric == GLOBAL_STEP:
         return metric
     return f"x/{metric}" if metric == "epoch" or EXAMPLES.fullmatch(metric) else f"watch/{metric}"
+
+
+def pair_title(pair: str) -> str:
+    """Return a pair of gradients as shown to a person.
+
+    Args:
+        pair: Name in metrics: `<task>_vs_<task>`, or `<task>_vs_its_teacher`.
+
+    Example:
+        >>> pair_title("sentiment_vs_movie"), pair_title("movie_vs_its_teacher")
+        ('sentiment and movie', 'movie: labels and teacher')
+    """
+    first, _, second = pair.partition("_vs_")
+    return f"{first}: labels and teacher" if second == TEACHER else f"{first} and {second}"

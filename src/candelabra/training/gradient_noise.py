@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from candelabra.records import Batch
 from candelabra.training.module import MultiTaskModule
-from candelabra.training.task_gradients import part_of
-from candelabra.weighting.end_of_step import ALL
+from candelabra.training.part_gradients import flat_gradients, grams_of, trainable_in
 
 
 def half_cosines(
@@ -33,13 +32,7 @@ def half_cosines(
         `<task>/<part>` -> cosine, for each of `parts` and for all of them together. Tasks with
         fewer than two examples in a process, and gradients of zero, are left out.
     """
-    depth = len(module.model.encoder.layers)
-    # Sorted: all processes must reduce the parts in one order, and that of a set differs.
-    by_part: dict[str, list[nn.Parameter]] = {part: [] for part in sorted(parts)}
-    for name, parameter in module.model.named_parameters():
-        part = part_of(name, depth)
-        if parameter.requires_grad and part in by_part:
-            by_part[part].append(parameter)
+    by_part = trainable_in(module, parts)
     if not any(by_part.values()):
         return {}  # The encoder is frozen.
     cosines: dict[str, float] = {}
@@ -48,9 +41,7 @@ def half_cosines(
         enough = batch.counted and len(batch.rows_B) >= 2
         if module.trainer.strategy.reduce_boolean_decision(enough, all=True):
             first, second = (_gradients(module, task, _half(batch, i), by_part) for i in (0, 1))
-            rows = {part: torch.stack([first[part], second[part]]) for part in by_part}
-            grams = {part: rows_2P @ rows_2P.T for part, rows_2P in rows.items()}
-            grams[ALL] = torch.stack([gram_22.cpu().double() for gram_22 in grams.values()]).sum(0)
+            grams = grams_of(first, second)
             cosines |= {f"{task}/{part}": _cosine(gram_22) for part, gram_22 in grams.items()}
     return {key: cosine for key, cosine in cosines.items() if math.isfinite(cosine)}
 
@@ -86,23 +77,11 @@ def _half(record: Any, start: int) -> Any:
 def _gradients(
     module: MultiTaskModule, task: str, batch: Batch, by_part: Mapping[str, list[nn.Parameter]]
 ) -> dict[str, Tensor]:
-    """Return the flat gradient of a task's loss in each part, averaged over the processes."""
-    parameters = [parameter for each in by_part.values() for parameter in each]
+    """Return the gradient of a task's loss in each part, averaged over the processes."""
     with module.trainer.precision_plugin.train_step_context():
         logits = module.model.forward_task(task, batch)
         loss = module.model.head(task).loss(module.objectives[task].loss, logits, batch)
-    gradients = iter(
-        torch.autograd.grad(loss, parameters, allow_unused=True)
-        if loss.requires_grad
-        else [None] * len(parameters)
-    )
-    flat = {}
-    for part, each in by_part.items():
-        pairs = [(parameter, next(gradients)) for parameter in each]
-        pieces = [(torch.zeros_like(p) if g is None else g).flatten().float() for p, g in pairs]
-        gradient = torch.cat(pieces) if pieces else torch.zeros(0)
-        flat[part] = torch.as_tensor(module.trainer.strategy.reduce(gradient, reduce_op="mean"))
-    return flat
+    return flat_gradients(module, loss, by_part)
 
 
 def _cosine(gram_22: Tensor) -> float:

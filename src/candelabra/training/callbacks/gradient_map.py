@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from candelabra.files import replacing
+from candelabra.training.axes import pair_title
 from candelabra.training.gradient_noise import noise_of
 
 LOWEST_FIRST = ("embeddings", "layer", "pooling", "other", "all")
 HOW_TO_READ = (
-    "Blue: both tasks move this part of the model the same way.  Red: each undoes some of the "
+    "Blue: both gradients move this part of the model the same way.  Red: each undoes some of the "
     "other's step.  White: neither.  Grey: no gradient.\n"
     "Noise: 95% of the cosines between two halves of one task's batch are smaller.  "
     "Cross: a conflict, below minus the noise.  Right: the share of conflicts."
@@ -48,7 +49,7 @@ def draw(looks: Steps, halves: Steps, path: Path) -> None:
             for part in parts[pair]
         ]
         image = _cosines(left, rows, noise, parts[pair], list(looks))
-        left.set_title(" and ".join(pair.split("_vs_")), fontsize=11)
+        left.set_title(pair_title(pair), fontsize=11)
         _noise(right, rows, noise)
     figure.colorbar(image, ax=panels, label="cosine of the two gradients", shrink=0.9)
     figure.suptitle("Do the tasks pull the model the same way?", fontsize=14)

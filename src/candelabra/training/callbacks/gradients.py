@@ -18,7 +18,9 @@ from candelabra.training.callbacks.gradient_map import conflict_shares, draw
 from candelabra.training.gradient_noise import half_cosines, noise_of
 from candelabra.training.internals import num_stepped_batches
 from candelabra.training.module import MultiTaskModule
+from candelabra.training.part_gradients import shared_parts
 from candelabra.training.task_gradients import StepReport
+from candelabra.training.teacher_gradients import teacher_report
 from candelabra.weighting.end_of_step import ALL
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,9 @@ class GradientDiagnostics(pl.Callback):
     - `conflict`: 1 if the cosine is below `-noise`, else 0.
     - `conflict_share`: share of all comparisons so far whose cosine is below `-noise`.
 
+    The same under `gradients/<task>_vs_its_teacher/<part>/` for the labels and the teacher of a
+    task that has one, multiplied by their parts in its loss.
+
     For each task, logs under `losses/<task>/`:
 
     - `raw`: loss of the whole step, including the `distill_frozen` term.
@@ -49,9 +54,11 @@ class GradientDiagnostics(pl.Callback):
     micro-batches, before clipping. The values form a separate row of `metrics.csv`.
 
     A compared step runs one backward pass for each task, and one more forward and backward pass
-    for the noise. It needs one float32 number for each task and trainable parameter. Its gradient
+    for the noise; for a task with a teacher another forward and two backward passes over the last
+    micro-batch. It needs one float32 number for each task and trainable parameter. Its gradient
     equals that of a run without this callback up to rounding; all other steps are bitwise identical
-    given the same weights. Steps with a single task are not compared.
+    given the same weights. Steps with a single task are compared if it has
+    a teacher.
 
     Args:
         every_n_steps: Number of optimizer steps between comparisons, starting with the first step.
@@ -89,13 +96,21 @@ class GradientDiagnostics(pl.Callback):
     ) -> None:
         """Record and log the comparison of this step; all processes log the same values."""
         assert isinstance(pl_module, MultiTaskModule)
-        report = pl_module.last_step
-        due = pl_module.separate_tasks and report is not None and len(report.tasks) > 1
-        if not due or report is None or not is_finite(report):
+        if not pl_module.separate_tasks:
             return
-        parts = report.grams.keys() - {ALL}
+        report = pl_module.last_step
+        joint = [report] if report is not None and len(report.tasks) > 1 else []
+        parts = joint[0].grams.keys() - {ALL} if joint else shared_parts(pl_module)
+        taught = [
+            teacher_report(pl_module, task, batch, parts) for task, batch in self._batches.items()
+        ]
+        reports = [each for each in (*joint, *taught) if each is not None and is_finite(each)]
+        if not reports:
+            return
         self.halves[trainer.global_step] = half_cosines(pl_module, self._batches, parts)
-        values = compare_gradients(report, self.halves)
+        values: dict[str, float] = {}
+        for each in reports:
+            values |= compare_gradients(each, self.halves)
         self.looks[trainer.global_step] = {
             key.removesuffix("/cosine"): value
             for key, value in values.items()
@@ -104,7 +119,8 @@ class GradientDiagnostics(pl.Callback):
         shares = conflict_shares(self.looks, self.halves)
         values |= {f"{key}/conflict_share": share for key, share in shares.items()}
         row = {f"gradients/{key}": value for key, value in values.items()}
-        row |= _losses_row(pl_module, report)
+        for each in joint:
+            row |= _losses_row(pl_module, each)
         for logger in trainer.loggers:
             # `self.log` would repeat these values in every row until the next comparison.
             logger.log_metrics(row, step=num_stepped_batches(trainer))
