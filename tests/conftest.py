@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,16 @@ def run(interrupted: Path) -> Iterator[Path]:
     from helpers.interrupted_runs import restored_run
 
     yield from restored_run(interrupted)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sample_is_generated_once() -> Iterator[None]:
+    """Generate the rows of the sample once, although hundreds of tests train on them."""
+    from candelabra.data.sources import Sample
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sample, "read", functools.cache(Sample.read))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,9 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 SIDES = {"candelabra", "sentence-transformers"}
 
 
+@pytest.mark.slow
 def test_both_sides_embed_the_same_texts_to_the_same_vectors(bench: Callable[..., Any]) -> None:
     words = ["--limit", "40", "--batch-size", "16", "--precision", "32-true"]
     found = bench("embed_speed.py", *words)["results"]
@@ -20,6 +23,7 @@ def test_both_sides_embed_the_same_texts_to_the_same_vectors(bench: Callable[...
             assert result[key]["median"] == result[key]["fastest"] == ratio > 0
 
 
+@pytest.mark.slow
 def test_repeated_texts_can_be_left_out(bench: Callable[..., Any]) -> None:
     found = bench("embed_speed.py", "--texts", "stsb", "--distinct")["results"]["stsb"]
     assert found["texts"] == found["distinct"] > 0

@@ -3,7 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.slow
 def test_recall_is_counted_where_a_setting_can_be_taken(bench: Callable[..., Any]) -> None:
     words = ["--texts", "8", "--queries", "6", "--efforts", "5", "20", "300"]
     found = bench("search_recall.py", *words)

@@ -68,7 +68,9 @@ def test_texts_get_the_probabilities_of_transformers(kind: str, tmp_path: Path) 
         )
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize(
+    "kind", ["bert", "roberta", pytest.param("distilbert", marks=pytest.mark.slow)]
+)
 def test_words_get_the_logits_of_transformers(kind: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     task = ["tasks=none", "+task@tasks.t=sample_questions"]

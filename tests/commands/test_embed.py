@@ -66,6 +66,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert embedded("input=-").message == "standard input: empty: it has no rows"
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same(file: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one.npy", tmp_path / "two.npy"
     assert embedded(f"input={file}", f"output={one}").status == 0

@@ -27,7 +27,13 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+LARGE = "encoder/minilm_random"  # of the size of encoder/minilm, which is tested first
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == LARGE else n for n in ENCODERS],
+)
 def test_encoder_takes_two_steps(
     name: str, settings: list[str], tmp_path: Path, stand_ins: dict[str, str]
 ) -> None:

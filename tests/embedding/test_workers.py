@@ -11,7 +11,7 @@ from candelabra.embedding.embedder import Embedder
 from candelabra.errors import DataError
 from helpers.bundles import made
 from helpers.corpora import TEXTS
-from helpers.killing import killed
+from helpers.killed import killed
 
 
 @pytest.fixture(scope="module")

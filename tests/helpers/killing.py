@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 
 from candelabra import files
+from helpers.killed import kill
 
 POINT = "KILL_AT"
 """The variable that names a point, how many times it is passed before, and what happens there:
@@ -34,17 +35,6 @@ HALF_WRITTEN, RENAMED = "half_written", "renamed"
 """Of a checkpoint: half of it is in the draft; or it has just got its name."""
 MILLISECONDS = "milliseconds"
 """Of training, wherever that is."""
-
-
-def kill() -> None:
-    """As the kernel does when memory is short: this process, or the one that launched it."""
-    launched = "CANDELABRA_LAUNCHED" in os.environ
-    os.kill(os.getppid() if launched else os.getpid(), signal.SIGKILL)
-
-
-def killed(*_: object) -> None:
-    """In place of work that another process would do."""
-    kill()
 
 
 def kill_workers() -> None:

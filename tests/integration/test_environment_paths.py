@@ -79,6 +79,7 @@ def test_the_variable_is_stored_and_resolved_when_it_is_used(
     assert (done.status, "no task has a test split" in done.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_an_export_is_measured_where_the_variable_is_set(
     trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

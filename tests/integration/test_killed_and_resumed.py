@@ -135,7 +135,9 @@ def assert_same(run: Path, whole: Path) -> None:
 @pytest.mark.parametrize(
     "points",
     [
-        ("on_train_batch_start:9:TERM", "on_before_optimizer_step:2"),
+        pytest.param(
+            ("on_train_batch_start:9:TERM", "on_before_optimizer_step:2"), marks=pytest.mark.slow
+        ),
         pytest.param(
             ("on_train_batch_end:9:DISK", "on_validation_batch_end:8"), marks=pytest.mark.slow
         ),

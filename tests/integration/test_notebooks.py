@@ -7,7 +7,6 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-FAST = ("quickstart.ipynb",)
 PICTURES = {"similarity_and_pooling.ipynb": 3, "search.ipynb": 2, "contrastive_losses.ipynb": 1}
 SAID = {
     "contrastive_losses.ipynb": ["test: difference to minilm", "average_precision"],
@@ -24,13 +23,8 @@ def executed(path: Path, folder: Path) -> list[nbformat.NotebookNode]:
     return [output for cell in client.execute().cells for output in cell.get("outputs", [])]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.name, marks=() if path.name in FAST else pytest.mark.slow)
-        for path in NOTEBOOKS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_runs_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

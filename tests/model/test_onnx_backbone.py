@@ -21,6 +21,8 @@ from candelabra.search.origin import origin_of
 from helpers.exports import MOODS, TAGS, TEXTS, bundle_of
 from helpers.small_models import KINDS, WIDTH
 
+FAST = ("bert", "modernbert")
+
 
 def two_heads(kind: str = "bert") -> Bundle:
     heads = {"mood": ClassificationHead(WIDTH, MOODS), "cast": CrfHead(WIDTH, TAGS)}
@@ -39,7 +41,10 @@ def graph_of(folder: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
 def test_all_outputs_are_those_of_torch(kind: str, tmp_path: Path) -> None:
     bundle = two_heads(kind)
     other = on_onnx(bundle, tmp_path)

@@ -12,7 +12,11 @@ from helpers.stand_in_trials import Trials, table
 
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 SUBMITIT = ["hydra/launcher=submitit_local"]
-LAUNCHERS = pytest.mark.parametrize("launcher", [JOBLIB, SUBMITIT], ids=["joblib", "submitit"])
+BOTH = [
+    pytest.param(JOBLIB, id="joblib"),
+    pytest.param(SUBMITIT, id="submitit", marks=pytest.mark.slow),
+]
+"""submitit starts slowly, and waits for the result of a dead process for a while."""
 
 SMALL = [
     "encoder=tiny",
@@ -35,6 +39,7 @@ def status(folder: Path, number: int) -> str:
     return found
 
 
+@pytest.mark.slow
 def test_joblib_trains(tmp_path: Path) -> None:
     done = swept(tmp_path, *JOBLIB, *SMALL, "seed=1,2")
     assert (done.status, done.err) == (0, "")
@@ -62,7 +67,8 @@ def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
     return Trials(tmp_path / "site", monkeypatch)
 
 
-@LAUNCHERS
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", BOTH)
 def test_failed_trials_are_recorded_and_finished_ones_skipped(
     launcher: list[str], trials: Trials, tmp_path: Path
 ) -> None:
@@ -91,14 +97,7 @@ def test_wrong_trial_is_a_failed_one(trials: Trials, tmp_path: Path) -> None:
     assert len(trials.commands) == 1
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        pytest.param(JOBLIB, id="joblib"),
-        # submitit waits for the result of a dead process for a while.
-        pytest.param(SUBMITIT, id="submitit", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("launcher", BOTH)
 def test_dead_process_of_the_launcher_hides_nothing(
     launcher: list[str], trials: Trials, tmp_path: Path
 ) -> None:
@@ -110,6 +109,7 @@ def test_dead_process_of_the_launcher_hides_nothing(
     assert statuses["seed=5"] == "running"
 
 
+@pytest.mark.slow
 def test_own_yamls_go_on_to_the_trials(trials: Trials, tmp_path: Path) -> None:
     (tmp_path / "mine" / "task").mkdir(parents=True)
     yaml = "defaults: [sample_reviews@_here_, _self_]\nlimit: {train: 50}\n"

@@ -25,18 +25,26 @@ ANSWER = {
 FACTS: dict[str, Any] = {"question": "Share?", "equal": ["the rows"], "limits": ["two seeds"]}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A study in `page`, whose runs are in `runs`, and one of whose runs is missing."""
-    folders = write_arms(tmp_path)
-    folders["adapters"][3] = [tmp_path / "runs" / "not-yet"]
-    study = study_of(tmp_path / "runs", folders, test_reads=2, **FACTS)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study in `page`, its runs in `runs`, and one of its runs missing."""
+    root = tmp_path_factory.mktemp("written")
+    folders = write_arms(root)
+    folders["adapters"][3] = [root / "runs" / "not-yet"]
+    study = study_of(root / "runs", folders, test_reads=2, **FACTS)
     study = replace(study, arms=[replace(arm, ms_per_text=2.5) for arm in study.arms])
-    page = tmp_path / "page"
-    keep_inputs(page, study, runs_dir=tmp_path / "runs", answer=ANSWER)
+    page = root / "page"
+    keep_inputs(page, study, runs_dir=root / "runs", answer=ANSWER)
     (page / LOOKS).write_text(json.dumps({"looks": ["a", "b"]}))
     write_study(compare_arms(study), page)
-    return page
+    return root
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """The page of a copy, which a test may change."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "page"
 
 
 def changed(folder: Path, **facts: Any) -> None:

@@ -9,7 +9,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import Queue, get_context
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,11 +16,6 @@ from omegaconf import DictConfig
 
 from candelabra.embedding.embedder import Embedder
 from candelabra.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from candelabra.embedding.embedder import Embedder
 
 PART = 2048
 """Maximum number of texts that are sent to a process at a time."""
