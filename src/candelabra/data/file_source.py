@@ -32,7 +32,7 @@ class Files:
         word_column: Column of the word in a CoNLL/BIO file, counted from 0; `None` is the first.
         tag_column: Column of the tag; `None` is the last, which is column -1.
         comment: Beginning of comment lines, as in `Layout`.
-        scheme: Tagging scheme: `iob2`, `iob1`, `iobes`, `bilou`, `io`, or `auto`.
+        scheme: Tagging scheme: `iob2`, `iob1`, `iobes`, `bilou`, `bmes`, `io`, or `auto`.
         quoted: Whether csv or tsv cells may be quoted; `None` means yes for csv and no for tsv.
         subfolders: For a folder, the sub-folders that are read; a mapping also sets the label of
             each.

@@ -185,6 +185,7 @@ SCHEMES = {
     "iob1": "Ana I-PER\nEva B-PER\nin O\nPorto I-LOC\nNovo I-LOC\n",
     "iobes": "Ana S-PER\nEva S-PER\nin O\nPorto B-LOC\nNovo E-LOC\n",
     "bilou": "Ana U-PER\nEva U-PER\nin O\nPorto B-LOC\nNovo L-LOC\n",
+    "bmes": "Ana S-PER\nEva S-PER\nin O\nPorto B-LOC\nNovo M-LOC\nSul E-LOC\n",
     "iob2": "Ana B-PER\nEva B-PER\nin O\nPorto B-LOC\nNovo I-LOC\n",
 }
 
@@ -193,7 +194,8 @@ SCHEMES = {
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_schemes_become_bio(scheme: str, given: str, tmp_path: Path) -> None:
     table = read(tmp_path, SCHEMES[scheme], scheme="auto" if given == "auto" else scheme)
-    assert table.columns["tags"] == [["B-PER", "B-PER", "O", "B-LOC", "I-LOC"]]
+    inside = 2 if scheme == "bmes" else 1
+    assert table.columns["tags"] == [["B-PER", "B-PER", "O", "B-LOC", *["I-LOC"] * inside]]
     said = "" if scheme == "iob2" else f"its tags are {scheme.upper()}; they are converted to BIO"
     assert table.note == said
 
