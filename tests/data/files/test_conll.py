@@ -37,6 +37,7 @@ VARIANTS = {
     "a source of GermEval": "#\thttp://a.example [1]\tx\n" + PLAIN.replace(" ", "\t"),
     "phrases before the tags": PLAIN.replace(" ", " NNP B-NP "),
     "Windows": PLAIN.replace("\n", "\r\n"),
+    "an old Mac": PLAIN.replace("\n", "\r"),
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import json
+import lzma
 import os
 from pathlib import Path
 
@@ -31,6 +33,13 @@ KINDS: dict[str, tuple[str, bytes, str]] = {
     "zip of parquet": ("x.parquet", b"PK\x03\x04" + bytes(50), "is a zip archive"),
     "parquet": ("x.jsonl", parquet(), "is a parquet file; rename it to end in .parquet"),
     "gzip": ("x.csv", b"\x1f\x8b\x08" + bytes(9), "is packed as gz; rename it to x.csv.gz"),
+    "bzip2": ("x.csv", bz2.compress(b"text\na\n"), "is packed as bzip2; unpack it"),
+    "xz": ("x.jsonl", lzma.compress(b"{}"), "is packed as xz; unpack it"),
+    "an old spreadsheet": ("x.csv", bytes.fromhex("d0cf11e0a1b11ae1") + bytes(9), "is a spreads"),
+    "Arrow": ("x.parquet", b"ARROW1\0\0" + bytes(9), "is an Arrow file; convert it to parquet"),
+    "UTF-16": ("x.csv", "text,label\n".encode("utf-16"), "not UTF-8: it is UTF-16"),
+    "UTF-16 without a mark": ("x.csv", "text,label\n".encode("utf-16-le"), "it is UTF-16"),
+    "UTF-16 the other way": ("x.conll", "Ana B-PER\n".encode("utf-16-be"), "it is UTF-16"),
     "an array": ("x.jsonl", json.dumps(ROWS).encode(), "is one array of objects; rename it to"),
     "an indented array": ("x.jsonl", json.dumps(ROWS, indent=1).encode(), "is one array"),
     "columns": ("x.json", json.dumps(BY_COLUMN).encode(), r"to_json\(orient='records'\)"),

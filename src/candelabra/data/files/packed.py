@@ -17,6 +17,11 @@ OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file; `git lfs pull` fetches it",
     b"PK\x03\x04": "a zip archive or a spreadsheet; unpack or convert it",
     PARQUET: "a parquet file; rename it to end in .parquet",
+    b"BZh91AY&SY": "packed as bzip2; unpack it",
+    b"\xfd7zXZ\x00": "packed as xz; unpack it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "a spreadsheet of Excel; save it as csv",
+    b"ARROW1\x00\x00": "an Arrow file; convert it to parquet",
 }
 """First bytes of what is often given in the place of a file -> what it is."""
 LONGEST_BEGINNING = max(map(len, OTHERS))
