@@ -6,13 +6,15 @@ import bz2
 import json
 import lzma
 import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from candelabra.data.files.readers import read_table
+from candelabra.data.files.layout import ENDINGS
+from candelabra.data.files.readers import READERS, read_table
 from candelabra.errors import DataError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n"
@@ -74,6 +76,31 @@ def test_a_folder_of_other_files_is_said_to_need_a_pattern(tmp_path: Path) -> No
     (tmp_path / "x.csv").write_text("text,label\na,b\n")
     with pytest.raises(DataError, match=rf"a pattern names other files: {tmp_path}/\*\.csv"):
         read_table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["README.md", "data/a.parquet"], "a pattern names other files: FOLDER/*/*.parquet"),
+        (["info.json", "a/1.csv.gz", "b/1.csv.gz"], "other files: FOLDER/*/*.csv.gz"),
+        (["train/pos/1.txt", "train/neg/1.txt"], "; FOLDER/train has some"),
+        (["a.arrow"], "; found 'a.arrow'"),
+        (["a.txt"], "; found 'a.txt'"),
+    ],
+)
+def test_a_folder_without_texts_says_what_it_holds(
+    names: list[str], said: str, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    expected = re.escape(said.replace("FOLDER", str(tmp_path)))
+    with pytest.raises(DataError, match=rf"one for each label.*{expected}$"):
+        read_table(tmp_path)
+
+
+def test_a_folder_is_searched_for_every_ending_that_can_be_read() -> None:
+    assert set(ENDINGS) == set(READERS)
 
 
 def test_a_column_with_other_rows_than_the_file_is_damaged(tmp_path: Path) -> None:
