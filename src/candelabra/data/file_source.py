@@ -91,9 +91,14 @@ class Files:
 
         Raises:
             ConfigError: A path is no text.
+            DataError: A path is an address.
         """
         given = {"train": self.train, "validation": self.validation, "test": self.test}.get(split)
         names = [given] if given is None or isinstance(given, str) else list(given)
-        if not names or not all(isinstance(name, str) for name in names if given is not None):
+        are_texts = all(isinstance(name, str) for name in names if given is not None)
+        if not names or not are_texts or isinstance(given, Mapping):
             raise ConfigError(f"{split} must be a path or a list of paths, got {given!r}")
+        for name in names:
+            if name is not None and "://" in name:
+                raise DataError(f"{name}: is an address ({split}); download the file")
         return [Path(self.folder or "", name).expanduser() for name in names if name is not None]
