@@ -24,6 +24,9 @@ MINILM_SHA256 = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 """Files that determine the token ids of the bundled MiniLM; its yaml has that of the weights."""
+POINTER = b"version https://git-lfs"
+LARGEST_POINTER = 1024
+"""Beginning, and greatest number of bytes, of the pointer to a file that Git LFS would fetch."""
 UNLOADABLE = (
     ArithmeticError,
     AssertionError,
@@ -77,6 +80,12 @@ def explained_loading(name: str) -> Iterator[None]:
         # The tokenizers library raises plain exceptions.
         if type(error) is not Exception and not isinstance(error, UNLOADABLE):
             raise
+        pointer = _pointer(Path(name))
+        if pointer is not None:
+            raise ConfigError(
+                f"name={name}: {pointer.name} is a pointer of Git LFS, not the file; "
+                "`git lfs pull` fetches it"
+            ) from error
         reason = " ".join(str(error).split()) or repr(error)
         if "instantiate the backend tokenizer" in reason:
             raise ConfigError(
@@ -86,3 +95,12 @@ def explained_loading(name: str) -> Iterator[None]:
         raise ConfigError(
             f"name={name}: cannot be loaded as safetensors without remote code ({reason})"
         ) from error
+
+
+def _pointer(folder: Path) -> Path | None:
+    """Return a file of a folder that Git LFS has not fetched, or `None`."""
+    for file in sorted(folder.glob("*")) if folder.is_dir() else ():
+        small = file.is_file() and file.stat().st_size < LARGEST_POINTER
+        if small and file.read_bytes().startswith(POINTER):
+            return file
+    return None
