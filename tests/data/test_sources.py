@@ -47,7 +47,7 @@ def test_sample_has_all_splits(name: str) -> None:
 
 def test_an_address_is_no_path() -> None:
     """A path would lose one of its slashes, and the message blame a missing folder."""
-    with pytest.raises(DataError, match=r"^https://a\.example/x\.csv: is an address \(train\);"):
+    with pytest.raises(DataError, match=r"^https://a\.example/x\.csv: is an address; download"):
         Files(train="https://a.example/x.csv").check()
 
 
