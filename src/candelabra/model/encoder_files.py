@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from candelabra.errors import ConfigError
-from candelabra.files import checksum
+from candelabra.files import UNFETCHED, checksum, is_pointer
 
 PACKAGE = "package:"
 """Prefix of a name that points into an installed Python package: `package:NAME/FOLDER`."""
@@ -24,9 +24,6 @@ MINILM_SHA256 = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 """Files that determine the token ids of the bundled MiniLM; its yaml has that of the weights."""
-POINTER = b"version https://git-lfs"
-LARGEST_POINTER = 1024
-"""Beginning, and greatest number of bytes, of the pointer to a file that Git LFS would fetch."""
 UNLOADABLE = (
     ArithmeticError,
     AssertionError,
@@ -80,12 +77,10 @@ def explained_loading(name: str) -> Iterator[None]:
         # The tokenizers library raises plain exceptions.
         if type(error) is not Exception and not isinstance(error, UNLOADABLE):
             raise
-        pointer = _pointer(Path(name))
-        if pointer is not None:
-            raise ConfigError(
-                f"name={name}: {pointer.name} is a pointer of Git LFS, not the file; "
-                "`git lfs pull` fetches it"
-            ) from error
+        files = sorted(Path(name).glob("*")) if Path(name).is_dir() else []
+        for file in filter(Path.is_file, files):
+            if is_pointer(file):
+                raise ConfigError(f"name={name}: {file.name} is {UNFETCHED}") from error
         reason = " ".join(str(error).split()) or repr(error)
         if "instantiate the backend tokenizer" in reason:
             raise ConfigError(
@@ -95,12 +90,3 @@ def explained_loading(name: str) -> Iterator[None]:
         raise ConfigError(
             f"name={name}: cannot be loaded as safetensors without remote code ({reason})"
         ) from error
-
-
-def _pointer(folder: Path) -> Path | None:
-    """Return a file of a folder that Git LFS has not fetched, or `None`."""
-    for file in sorted(folder.glob("*")) if folder.is_dir() else ():
-        small = file.is_file() and file.stat().st_size < LARGEST_POINTER
-        if small and file.read_bytes().startswith(POINTER):
-            return file
-    return None

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from candelabra.errors import DataError
+from candelabra.files import POINTER, UNFETCHED
 
 PACKINGS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 """Endings of packed files -> their first bytes."""
 PARQUET = b"PAR1"
 OTHERS = {
-    b"version https://git-lfs": "a pointer of Git LFS, not the file; `git lfs pull` fetches it",
+    POINTER: UNFETCHED,
     b"PK\x03\x04": "a zip archive or a spreadsheet; unpack or convert it",
     PARQUET: "a parquet file; rename it to end in .parquet",
     b"BZh91AY&SY": "packed as bzip2; unpack it",
