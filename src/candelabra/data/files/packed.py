@@ -46,17 +46,16 @@ def read_bytes(path: Path) -> bytes:
     """Read a file; a packed one is unpacked.
 
     Raises:
-        DataError: The file is packed although its name does not say so, is of another kind, is
-            damaged, or unpacks to more than any data set of its size.
+        DataError: The file is packed although its name does not say so, or twice, is of another
+            kind, is damaged, or unpacks to more than any data set of its size.
     """
     packing = path.suffix.lower()
-    if packing in PACKINGS:
-        return _unpacked(path, OPENERS[packing])
-    data = path.read_bytes()
+    is_packed = packing in PACKINGS
+    data = _unpacked(path, OPENERS[packing]) if is_packed else path.read_bytes()
     for ending, begin in PACKINGS.items():
         if data.startswith(begin):
-            name = f"{path.name}{ending}"
-            raise DataError(f"{path}: is packed as {ending[1:]}; rename it to {name}")
+            way = "unpack it once" if is_packed else f"rename it to {path.name}{ending}"
+            raise DataError(f"{path}: is packed as {ending[1:]}{' within' * is_packed}; {way}")
     check_content(path, data)
     return data
 

@@ -44,7 +44,7 @@ def read_labels(labels: Sequence[str] | str | Path) -> list[str]:
         raise DataError(f"{where}: a list of names expected, found {shown(names)}")
     checked: list[str] = []
     for position, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or is_broken(name):
             raise DataError(
                 f"{where}: position {position} must be a name, found {shown(name)}; "
                 "in yaml, numbers and words like yes and no are names only in quotes"
