@@ -239,8 +239,10 @@ class LabelIds:
             name = spelled(value)
         except ValueError as error:
             found = f"{shown(value)} where a name or a number of a {self.kind} is expected"
-            if value is None and self.kind == "label":
+            if _is_empty(value) and self.kind == "label":
                 found += "; missing_labels=skip omits rows without a label"
+            elif isinstance(value, (float, Decimal)):
+                found += "; write labels as text or whole numbers"
             raise BadRowError("wrong type", found) from error
         if self.positions and NUMERAL.fullmatch(name):
             return self._numbered(name)
