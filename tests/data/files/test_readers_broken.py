@@ -192,3 +192,12 @@ def test_broken_utf8_in_words(tmp_path: Path) -> None:
 def test_an_address_is_no_path(read: Callable[[Path], Table]) -> None:
     with pytest.raises(DataError, match=r"^s3://a/x\.csv: is an address; download the file$"):
         read(Path("s3://a/x.csv"))
+
+
+def test_a_missing_file_says_what_its_path_is_relative_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^x\.csv: missing file in {tmp_path}$"):
+        read_table("x.csv")

@@ -105,7 +105,8 @@ def check_path(path: Path) -> None:
         check_no_address(path)
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         there = nearest(path.name, siblings) if siblings else f" (nor a folder {path.parent})"
-        raise DataError(f"{path}: missing file{there}")
+        here = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"{path}: missing file{here}{there}")
     if not path.is_file():  # reading a pipe would wait forever
         raise DataError(f"{path}: neither a file nor a folder")
     inner = plain_name(path)
