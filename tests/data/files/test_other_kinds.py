@@ -36,7 +36,11 @@ KINDS: dict[str, tuple[str, bytes, str]] = {
     "zip of parquet": ("x.parquet", b"PK\x03\x04" + bytes(50), "is a zip archive"),
     "parquet": ("x.jsonl", parquet(), "is a parquet file; rename it to end in .parquet"),
     "gzip": ("x.csv", b"\x1f\x8b\x08" + bytes(9), "is packed as gz; rename it to x.csv.gz"),
-    "gzip twice": ("x.csv.gz", gzip.compress(gzip.compress(b"a")), "is packed as gz within; unpack"),
+    "gzip twice": (
+        "x.csv.gz",
+        gzip.compress(gzip.compress(b"a")),
+        "is packed as gz within; unpack",
+    ),
     "zip in gzip": ("x.csv.gz", gzip.compress(b"PK\x03\x04"), "is a zip archive"),
     "bzip2": ("x.csv", bz2.compress(b"text\na\n"), "is packed as bzip2; unpack it"),
     "xz": ("x.jsonl", lzma.compress(b"{}"), "is packed as xz; unpack it"),

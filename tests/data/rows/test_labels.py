@@ -163,13 +163,13 @@ def test_other_types_are_no_labels(cell: object) -> None:
 
 @pytest.mark.parametrize("cell", [0.5, Decimal("1.5"), math.inf])
 def test_a_number_that_is_not_whole_says_how_to_write_it(cell: object) -> None:
-    with pytest.raises(BadRowError, match="; write labels as text or whole numbers$"):
+    with pytest.raises(BadRowError, match=r"; write labels as text or whole numbers$"):
         LabelIds(["0", "1"])(cell)
 
 
 @pytest.mark.parametrize("cell", [None, math.nan])
 def test_a_missing_label_says_how_to_leave_out_its_row(cell: object) -> None:
-    with pytest.raises(BadRowError, match="; missing_labels=skip omits rows without a label$"):
+    with pytest.raises(BadRowError, match=r"; missing_labels=skip omits rows without a label$"):
         LabelIds(["0", "1"])(cell)
 
 
