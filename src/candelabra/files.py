@@ -17,6 +17,10 @@ from typing import Any, BinaryIO
 
 from candelabra.errors import ConfigError, DataError
 
+POINTER = b"version https://git-lfs"
+LARGEST_POINTER = 1024
+"""Beginning, and number of bytes that is not reached, of the pointer to a file of Git LFS."""
+UNFETCHED = "a pointer of Git LFS, not the file; `git lfs pull` fetches it"
 DRAFT = ".{name}.{process}.tmp"
 """Name of the temporary file from which a process replaces the file `name`."""
 OLD = ".{name}.{process}.old"
@@ -208,6 +212,13 @@ def checksum(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_pointer(path: Path) -> bool:
+    """Return whether a file is the pointer to one that Git LFS has not fetched."""
+    if path.stat().st_size >= LARGEST_POINTER:
+        return False
+    return path.read_bytes().startswith(POINTER)
 
 
 def check_output(path: Path, suffixes: Iterable[str] | None = None) -> None:

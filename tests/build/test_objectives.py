@@ -39,6 +39,11 @@ def test_another_main_metric_is_refused_before_training() -> None:
         objectives({"movie": {**TASK, "main_metric": "f2"}}, LABELS)
 
 
+def test_metrics_that_do_not_fit_the_labels_name_the_task() -> None:
+    with pytest.raises(ConfigError, match=r"^tasks\.movie\.metrics: span metrics need labels"):
+        objectives({"movie": {**TASK, "main_metric": "f1"}}, {"movie": ["O"]})
+
+
 def test_a_monitor_is_one_of_the_metrics_of_its_task() -> None:
     found = objectives({"movie": {**TASK, "main_metric": "f1"}}, LABELS)
     known = (

@@ -50,6 +50,12 @@ def test_many_flipped_bits_are_noticed(copy: Path, small: dict[str, bytes]) -> N
     assert_flips_are_noticed(copy, small, 500)
 
 
+def test_a_file_that_git_lfs_has_not_fetched_is_named(copy: Path) -> None:
+    (copy / "heads.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid a\n")
+    with pytest.raises(BundleError, match=r"heads\.safetensors: is a pointer of Git LFS"):
+        check_checksums(copy)
+
+
 def test_a_bundle_without_checksums_is_not_whole(copy: Path) -> None:
     (copy / CHECKSUMS).unlink()
     with pytest.raises(BundleError, match=r"incomplete bundle, it has no file checksums\.json"):

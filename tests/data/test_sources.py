@@ -14,7 +14,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
 from candelabra.data.sources import SPLITS, Files, FilesOrHub, Hub, Sample
-from candelabra.errors import DataError
+from candelabra.errors import ConfigError, DataError
 
 ROWS = {"text": ["dull", "fine"], "label": [0, 1]}
 HUB = {"path": "someone/reviews"}
@@ -43,6 +43,17 @@ def test_sample_has_all_splits(name: str) -> None:
         assert len(table) > 0
         assert table.where == f"sample {name} ({split})"
     assert source.read("other") is None
+
+
+def test_an_address_is_no_path() -> None:
+    """A path would lose one of its slashes, and the message blame a missing folder."""
+    with pytest.raises(DataError, match=r"^https://a\.example/x\.csv: is an address; download"):
+        Files(train="https://a.example/x.csv").check()
+
+
+def test_a_mapping_is_no_list_of_paths() -> None:
+    with pytest.raises(ConfigError, match=r"train must be a path or a list of paths, got {'pos'"):
+        Files(train={"pos": "x.csv"}).check()  # type: ignore[arg-type]
 
 
 def test_unknown_sample() -> None:

@@ -60,6 +60,15 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         Pretrained(name=str(folder), max_length=20).load()
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_file_that_git_lfs_has_not_fetched_is_named(name: str, tmp_path: Path) -> None:
+    folder = save_encoder(tmp_path)
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 9\n")
+    encoder = Pretrained(name=str(folder), max_length=20)
+    with pytest.raises(ConfigError, match=rf"{name} is a pointer of Git LFS, not the file; `git"):
+        (encoder.tokenizer if name == "tokenizer.json" else encoder.load)()
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "no config", "a padding id beyond measure"])
 def test_a_damaged_folder_is_explained(damage: str, tmp_path: Path) -> None:
     folder = save_encoder(tmp_path, "bert")

@@ -129,6 +129,16 @@ def test_what_cannot_be_kept_is_refused_by_name(tmp_path: Path) -> None:
     assert embedded(folder, "pooling=mean", "normalize=false")[0].shape == (3, WIDTH)
 
 
+def test_a_pooling_without_settings_is_not_guessed(tmp_path: Path) -> None:
+    """As after a download of the folder without its sub-folders."""
+    folder = saved(tmp_path / "model", Pooling(WIDTH, "max"))
+    shutil.rmtree(folder / "1_Pooling")
+    done = called("embed", "encoder=path", f"encoder.name={folder}", "text=a")
+    assert done.status == 2
+    assert "1_Pooling/config.json: missing or empty, so the pooling is unknown" in done.err
+    assert embedded(folder, "pooling=max", "normalize=false")[0].shape == (3, WIDTH)
+
+
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model", Pooling(WIDTH), Dense(WIDTH, 16))
     weights = folder / "2_Dense" / "model.safetensors"

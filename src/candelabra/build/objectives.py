@@ -37,7 +37,8 @@ def objectives(
         The objective of each task.
 
     Raises:
-        ConfigError: The main metric of a task is not one of its metrics.
+        ConfigError: The main metric of a task is not one of its metrics, or the metrics do not fit
+            its labels.
     """
     return {
         name: _objective(name, task, labels[name], None if counts is None else counts[name])
@@ -54,7 +55,9 @@ def _loss(node: Node, key: str, counts: Sequence[int] | None) -> Loss:
 
 def _objective(name: str, task: Node, labels: list[str], counts: Sequence[int] | None) -> Objective:
     """Construct the objective of one task, and check that its main metric exists."""
-    metrics = make(task["metrics"], f"tasks.{name}.metrics")(labels=labels)
+    key = f"tasks.{name}.metrics"
+    with naming(key):
+        metrics = make(task["metrics"], key)(labels=labels)
     known, main = _names(metrics), task["main_metric"]
     if main not in known:
         options = ", ".join(key for key in known if "/" not in key)

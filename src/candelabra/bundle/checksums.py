@@ -6,7 +6,7 @@ from pathlib import Path
 
 from candelabra.bundle.folder import read_json
 from candelabra.errors import BundleError
-from candelabra.files import checksum, write_json
+from candelabra.files import UNFETCHED, checksum, is_pointer, write_json
 
 CHECKSUMS = "checksums.json"
 """File with the content `{"sha256": {path in the bundle: hexadecimal}}`."""
@@ -40,9 +40,10 @@ def check_checksums(folder: Path) -> None:
         raise BundleError(f"{folder}: has no file {name}, which {CHECKSUMS} lists")
     for name in sorted(names & expected.keys()):
         if checksum(folder / name) != expected[name]:
-            raise BundleError(
-                f"{folder / name}: damaged: its checksum differs from that in {CHECKSUMS}"
-            )
+            fault = f"damaged: its checksum differs from that in {CHECKSUMS}"
+            if is_pointer(folder / name):
+                fault = f"is {UNFETCHED}"
+            raise BundleError(f"{folder / name}: {fault}")
     for name in sorted(names - expected.keys()):
         if name.startswith("encoder/") or name.endswith((".json", ".safetensors")):
             raise BundleError(f"{folder / name}: not listed in {CHECKSUMS}")

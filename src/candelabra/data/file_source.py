@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from candelabra.data.files.layout import Layout
-from candelabra.data.files.readers import check_path, read_tables
+from candelabra.data.files.readers import check_no_address, check_path, read_tables
 from candelabra.data.files.several import matching
 from candelabra.data.files.table import Table
 from candelabra.data.schemes import AUTO
@@ -32,7 +32,7 @@ class Files:
         word_column: Column of the word in a CoNLL/BIO file, counted from 0; `None` is the first.
         tag_column: Column of the tag; `None` is the last, which is column -1.
         comment: Beginning of comment lines, as in `Layout`.
-        scheme: Tagging scheme: `iob2`, `iob1`, `iobes`, `bilou`, `io`, or `auto`.
+        scheme: Tagging scheme: `iob2`, `iob1`, `iobes`, `bilou`, `bmes`, `io`, or `auto`.
         quoted: Whether csv or tsv cells may be quoted; `None` means yes for csv and no for tsv.
         subfolders: For a folder, the sub-folders that are read; a mapping also sets the label of
             each.
@@ -74,6 +74,7 @@ class Files:
             for path in self.paths(split):
                 files = matching(path)
                 if self.folder is None and not path.is_absolute() and not files[0].exists():
+                    check_no_address(path)
                     raise DataError(
                         f"{path}: missing file ({split}): no folder was given, for instance by "
                         f"data_dir=FOLDER, and {Path.cwd()} has none"
@@ -94,6 +95,7 @@ class Files:
         """
         given = {"train": self.train, "validation": self.validation, "test": self.test}.get(split)
         names = [given] if given is None or isinstance(given, str) else list(given)
-        if not names or not all(isinstance(name, str) for name in names if given is not None):
+        are_texts = all(isinstance(name, str) for name in names if given is not None)
+        if not names or not are_texts or isinstance(given, Mapping):
             raise ConfigError(f"{split} must be a path or a list of paths, got {given!r}")
         return [Path(self.folder or "", name).expanduser() for name in names if name is not None]

@@ -4,6 +4,7 @@
 - `iob1`: `I-X` may start an entity; `B-X` only separates it from an entity of the same type before.
 - `iobes`: `S-X` is an entity of one word, `E-X` ends a longer one.
 - `bilou`: the same with `U-X` and `L-X`.
+- `bmes`: as `iobes`, with `M-X` within an entity.
 - `io`: `I-X`, or the type `X` alone; neighbouring words of a type are one entity.
 """
 
@@ -17,13 +18,17 @@ from candelabra.data.files.table import BadRowError
 
 AUTO = "auto"
 BIO = "iob2"
-SCHEMES = (AUTO, BIO, "iob1", "iobes", "bilou", "io")
-SPELLED = {"iobes": {"S": "B", "E": "I"}, "bilou": {"U": "B", "L": "I"}}
+SCHEMES = (AUTO, BIO, "iob1", "iobes", "bilou", "bmes", "io")
+SPELLED = {
+    "iobes": {"S": "B", "E": "I"},
+    "bilou": {"U": "B", "L": "I"},
+    "bmes": {"S": "B", "E": "I", "M": "I"},
+}
 """Prefixes of a scheme with ends -> those of BIO."""
-PREFIXED = re.compile(r"([BILUSE])-(.+)", re.DOTALL)
+PREFIXED = re.compile(r"([BILUSEM])-(.+)", re.DOTALL)
 BARE = re.compile(r"[A-Za-z][\w./&]+")
 """A type without a prefix, in `io`."""
-OTHER_MARK = re.compile(r"[BILUSE][_./&].+")
+OTHER_MARK = re.compile(r"[BILUSEM][_./&].+")
 """A prefix and a type with another mark than `-` between them, or a type that looks like it."""
 
 
@@ -122,16 +127,16 @@ def converted(
 
 
 def _without_ends(tags: Sequence[str], scheme: str) -> list[str]:
-    _, end = SPELLED[scheme]
+    _, end, *_ = SPELLED[scheme]
     found, open_kind = [], ""
     for place, tag in enumerate([*tags, OUTSIDE]):
         match = PREFIXED.fullmatch(tag)
         prefix, kind = (match[1], match[2]) if match is not None else ("", "")
-        goes_on = prefix in ("I", end)
+        goes_on = prefix in ("I", "M", end)
         if bool(open_kind) != goes_on or (goes_on and kind != open_kind):
             what = repr(tag) if place < len(tags) else "the end of the sentence"
             raise ValueError(f"{what} of word {place} follows {_said(tags, place)}")
-        open_kind = kind if prefix in ("B", "I") else ""
+        open_kind = kind if prefix in ("B", "I", "M") else ""
         found.append(f"{SPELLED[scheme].get(prefix, prefix)}-{kind}" if prefix else tag)
     return found[:-1]
 

@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from candelabra.errors import ConfigError
-from candelabra.files import checksum
+from candelabra.files import UNFETCHED, checksum, is_pointer
 
 PACKAGE = "package:"
 """Prefix of a name that points into an installed Python package: `package:NAME/FOLDER`."""
@@ -77,6 +77,10 @@ def explained_loading(name: str) -> Iterator[None]:
         # The tokenizers library raises plain exceptions.
         if type(error) is not Exception and not isinstance(error, UNLOADABLE):
             raise
+        files = sorted(Path(name).glob("*")) if Path(name).is_dir() else []
+        for file in filter(Path.is_file, files):
+            if is_pointer(file):
+                raise ConfigError(f"name={name}: {file.name} is {UNFETCHED}") from error
         reason = " ".join(str(error).split()) or repr(error)
         if "instantiate the backend tokenizer" in reason:
             raise ConfigError(

@@ -138,8 +138,7 @@ def prompts(folder: Path) -> Prompts:
     Raises:
         ConfigError: If the default prompt is not among them, or a prompt is not a text.
     """
-    file = folder / "config_sentence_transformers.json"
-    settings = _json(file)
+    settings = _json(file := folder / "config_sentence_transformers.json")
     texts = settings.get("prompts") or {}
     name = settings.get("default_prompt_name")
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
@@ -185,8 +184,7 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
             sentence-transformers or lies outside of the folder.
     """
     file, found = folder / MODULES, []
-    rows = _json(file, list)
-    for row in rows:
+    for row in _json(file, list):
         known = isinstance(row, dict) and {"path", "type"} <= row.keys()
         if not known or not all(isinstance(row[key], str) for key in ("path", "type")):
             raise ConfigError(f"{file}: each module must have a path and a type, got {row!r}")
@@ -222,6 +220,8 @@ def _check_encoder_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _modes(place: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    if not settings:
+        raise ConfigError(f"{place / 'config.json'}: missing or empty, so the pooling is unknown")
     given = settings.get("pooling_mode")
     if given is None:
         given = [mode for flag, mode in MODES.items() if settings.get(flag)] or ["mean"]

@@ -37,6 +37,7 @@ VARIANTS = {
     "a source of GermEval": "#\thttp://a.example [1]\tx\n" + PLAIN.replace(" ", "\t"),
     "phrases before the tags": PLAIN.replace(" ", " NNP B-NP "),
     "Windows": PLAIN.replace("\n", "\r\n"),
+    "an old Mac": PLAIN.replace("\n", "\r"),
 }
 
 
@@ -91,6 +92,39 @@ def test_a_count_over_the_whole_file_is_refused_too(tmp_path: Path) -> None:
             ["w0", "w1", "w2"],
             ["w3", "w4"],
         ]
+
+
+@pytest.mark.parametrize(
+    ("before", "column"), [("d1", 1), ("d/1 0", 2), ("d1 0 3", 3), ("0 3", 2), ("0:3", 1)]
+)
+def test_the_column_that_holds_the_words_is_named(before: str, column: int, tmp_path: Path) -> None:
+    """Documents, sentences and places of words come first, and are the same in every line."""
+    lines = [f"{before} {line}" if line else "" for line in PLAIN.split("\n")]
+    with pytest.raises(DataError, match=rf"word column only .* set source\.word_column={column} "):
+        read(tmp_path, "\n".join(lines))
+    words = read(tmp_path, "\n".join(lines), word_column=column).columns["tokens"]
+    assert words == TOKENS
+
+
+def test_a_file_without_words_is_told_no_column_of_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"only counts 1, 2, .*, and no other column holds words"):
+        read(tmp_path, "1 B-LOC\n2 O\n\n1 O\n")
+
+
+def test_a_word_that_repeats_is_kept_without_other_columns(tmp_path: Path) -> None:
+    assert read(tmp_path, "ha O\nha O\n").columns["tokens"] == [["ha", "ha"]]
+
+
+@pytest.mark.parametrize("behind", [("1", "2"), ("0.9", "0.8"), ("NNP", "VB")])
+def test_a_last_column_without_tags_is_refused(behind: tuple[str, str], tmp_path: Path) -> None:
+    """Numbers in it would be read as positions in the given labels."""
+    text = f"Ana B-PER {behind[0]}\nlives O {behind[1]}\n\nShe O {behind[0]}\nsings O {behind[1]}"
+    with pytest.raises(DataError, match=r"last column holds no tag, .* set source\.tag_column=1 "):
+        read(tmp_path, text)
+    assert read(tmp_path, text, tag_column=1).columns["tags"] == TAGS
+    assert read(tmp_path, text.replace("B-PER", "B-NP")).columns["tags"][0] == list(behind)
+    hidden = text.replace(behind[0], "_").replace(behind[1], "_")
+    assert read(tmp_path, hidden).columns["tags"] == [["_", "_"]] * 2
 
 
 def test_words_that_are_tags_are_refused_with_the_setting_that_reads_them(tmp_path: Path) -> None:
@@ -152,6 +186,7 @@ SCHEMES = {
     "iob1": "Ana I-PER\nEva B-PER\nin O\nPorto I-LOC\nNovo I-LOC\n",
     "iobes": "Ana S-PER\nEva S-PER\nin O\nPorto B-LOC\nNovo E-LOC\n",
     "bilou": "Ana U-PER\nEva U-PER\nin O\nPorto B-LOC\nNovo L-LOC\n",
+    "bmes": "Ana S-PER\nEva S-PER\nin O\nPorto B-LOC\nNovo M-LOC\nSul E-LOC\n",
     "iob2": "Ana B-PER\nEva B-PER\nin O\nPorto B-LOC\nNovo I-LOC\n",
 }
 
@@ -160,7 +195,8 @@ SCHEMES = {
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_schemes_become_bio(scheme: str, given: str, tmp_path: Path) -> None:
     table = read(tmp_path, SCHEMES[scheme], scheme="auto" if given == "auto" else scheme)
-    assert table.columns["tags"] == [["B-PER", "B-PER", "O", "B-LOC", "I-LOC"]]
+    inside = 2 if scheme == "bmes" else 1
+    assert table.columns["tags"] == [["B-PER", "B-PER", "O", "B-LOC", *["I-LOC"] * inside]]
     said = "" if scheme == "iob2" else f"its tags are {scheme.upper()}; they are converted to BIO"
     assert table.note == said
 

@@ -177,3 +177,22 @@ def test_unsupported_extension_lists_the_supported(name: str, tmp_path: Path) ->
 def test_a_table_is_what_comes_back(tmp_path: Path) -> None:
     write_csv(tmp_path / "x.csv")
     assert isinstance(read_table(str(tmp_path / "x.csv")), Table)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.jsonl", '{"text": "a", "label": "p"}\n{"text": "b", "label": "q"}\n'),
+        ("x.csv", "text,label\na,p\nb,q\n"),
+        ("x.tsv", "text\tlabel\na\tp\nb\tq\n"),
+    ],
+)
+def test_lines_may_end_by_a_carriage_return_alone(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(text.replace("\n", "\r").encode())
+    table = read_table(tmp_path / name)
+    assert dict(table.columns) == {"text": ["a", "b"], "label": ["p", "q"]}
+
+
+def test_empty_cells_at_the_end_of_all_lines_are_no_columns(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label,,\na,p,,\nb,q,,\n")
+    assert read_table(tmp_path / "x.csv").column("label", role="label") == ["p", "q"]

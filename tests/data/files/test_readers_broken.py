@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from candelabra.data.files.readers import READERS, read_table
+from candelabra.data.files.readers import READERS, read_lines, read_table
+from candelabra.data.files.table import Table
 from candelabra.data.rows.examples import to_examples
 from candelabra.errors import DataError
 
@@ -185,3 +186,18 @@ def test_broken_utf8_in_words(tmp_path: Path) -> None:
         table = read_table(tmp_path / name)
         with pytest.raises(DataError, match=r"row 1.*: broken UTF-8: byte 0xe9 at character 3"):
             to_examples(table, {"words": "tokens"}, [])
+
+
+@pytest.mark.parametrize("read", [read_table, read_lines])
+def test_an_address_is_no_path(read: Callable[[Path], Table]) -> None:
+    with pytest.raises(DataError, match=r"^s3://a/x\.csv: is an address; download the file$"):
+        read(Path("s3://a/x.csv"))
+
+
+def test_a_missing_file_says_what_its_path_is_relative_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^x\.csv: missing file in {tmp_path}$"):
+        read_table("x.csv")

@@ -211,3 +211,12 @@ def test_a_tag_that_looks_like_a_number_is_no_tag(tag: object) -> None:
     with pytest.raises(DataError, match=r"(no BIO|unknown) tag: .*\(word 1, 'lives'\)"):
         to_examples(table, WORDS, ["B-Actor", "I-Actor", "O"])
     assert to_examples(table, WORDS, TAGS, "skip")[0].labels == []
+
+
+@pytest.mark.parametrize("rows", [[[1, 0], [0, 1]], [[1.0, 0.0, 0.0]], [[True, False], None]])
+def test_flags_for_each_label_are_no_lists_of_labels(rows: list[Any]) -> None:
+    """Otherwise [1, 0] and [0, 1] would both say that both labels apply."""
+    table = Table({"x": ["a"] * len(rows), "y": rows}, "f.jsonl")
+    for labels in (["p", "q"], ["0", "1"]):
+        with pytest.raises(DataError, match=r"f\.jsonl: column 'y' holds 0 or 1 for each label, "):
+            to_examples(table, {"text": "x", "labels": "y"}, labels)

@@ -41,6 +41,7 @@ def test_labels_from_a_list_or_a_file(tmp_path: Path) -> None:
         (["1", "1.0"], "'1.0' is repeated, since '1' is the same label"),
         (["a", 1], "position 1 must be a name, found 1"),
         (["a", " "], "position 1 must be a name"),
+        (["a", "\udce9"], "position 1 must be a name, found '.udce9'"),
         ({"a": 0}, "a list of names expected"),
         (3, "a list of names expected, found 3"),
     ],
@@ -72,7 +73,13 @@ def test_names_are_inferred_in_order() -> None:
 
 def test_numbers_are_inferred_up_to_the_largest() -> None:
     assert column([2, 0, 2, -1, None], "label") == ["0", "1", "2"]
-    assert column([-1], "label") == ["0"]
+
+
+def test_a_negative_number_is_a_label_only_if_labels_name_it() -> None:
+    """Data sets mark rows without a label by -1, so no message advises to skip a class."""
+    label_id = LabelIds(["0", "1"])
+    with pytest.raises(BadRowError, match=r"unknown label: -1 .*only if it is among .* given$"):
+        label_id(-1)
 
 
 def test_tags_are_inferred_o_first_and_in_pairs() -> None:
@@ -98,7 +105,7 @@ def test_what_is_no_tag_is_not_inferred() -> None:
         ([None, " "], "label", "no label at all"),
         ([[0, 1]], "tags", "tags are numbers"),
         ([str(n) for n in range(MAX_INFERRED + 1)], "label", "more than 1000"),
-        ([10**12], "label", "more than 1000"),
+        ([10**12, 3], "label", "found 1000000000000, not below 1000; give labels"),
     ],
 )
 def test_what_cannot_be_inferred(values: list[object], role: str, message: str) -> None:
@@ -106,11 +113,12 @@ def test_what_cannot_be_inferred(values: list[object], role: str, message: str) 
         column(values, role)
 
 
-def test_one_label_alone_is_refused_by_file_and_column() -> None:
+@pytest.mark.parametrize("value", ["a", 0, 1, -1, True])
+def test_one_label_alone_is_refused_by_file_and_column(value: object) -> None:
     with pytest.raises(
-        DataError, match=r"train\.csv: column 'x' must hold two or more labels, .*'a'"
+        DataError, match=rf"train\.csv: column 'x' must hold two or more labels, .*{value}"
     ):
-        column(["a", "a", None], "label")
+        column([value, value, None], "label")
 
 
 def test_columns_without_labels_give_none_to_infer() -> None:
@@ -138,7 +146,7 @@ def test_a_number_is_the_name_that_it_spells() -> None:
 
 
 def test_booleans_are_two_labels() -> None:
-    assert column([True, None, True], "label") == ["False", "True"]
+    assert column([True, None, False], "label") == ["False", "True"]
     for names in (["False", "True"], ["false", "true"]):
         label_id = LabelIds(names)
         assert [label_id(cell) for cell in (True, False, names[0])] == [1, 0, 0]
@@ -151,6 +159,18 @@ def test_booleans_are_two_labels() -> None:
 def test_other_types_are_no_labels(cell: object) -> None:
     with pytest.raises(BadRowError, match="wrong type"):
         LabelIds(["a", "b"])(cell)
+
+
+@pytest.mark.parametrize("cell", [0.5, Decimal("1.5"), math.inf])
+def test_a_number_that_is_not_whole_says_how_to_write_it(cell: object) -> None:
+    with pytest.raises(BadRowError, match=r"; write labels as text or whole numbers$"):
+        LabelIds(["0", "1"])(cell)
+
+
+@pytest.mark.parametrize("cell", [None, math.nan])
+def test_a_missing_label_says_how_to_leave_out_its_row(cell: object) -> None:
+    with pytest.raises(BadRowError, match=r"; missing_labels=skip omits rows without a label$"):
+        LabelIds(["0", "1"])(cell)
 
 
 @pytest.mark.parametrize("cell", [-1, 2, "2", "9" * 9999, 2.0])
@@ -194,6 +214,13 @@ def test_a_class_that_looks_like_another_is_named_with_its_row(other: str) -> No
 def test_a_nul_byte_is_in_no_class() -> None:
     with pytest.raises(DataError, match=r"row 1 .*has a NUL byte: 'neg\\x00'"):
         column(["pos", "neg\0"], "label")
+
+
+@pytest.mark.parametrize("role", ["label", "tags"])
+def test_a_broken_text_is_no_class(role: str) -> None:
+    """Readers keep a byte that is not UTF-8, which no file of a run could hold."""
+    with pytest.raises(DataError, match=r"row 1 .*has broken UTF-8: 'B-n\\udce9"):
+        column(["B-pos", "B-n\udce9"], role)
 
 
 def test_numerals_of_other_scripts_are_names() -> None:

@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from candelabra.data.bio import OUTSIDE
+from candelabra.data.files.conll_checks import Columns, Lines, Seen
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.table import BadRowError, Table, at_lines, shown
 from candelabra.data.files.text_files import numbered_lines, read_text
-from candelabra.data.schemes import AUTO, BIO, PREFIXED, all_tags, converted, recognized
-from candelabra.errors import DataError
+from candelabra.data.schemes import AUTO, BIO, all_tags, converted, recognized
 
 DOCUMENT = "-DOCSTART-"
 SPACE = " \t\r\f\v"
 """Characters that separate words; no-break and other Unicode spaces are part of a word."""
 SAYS = re.compile(r"#\s*[\w.:-]+(?: [\w.:-]+)*\s*=|#\s*(?:begin|end) document|#\s+id\s")
 """Beginning of a comment, such as `# sent_id = 1`, `# id 7fa1`, `#begin document (a)`."""
-NUMBER = re.compile(r"[0-9]+(?:[-.:][0-9]+)*")
-"""Number of a word, or of a sentence and a word, such as `12`, `1-2` and `3.1`."""
-CHUNKS = frozenset(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
-"""Types of phrases. A column of them next to the tags is usual, and no other level of entities."""
-Lines = tuple[int, list[list[str]]]
-"""Number of the first line of a sentence, and the cells of each of its lines."""
-
-
-@dataclass
-class Seen:
-    """Facts about the lines of a file, for the checks of its columns.
-
-    Attributes:
-        narrowest: Smallest number of cells of a line.
-        second_last: Different cells of the last column but one.
-        empty: Whether the last column is empty in every line.
-    """
-
-    narrowest: int = sys.maxsize
-    second_last: set[str] = field(default_factory=set)
-    empty: bool = True
-
-    def add(self, lines: Sequence[Sequence[str]]) -> None:
-        """Take the lines of a sentence into account."""
-        self.narrowest = min(self.narrowest, min(map(len, lines)))
-        if self.narrowest > 2:
-            self.second_last.update([line[-2] for line in lines])
-        self.empty = self.empty and not any(line[-1] for line in lines)
 
 
 def read_conll(path: Path, layout: Layout) -> Table:
@@ -62,7 +32,7 @@ def read_conll(path: Path, layout: Layout) -> Table:
         layout: Its columns, comments and scheme.
 
     Raises:
-        DataError: The word column only counts, or the tag column is not certain.
+        DataError: The word column holds no words, or the tag column is not certain.
     """
     text, seen = read_text(path), Seen()
     table = _rows(path, _sentences(text, layout.comment), layout, seen)
@@ -72,9 +42,8 @@ def read_conll(path: Path, layout: Layout) -> Table:
         table = _rows(path, cut, layout, seen := Seen())
     tokens, tags = table.columns["tokens"], table.columns["tags"]
     faults = dict(table.faults)
-    _check_order(path, [row for row in tokens if row], [row for row in tags if row], layout)
-    _check_tags(path, [row for row in tags if row], layout, seen)
-    _check_words(path, [row for row in tokens if row], layout, seen)
+    check = Columns(path, layout, seen, lambda: _sentences(text, layout.comment))
+    check([row for row in tokens if row], [row for row in tags if row])
     scheme = layout.scheme
     if scheme == AUTO:
         scheme = recognized([row for row in tags if row])
@@ -171,52 +140,3 @@ def _cells(line: str) -> list[str]:
         return [cell.strip(" ") for cell in cells] if " " in line else cells
     cells = line.split(" ")
     return [cell for cell in cells if cell] if "" in cells else cells
-
-
-def _check_tags(path: Path, tags: Sequence[list[str]], layout: Layout, seen: Seen) -> None:
-    """Refuse a file whose last two columns both hold tags, unless one is chosen."""
-    chosen = layout.tag_column is not None or layout.tag_first
-    if chosen or not tags or seen.narrowest < 3 or seen.narrowest - 2 == layout.word_and_tag[0]:
-        return
-    matches = [PREFIXED.fullmatch(cell) for cell in seen.second_last - {OUTSIDE}]
-    types = {match[2] for match in matches if match is not None}
-    if None in matches or not types or types <= CHUNKS:
-        return
-    if all_tags(set().union(*tags)):
-        raise DataError(
-            f"{path}: its last two columns both hold tags, such as nested entities: choose one by "
-            "source.tag_column=-1 (the last) or source.tag_column=-2"
-        )
-
-
-def _check_order(
-    path: Path, words: Sequence[list[str]], tags: Sequence[list[str]], layout: Layout
-) -> None:
-    """Refuse a file whose words are tags, and whose tags are not."""
-    chosen = layout.word_column is not None or layout.tag_column is not None or layout.tag_first
-    held = set().union(*words)
-    if chosen or held <= {OUTSIDE} or not all_tags(held) or all_tags(set().union(*tags)):
-        return
-    raise DataError(
-        f"{path}: its words are tags, such as {shown(min(held - {OUTSIDE}))}: set "
-        "source.tag_first=true if the tag of each word comes first"
-    )
-
-
-def _check_words(path: Path, rows: Sequence[list[str]], layout: Layout, seen: Seen) -> None:
-    """Refuse words that only count the words of each sentence, or of the file."""
-    first = rows[0][0] if rows else ""
-    if layout.word_column is not None or not first[:1].isdigit():
-        return
-    counts = first in ("0", "1") and max(map(len, rows)) > 1
-    counts = counts and all(
-        row == [str(int(first) + place) for place in range(len(row))] for row in rows
-    )
-    # A corpus may have numbers alone, but it has no other columns then.
-    numbers = seen.narrowest > 2 and all(NUMBER.fullmatch(word) for row in rows for word in row)
-    if counts or numbers:
-        found = f"counts {first}, {int(first) + 1}, ... in every sentence" if counts else "numbers"
-        raise DataError(
-            f"{path}: its word column only {found}: set source.word_column="
-            f"{layout.word_and_tag[0] + 1} (columns count from 0) to read the column behind it"
-        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
-from candelabra.data.files.layout import Layout
-from candelabra.data.files.table import Table, row_place
+from candelabra.data.files.layout import ENDINGS, Layout
+from candelabra.data.files.packed import plain_name
+from candelabra.data.files.table import Table, row_place, shown
 from candelabra.data.files.text_files import decode
 from candelabra.errors import DataError, nearest
 
@@ -24,9 +27,8 @@ def read_folder(path: Path, layout: Layout) -> Table:
     labels = _labels_of(path, layout.subfolders)
     files = [file for name in labels for file in sorted((path / name).glob("*.txt"))]
     if not files:
-        other = next((item for item in sorted(path.iterdir()) if item.is_file()), None)
-        hint = f"; a pattern names other files: {path}/*{other.suffix}" if other else ""
-        raise DataError(f"{path}: empty: no .txt file in a sub-folder, one for each label{hint}")
+        found = _others(path)
+        raise DataError(f"{path}: empty: no .txt file in a sub-folder, one for each label{found}")
     columns = {
         "text": [decode(file.read_bytes()).rstrip("\r\n") for file in files],
         "label": [labels[file.parent.name] for file in files],
@@ -44,3 +46,20 @@ def _labels_of(path: Path, subfolders: Sequence[str] | Mapping[str, str] | None)
         if name not in existing:
             raise DataError(f"{path}: missing sub-folder {name!r}{nearest(name, existing)}")
     return labels
+
+
+def _others(path: Path) -> str:
+    """Return the end of a message that says what a folder holds instead of texts by label."""
+    patterns: Counter[str] = Counter()
+    for file in chain(path.glob("*"), path.glob("*/*")):
+        plain = plain_name(file)
+        if plain.suffix.lower() in ENDINGS and file.is_file() and file.name[0] not in "._":
+            within = "*/" * len(file.parent.relative_to(path).parts)
+            patterns[f"{path}/{within}*{file.name[len(plain.stem) :]}"] += 1
+    if patterns:
+        return f"; a pattern names other files: {patterns.most_common(1)[0][0]}"
+    deeper = min(path.glob("*/*/*.txt"), default=None)
+    if deeper is not None:
+        return f"; {deeper.parent.parent} has some"
+    other = min((item.name for item in path.iterdir() if item.is_file()), default="")
+    return f"; found {shown(other)}" if other else ""

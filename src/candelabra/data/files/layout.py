@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from candelabra.data.schemes import AUTO, SCHEMES
 from candelabra.errors import ConfigError, nearest
 
+ENDINGS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".conll", ".bio", ".iob", ".iob2")
+"""Endings of the files that can be read."""
+
 
 @dataclass(frozen=True)
 class Layout:

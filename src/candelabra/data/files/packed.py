@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from candelabra.errors import DataError
+from candelabra.files import POINTER, UNFETCHED
 
 PACKINGS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 """Endings of packed files -> their first bytes."""
 PARQUET = b"PAR1"
 OTHERS = {
-    b"version https://git-lfs": "a pointer of Git LFS, not the file; `git lfs pull` fetches it",
+    POINTER: UNFETCHED,
     b"PK\x03\x04": "a zip archive or a spreadsheet; unpack or convert it",
     PARQUET: "a parquet file; rename it to end in .parquet",
+    b"BZh91AY&SY": "packed as bzip2; unpack it",
+    b"\xfd7zXZ\x00": "packed as xz; unpack it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "a spreadsheet of Excel; save it as csv",
+    b"ARROW1\x00\x00": "an Arrow file; convert it to parquet",
 }
 """First bytes of what is often given in the place of a file -> what it is."""
 LONGEST_BEGINNING = max(map(len, OTHERS))
@@ -40,17 +46,16 @@ def read_bytes(path: Path) -> bytes:
     """Read a file; a packed one is unpacked.
 
     Raises:
-        DataError: The file is packed although its name does not say so, is of another kind, is
-            damaged, or unpacks to more than any data set of its size.
+        DataError: The file is packed although its name does not say so, or twice, is of another
+            kind, is damaged, or unpacks to more than any data set of its size.
     """
     packing = path.suffix.lower()
-    if packing in PACKINGS:
-        return _unpacked(path, OPENERS[packing])
-    data = path.read_bytes()
+    is_packed = packing in PACKINGS
+    data = _unpacked(path, OPENERS[packing]) if is_packed else path.read_bytes()
     for ending, begin in PACKINGS.items():
         if data.startswith(begin):
-            name = f"{path.name}{ending}"
-            raise DataError(f"{path}: is packed as {ending[1:]}; rename it to {name}")
+            way = "unpack it once" if is_packed else f"rename it to {path.name}{ending}"
+            raise DataError(f"{path}: is packed as {ending[1:]}{' within' * is_packed}; {way}")
     check_content(path, data)
     return data
 

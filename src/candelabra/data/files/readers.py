@@ -6,6 +6,7 @@ a lone surrogate in its text. `to_examples` reports both together with the other
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,9 @@ from candelabra.data.files.text_files import (
 )
 from candelabra.data.garbage import no_collection
 from candelabra.errors import DataError, nearest
+
+ADDRESS = re.compile(r"([a-z][a-z0-9]+:)/+(.*)", re.DOTALL)
+"""Address of a file on another machine, such as `https://a.example/x.csv`."""
 
 
 @no_collection()
@@ -80,6 +84,7 @@ def read_lines(path: Path) -> Table:
         DataError: If the file is missing, empty, or not UTF-8.
     """
     if not path.is_file():
+        check_no_address(path)
         raise DataError(f"{path}: missing file")
     return lines_table(read_text(path), str(path))
 
@@ -97,9 +102,11 @@ def check_path(path: Path) -> None:
     if path.is_dir():
         return
     if not path.exists():
+        check_no_address(path)
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         there = nearest(path.name, siblings) if siblings else f" (nor a folder {path.parent})"
-        raise DataError(f"{path}: missing file{there}")
+        here = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"{path}: missing file{here}{there}")
     if not path.is_file():  # reading a pipe would wait forever
         raise DataError(f"{path}: neither a file nor a folder")
     inner = plain_name(path)
@@ -110,6 +117,12 @@ def check_path(path: Path) -> None:
             f"{path}: unsupported extension {found!r}; must be one of {known}, and all but "
             f".parquet as {' or '.join(PACKINGS)}"
         )
+
+
+def check_no_address(path: Path) -> None:
+    """Raise DataError if a path was given as an address, one of whose slashes a `Path` drops."""
+    if match := ADDRESS.match(str(path)):
+        raise DataError(f"{match[1]}//{match[2]}: is an address; download the file")
 
 
 Reader = Callable[[Path, Layout], Table]

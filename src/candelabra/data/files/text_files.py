@@ -15,6 +15,8 @@ from candelabra.data.files.packed import plain_name, read_bytes
 from candelabra.data.files.table import BadRowError, Table, at_lines, row_place, shown
 from candelabra.errors import DataError
 
+BEGINNING = 64
+"""Number of bytes by which UTF-16 without a byte order mark is recognized."""
 MAX_CELL = 2**31 - 1
 """Maximum characters of a csv cell; the default of the csv module, 131,072, is too small."""
 
@@ -26,11 +28,16 @@ def read_text(path: Path) -> str:
         DataError: The file is empty, contains only whitespace, or is UTF-16.
     """
     data = read_bytes(path)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _is_utf16(data[:BEGINNING]):
         raise DataError(f"{path}: not UTF-8: it is UTF-16; convert it")
     if not data.strip():
         raise DataError(f"{path}: empty file")
     return decode(data)
+
+
+def _is_utf16(begin: bytes) -> bool:
+    """Return whether every second byte of a beginning is zero, as in UTF-16 of Latin letters."""
+    return len(begin) > 3 and any(begin) and not (any(begin[::2]) and any(begin[1::2]))
 
 
 def decode(data: bytes) -> str:
@@ -41,7 +48,8 @@ def decode(data: bytes) -> str:
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text with their numbers, counted from 1."""
     # str.splitlines would also split at U+0085 and U+2028, which occur within real texts.
-    for number, line in enumerate(text.split("\n"), start=1):
+    end = "\n" if "\n" in text else "\r"  # as on a Mac of the last century, and in some exports
+    for number, line in enumerate(text.split(end), start=1):
         yield number, line.removesuffix("\r")
 
 
@@ -145,7 +153,8 @@ def read_delimited(path: Path, layout: Layout) -> Table:
     )
     records = _records(reader, str(path))
     _, header = next(records, (1, []))
-    if len(set(header)) < len(header):
+    named = [name for name in header if name]  # a spreadsheet may end lines with empty cells
+    if len(set(named)) < len(named):
         raise DataError(f"{path}, line 1: repeated column name in {shown(header)}")
     rows: list[list[Any]] = []
     lines: list[int] = []

@@ -37,6 +37,15 @@ def checked_text(value: object, *, empty: str = "empty text") -> str:
     return value
 
 
+def is_broken(text: str) -> bool:
+    """Return whether a text has bytes that are not UTF-8, or half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def without_case(text: str) -> str:
     """Return a text in lower case with single spaces, to compare texts regardless of both."""
     return " ".join(text.split()).casefold()

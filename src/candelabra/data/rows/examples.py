@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from candelabra.data.files.table import BadRowError, Table
 from candelabra.data.garbage import no_collection
+from candelabra.data.rows.label_sets import check_no_flags
 from candelabra.data.rows.labels import LABELLED, are_positions, single_cells
 from candelabra.data.rows.shapes import LEARNT, SHAPES, Parser, Row, Rules, no_tag, shape_of
 from candelabra.errors import DataError
@@ -64,6 +65,8 @@ def to_examples(
     roles = shape_of(columns)
     partial = missing_labels == "skip" and roles[-1] in LEARNT
     cells = [table.column(columns[role], role=role) for role in roles]
+    if roles[-1] == "labels":
+        check_no_flags(cells[-1], where=f"{table.where}: column {columns['labels']!r}")
     positions = roles[-1] in LABELLED and not named and _positions(cells[-1], roles[-1], labels)
     parse = SHAPES[roles](Rules(labels, partial, _checked_range(score_range), positions))
     absent = {row for row, cell in enumerate(cells[-1]) if partial and _missing(cell, labels)}

@@ -14,9 +14,8 @@ from typing import Any
 
 from candelabra.data.bio import is_tag, parse_tag, tag_names
 from candelabra.data.files.table import BadRowError, Table, shown
-from candelabra.data.rows.cells import without_case
+from candelabra.data.rows.cells import is_broken, without_case
 from candelabra.errors import DataError
-from candelabra.records import IGNORED
 
 LABELLED = ("label", "labels", "tags")
 """Roles of columns that contain labels."""
@@ -45,7 +44,7 @@ def read_labels(labels: Sequence[str] | str | Path) -> list[str]:
         raise DataError(f"{where}: a list of names expected, found {shown(names)}")
     checked: list[str] = []
     for position, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or is_broken(name):
             raise DataError(
                 f"{where}: position {position} must be a name, found {shown(name)}; "
                 "in yaml, numbers and words like yes and no are names only in quotes"
@@ -105,25 +104,27 @@ def infer_labels(table: Table, columns: Mapping[str, str]) -> list[str]:
         raise DataError(f"{where}: found {held}; write labels as text or whole numbers")
     if role == "tags" and not names:
         raise DataError(f"{where}: tags are {found[0]}; give labels, so that B- and I- are known")
-    if len(names) > MAX_INFERRED or max(numbers, default=0) >= MAX_INFERRED:
+    if len(names) > MAX_INFERRED:
         raise DataError(f"{where}: more than {MAX_INFERRED} of them; give labels")
+    if max(numbers, default=0) >= MAX_INFERRED:
+        raise DataError(f"{where}: found {max(numbers)}, not below {MAX_INFERRED}; give labels")
     _check_spelling(table, values, listed=role != "label", where=where)
+    if role == "label" and len(distinct := {*names, *numbers, *answers}) == 1:
+        raise DataError(
+            f"{table.where}: column {columns[role]!r} must hold two or more labels, found "
+            f"{shown(distinct.pop())} in every row"
+        )
     if answers:
         return [str(False), str(True)]
     if numbers:
         return [str(number) for number in range(max(0, *numbers) + 1)]
-    if role == "label" and len(names) == 1:
-        raise DataError(
-            f"{table.where}: column {columns[role]!r} must hold two or more labels, found "
-            f"{shown(names.pop())} in every row"
-        )
     if role == "tags":
         return tag_names({parse_tag(name)[1] for name in names if is_tag(name)} - {""})
     return sorted(names)
 
 
 def _check_spelling(table: Table, values: Sequence[object], *, listed: bool, where: str) -> None:
-    """Raise DataError if two names look the same, or one contains a NUL byte."""
+    """Raise DataError if two names look the same, or one has a NUL byte or broken UTF-8."""
     first: dict[str, tuple[str, int]] = {}
     seen: set[str] = set()
     for row, value in enumerate(values):
@@ -131,8 +132,8 @@ def _check_spelling(table: Table, values: Sequence[object], *, listed: bool, whe
             if not isinstance(name, str) or name in seen or not name.strip():
                 continue
             seen.add(name)
-            if "\0" in name:
-                raise DataError(f"{where}: {table.locate(row)} has a NUL byte: {shown(name)}")
+            if broken := "a NUL byte" if "\0" in name else "broken UTF-8" * is_broken(name):
+                raise DataError(f"{where}: {table.locate(row)} has {broken}: {shown(name)}")
             other, before = first.setdefault(_looks(name), (spelled(name), row))
             if other != spelled(name):
                 raise DataError(
@@ -238,8 +239,10 @@ class LabelIds:
             name = spelled(value)
         except ValueError as error:
             found = f"{shown(value)} where a name or a number of a {self.kind} is expected"
-            if value is None and self.kind == "label":
+            if _is_empty(value) and self.kind == "label":
                 found += "; missing_labels=skip omits rows without a label"
+            elif isinstance(value, (float, Decimal)):
+                found += "; write labels as text or whole numbers"
             raise BadRowError("wrong type", found) from error
         if self.positions and NUMERAL.fullmatch(name):
             return self._numbered(name)
@@ -247,6 +250,9 @@ class LabelIds:
             if known in self.spelled:
                 return self.spelled[known]
         found = f"{shown(value)} is none of the {len(self.ids)} {self.kind}s"
+        if NUMERAL.fullmatch(name) and name.startswith("-"):
+            found += "; a negative number is a label only if it is among the labels given"
+            raise BadRowError(f"unknown {self.kind}", found)
         if NUMERAL.fullmatch(name):
             found += "; numbers are positions only if the whole column is numbers and no label is"
         raise BadRowError(f"unknown {self.kind}", found, name=name, options=self.ids)
@@ -260,31 +266,3 @@ class LabelIds:
             )
             raise BadRowError(f"{self.kind} out of range", found)
         return int(name)
-
-
-def label_set(value: object, label_id: LabelIds) -> list[int]:
-    """Return 1, 0 or `IGNORED` (unknown) for each label of a multi-label cell.
-
-    A list contains the labels that apply; the others do not apply. A mapping contains true or 1,
-    false or 0, or null for each label; null and omitted labels are unknown.
-
-    Raises:
-        BadRowError: If the cell is neither, names an unknown label, or repeats a label.
-    """
-    if isinstance(value, Mapping):
-        found = [IGNORED] * len(label_id.ids)
-        for name, holds in value.items():
-            place = label_id(name)
-            if holds is not None and holds not in (0, 1):
-                raise BadRowError("wrong type", f"{shown(holds)} for {name!r}; true, false or null")
-            found[place] = IGNORED if holds is None else int(holds)
-        return found
-    if not isinstance(value, list):
-        raise BadRowError("wrong type", f"a list of labels expected, found {shown(value)}")
-    found = [0] * len(label_id.ids)
-    for name in value:
-        place = label_id(name)
-        if found[place]:
-            raise BadRowError("repeated label", f"{shown(name)} is repeated")
-        found[place] = 1
-    return found

@@ -17,7 +17,9 @@ SINGLE = (str, int, float)
 
 
 def with_lists(table: Table, columns: Mapping[str, str]) -> Table:
-    """Read the list columns of a task as lists where every cell is the text of one.
+    """Read the list columns of a task as lists where cells are the texts of lists.
+
+    Other texts in such a column stay as they are, so that a message names their rows.
 
     Args:
         table: Rows as they were read.
@@ -41,16 +43,13 @@ def with_lists(table: Table, columns: Mapping[str, str]) -> Table:
 
 
 def _parsed(cells: Sequence[Any]) -> list[Any] | None:
-    """Return the lists that the cells spell, or `None` if one of them is something else."""
+    """Return the cells with the lists that they spell, or `None` if there is nothing to read."""
     lists: list[Any] = []
     for cell in cells:
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            lists.append(cell)
-            continue
-        value = _list_of(cell) if isinstance(cell, str) else None
-        if value is None:
+        if cell is not None and not isinstance(cell, str):
             return None
-        lists.append(value)
+        value = None if cell is None else _list_of(cell)
+        lists.append(cell if value is None else value)
     return lists if any(isinstance(value, list) for value in lists) else None
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from candelabra.data.bio import OUTSIDE, RULE, is_tag, may_follow, parse_tag
 from candelabra.data.files.table import BadRowError, shown
 from candelabra.data.rows.cells import Spans, checked_number, checked_text, joined_words
-from candelabra.data.rows.labels import LabelIds, label_set
+from candelabra.data.rows.label_sets import label_set
+from candelabra.data.rows.labels import LabelIds
 from candelabra.errors import DataError
 from candelabra.records import IGNORED
 
