@@ -17,13 +17,14 @@ GROUPS = sorted(
     for folder in conf_dir().iterdir()
     if folder.is_dir() and folder.name not in ("base", "hydra")
 )
-UNLISTED = ("paths", "debug", "experiment", "study", "sweep", "task", "tasks")
+UNLISTED = ("paths", "debug", "experiment", "method", "study", "sweep", "task", "tasks")
 """Groups that the README's table leaves to its text."""
 TABLES = {
     "balancing": ["mixing"],
     "freeze": ["freezing"],
     "head": ["heads", "embeddings"],
     "loss": ["heads", "embeddings"],
+    "method": ["pretraining"],
     "weighting": ["weighting"],
 }
 """Groups whose options pages of docs/ name."""
@@ -42,7 +43,7 @@ def test_help_of_train_lists_every_option_the_default_first() -> None:
     _, _, table = help_of("train").partition("The groups with their options")
     rows = re.findall(r"^  (\w+) +(\w.*(?:\n {16}\w.*)*)", table, re.MULTILINE)
     listed = {group: re.findall(r"\w+", names) for group, names in rows}
-    assert set(listed) == {*GROUPS, "task"} - {"study"}
+    assert set(listed) == {*GROUPS, "task"} - {"method", "study"}
     for group, names in listed.items():
         assert len(names) == len(set(names))
         assert set(names) == options(group)
@@ -50,6 +51,11 @@ def test_help_of_train_lists_every_option_the_default_first() -> None:
         for group, default in () if isinstance(entry, str) else entry.items():
             assert default in (None, listed[group][0])
     assert max(map(len, table.splitlines())) <= 100
+
+
+def test_help_of_pretrain_lists_the_methods() -> None:
+    _, _, table = help_of("pretrain").partition("  method=")
+    assert all(name in table for name in options("method"))
 
 
 def test_help_of_study_lists_the_questions() -> None:

@@ -6,15 +6,14 @@ import csv
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
-from candelabra.data.masking import MaskedSplit
 from candelabra.model.backbones import Pretrained, Tiny
+from candelabra.pretraining.base import ChangingSplit
 from helpers.command_line import SMALL, Run, called
 
 FEW = [
@@ -66,28 +65,42 @@ def test_the_folder_is_an_encoder_and_a_model_of_masked_words(folder: Path, tmp_
     assert (tmp_path / "run" / "bundle").is_dir()
 
 
-def test_a_resumed_run_ends_with_the_same_bytes(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    masked = MaskedSplit._masked
+def test_tsdae_restores_texts_better_and_better(tmp_path: Path) -> None:
+    run = pretrained(tmp_path, "method=tsdae")
+    with (run / "metrics.csv").open() as file:
+        losses = [float(row["train/texts/loss"] or "nan") for row in csv.DictReader(file)]
+    losses = [loss for loss in losses if loss == loss]
+    assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
+    stored = load_file(run / "encoder" / "model.safetensors")
+    untrained = Tiny().load().backbone.state_dict()
+    assert stored.keys() == untrained.keys()
+    assert any(not tensor.equal(untrained[name]) for name, tensor in stored.items())
 
-    def fail(split: MaskedSplit, row: int, step: int | None) -> Any:
+
+@pytest.mark.parametrize("method", ["masked_words", "tsdae"])
+def test_a_resumed_run_ends_with_the_same_bytes(
+    method: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, words = ChangingSplit.generator, [f"method={method}"]
+    whole = folder if method == "masked_words" else pretrained(tmp_path / "whole", *words)
+
+    def fail(split: ChangingSplit, row: int, step: int | None) -> torch.Generator:
         if step == 7:
             raise ArithmeticError
-        return masked(split, row, step)
+        return generator(split, row, step)
 
     place = [f"paths.output_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}"]
     with monkeypatch.context() as patch:
-        patch.setattr(MaskedSplit, "_masked", fail)
+        patch.setattr(ChangingSplit, "generator", fail)
         with pytest.raises(ArithmeticError):
-            called("pretrain", *FEW, *place)
+            called("pretrain", *FEW, *place, *words)
     refused = called("train", f"resume={tmp_path / 'run'}")
     assert refused.status == 2
     assert "candelabra pretrain started this run, and resumes it" in refused.message
     done = called("pretrain", f"resume={tmp_path / 'run'}")
     assert done.status == 0, done.err
     for name in ("encoder/model.safetensors", "metrics.json"):
-        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_unlabelled_texts_need_no_teacher_here(folder: Path, tmp_path: Path) -> None:
@@ -108,8 +121,11 @@ def test_unlabelled_texts_need_no_teacher_here(folder: Path, tmp_path: Path) -> 
         (["tasks.movie.loss.gamma=1"], "tasks.movie.loss.gamma has no effect"),
         (["teacher=FOLDER"], "teacher has no effect"),
         (["-m", "seed=1,2"], "pretrain is one run"),
-        (["mask_probability=1.5"], "mask_probability must be"),
-        (["mask_probabilty=.1"], "mask_probabilty"),
+        (["method.mask_probability=1.5"], "method.mask_probability must be"),
+        (["method=tsdae", "method.deletion_probability=0"], "method.deletion_probability must be"),
+        (["method=autoencoder"], "method has no option 'autoencoder'"),
+        (["method=null"], "method takes the name of an option"),
+        (["method.mask_probabilty=.1"], "mask_probabilty"),
         (["encoder=path", "encoder.name=nowhere"], "encoder.name=nowhere: no such folder"),
         (["tasks.sentiment.unlabelled=no.jsonl"], "no.jsonl: missing file"),
     ],

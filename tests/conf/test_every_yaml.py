@@ -20,6 +20,7 @@ from candelabra.commands.arguments import compose as compose_command
 from candelabra.config.schema import SCHEMAS, new_run_id, register
 from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError
+from candelabra.run.pretrain import pretrain
 from candelabra.run.record import RunFolder
 from candelabra.run.start import check_settings
 from candelabra.run.train import train
@@ -37,7 +38,7 @@ from helpers.composing import (
 
 
 def usual(name: str) -> bool:
-    other = ("encoder/", "hydra/", "sweep/", "logger/", "study/")
+    other = ("encoder/", "hydra/", "sweep/", "logger/", "method/", "study/")
     return not name.startswith(other) and name != "trainer/gpu"
 
 
@@ -73,6 +74,15 @@ def test_logger_records_two_steps(name: str, settings: list[str], tmp_path: Path
     assert (tmp_path / "metrics.csv").exists() is ("csv" in loggers)
     assert (tmp_path / "wandb").exists() is ("wandb" in loggers)
     assert bool(list(tmp_path.rglob("events.out.*"))) is ("tensorboard" in loggers)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("method/")])
+def test_pretraining_takes_two_steps(name: str, settings: list[str], tmp_path: Path) -> None:
+    cfg = composed([*SMALL, *settings, *words(name)], tmp_path, "pretrain")
+    check_settings(cfg)
+    metrics = pretrain(cfg, tasks_data(cfg.tasks), RunFolder(tmp_path, new_run_id()))
+    assert 0 <= metrics["val/score"] <= 1
+    assert (tmp_path / "encoder" / "model.safetensors").is_file()
 
 
 def test_gpu_trainer_says_that_there_is_none(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -18,9 +18,6 @@ from candelabra.model.backbones import Backbone
 from candelabra.model.encoder import Encoder
 from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.multitask import MultiTaskModel
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def build_backbone(node: Node) -> Backbone:
@@ -54,21 +51,6 @@ def load_encoder(backbone: Backbone, node: Node) -> Encoder:
     """
     with naming("encoder", node):
         return backbone.load()
-
-
-def load_with_words(backbone: Backbone, node: Node) -> tuple[Encoder, PreTrainedModel]:
-    """Load the encoder of a backbone, and the model for masked words that it is part of.
-
-    Args:
-        backbone: The backbone.
-        node: Config node that it was built from.
-
-    Raises:
-        ConfigError: The weights are missing or do not fit the settings, or transformers has no
-            model for masked words of this kind.
-    """
-    with naming("encoder", node):
-        return backbone.load_with_words()
 
 
 def build_model(

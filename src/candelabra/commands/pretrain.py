@@ -1,4 +1,4 @@
-"""Command `candelabra pretrain`: learn the masked words of the tasks' texts, before a training."""
+"""Command `candelabra pretrain`: learn the texts of the tasks, before a training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ NO_EFFECT = (
 )
 """Groups and keys of a training that a pre-training does not read."""
 
-HELP = """candelabra pretrain [overrides]: train an encoder to predict masked words of the texts.
+HELP = """candelabra pretrain [overrides]: train an encoder to predict tokens of the texts.
 
   data_dir=FOLDER experiment=imdb_mit_movie
                               the texts of these tasks, without their labels
   tasks=NAME                  a preset; +task@tasks.NAME=OPTION adds a task, ~tasks.NAME drops one
   tasks.NAME.unlabelled=FILE  more texts of a task
   encoder=NAME                the encoder to begin with
-  mask_probability=0.15       part of the tokens to predict
+  method=masked_words         predict masked tokens (method.mask_probability=0.15), or
+         tsdae                restore texts from their embeddings (method.deletion_probability=0.6)
   optimizer.lr=1e-4  trainer.max_epochs=3  batch_size=32  encoder.max_length=256  seed=0
   hydra.run.dir=FOLDER        the run folder itself
   resume=RUN_FOLDER           resumes an interrupted run

@@ -90,7 +90,9 @@ RULES: dict[str, Rule] = {
     "distill_frozen": NOT_NEGATIVE,
     "group": optional(text),
     "tags": WORDS,
-    "mask_probability": real(above=0, below=1),
+    "method": settings,
+    "method.mask_probability": real(above=0, below=1),
+    "method.deletion_probability": real(above=0, below=1),
     # compare, embed, search, mine, export
     "resamples": whole(1, 10**6),
     "truncate_dim": optional(whole(1)),

@@ -65,7 +65,7 @@ class TrainConfig:
 class PretrainConfig(TrainConfig):
     """Settings of `candelabra pretrain`: those of a training, of which heads have no effect."""
 
-    mask_probability: float = MISSING
+    method: Any = MISSING
 
 
 @dataclass
@@ -227,7 +227,7 @@ SCHEMAS: dict[str, type] = {
 
 def command_of(config: Mapping[str, Any] | DictConfig) -> str:
     """Return the command that a configuration of a run belongs to: `pretrain` or `train`."""
-    return "pretrain" if "mask_probability" in config else "train"
+    return "pretrain" if "method" in config else "train"
 
 
 def new_run_id() -> str:

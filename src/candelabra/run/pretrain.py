@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from candelabra import tables
-from candelabra.build.model import build_backbone, load_tokenizer, load_with_words
+from candelabra.build.model import build_backbone, load_tokenizer
+from candelabra.build.pretraining import build_method, load_for
 from candelabra.build.schedule import build_schedule
 from candelabra.build.trainer import build_module
 from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
+from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData, fingerprint
-from candelabra.data.masking import MaskedSplit, masked_split
 from candelabra.data.tokens import TextTokenizer
 from candelabra.files import clear_folder_drafts, drafted
 from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.masked_words import MaskedWordMetrics
-from candelabra.model.heads.masked_words import MaskedWordsHead
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.pretraining import PretrainingMethod
 from candelabra.records import Examples
 from candelabra.run import finish, parts
 from candelabra.run.facts import machine_facts, row_counts
@@ -54,7 +55,7 @@ def pretrain(
     *,
     resume: StoredRun | None = None,
 ) -> dict[str, float]:
-    """Train an encoder to predict masked words, and write it to the folder `encoder`.
+    """Train an encoder to predict tokens of texts, and write it to the folder `encoder`.
 
     Args:
         cfg: A configuration that passed `validate`.
@@ -69,9 +70,9 @@ def pretrain(
     with building():
         backbone = build_backbone(cfg.encoder)
         tokenizer = load_tokenizer(backbone, cfg.encoder)
-        splits = masked_splits(cfg, data, tokenizer)
-        encoder, language_model = load_with_words(backbone, cfg.encoder)
-        head = MaskedWordsHead(encoder.width, language_model)
+        method = build_method(cfg.method)
+        splits = changing_splits(cfg, data, method, tokenizer)
+        encoder, head = load_for(method, backbone, cfg.encoder, tokenizer)
         model = MultiTaskModel(encoder, {TEXTS: head})
         losses = {TEXTS: Objective(cross_entropy, 1.0, MaskedWordMetrics(), "accuracy")}
         schedule = build_schedule(
@@ -116,7 +117,7 @@ def pretrain(
             record.write_metrics(metrics)
             clear_folder_drafts(record.path, ["encoder"])
             with drafted(record.path / "encoder") as draft:
-                head.whole(encoder).save_pretrained(draft)
+                head.save(encoder, draft)
                 tokenizer.tokenizer.save_pretrained(draft)
         log_results(trainer, RunMedia(record.path, metrics))
     place = f"encoder=path encoder.name={record.path / 'encoder'}"
@@ -124,26 +125,29 @@ def pretrain(
     return metrics
 
 
-def masked_splits(
-    cfg: DictConfig, data: Mapping[str, TaskData], tokenizer: TextTokenizer
-) -> dict[str, MaskedSplit]:
+def changing_splits(
+    cfg: DictConfig,
+    data: Mapping[str, TaskData],
+    method: PretrainingMethod,
+    tokenizer: TextTokenizer,
+) -> dict[str, TokenizedSplit]:
     """Return the texts of all tasks without repetitions, and which of them are held out.
 
     Args:
         cfg: Configuration of the run.
         data: The rows of each task.
+        method: Method of the pre-training.
         tokenizer: Tokenizer of the encoder.
     """
     splits = {}
     for name in ("train", "validation"):
         columns = (column for task in data.values() for column in task.splits[name].texts)
         texts = list(dict.fromkeys(text for column in columns for text in column))
-        splits[name] = masked_split(
+        splits[name] = method.split(
             texts,
             tokenizer,
             fingerprint=fingerprint(Examples((texts,), [], None, []), ()),
             cache_dir=cfg.paths.cache_dir,
-            probability=cfg.mask_probability,
             seed=cfg.seed,
         )
     return splits

@@ -61,7 +61,7 @@ class ScoredModule(pl.LightningModule):
         """Update the metrics, and return the logits of every task for `PredictionWriter`."""
         logits = self.model(batches)
         for task, batch in batches.items():
-            predictions = self.model.head(task).decode(logits[task], batch.first_BW)
+            predictions = self.model.head(task).predictions(logits[task], batch)
             self.objectives[task].metrics.update(predictions, batch.labels)
             self._has_nan[task] = logits[task].isnan().any() | self._has_nan.get(task, False)
         return logits

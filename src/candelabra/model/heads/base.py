@@ -213,6 +213,10 @@ class Head(nn.Module, ABC):
     def decode(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
         """Return the prediction of each text or word: label ids of shape (B) or (B, W)."""
 
+    def predictions(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return what the metrics compare with the labels of a batch: as a rule, `decode`."""
+        return self.decode(logits, batch.first_BW)
+
     @abstractmethod
     def describe(self, logits: Tensor, first_BW: Tensor | None, examples: Examples) -> list[Any]:
         """Return the prediction for each example as values that JSON can represent."""

@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.masked_words import MaskedWordMetrics
 from candelabra.model.encoder import Encoder
-from candelabra.model.heads.masked_words import MaskedWordsHead
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.pretraining.masked_words import MaskedWordsHead
 from candelabra.records import IGNORED, Batch, Tokens
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 90}
