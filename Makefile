@@ -17,7 +17,7 @@ LOCKED := $(INSTALL) --require-hashes -r
 OUTPUTS ?= outputs
 # Tests run on every core, one thread each: more threads than cores wait for each other.
 PARALLEL ?= --numprocesses auto --dist loadfile
-BENCH ?= benchmarks/compare_speed.py
+BENCH ?= benchmarks/one_table.py
 
 # W&B's commands stay on this machine.
 export WANDB_ERROR_REPORTING ?= false
@@ -70,7 +70,7 @@ dashboard: $(if $(ONLINE),$(EXTRAS_INSTALLED),$(INSTALLED)) ## browse runs in th
 notebooks: $(EXTRAS_INSTALLED) ## run every notebook from top to bottom
 	$(BIN)/jupyter execute notebooks/*.ipynb
 
-bench: $(EXTRAS_INSTALLED) ## speed against the Hugging Face Trainer; ARGS="--data FOLDER" (BENCH=benchmarks/FILE.py)
+bench: $(EXTRAS_INSTALLED) ## speed against other libraries; ARGS="--data FOLDER" (BENCH=benchmarks/FILE.py)
 	$(BIN)/python $(BENCH) $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## build the documentation into site/
