@@ -4,7 +4,9 @@
 
 Runs the scripts of training, frozen encoders, sweeps, `embed` and `predict` one after the other.
 The ratio of a side is its processor seconds over those of candelabra, the median of the turns with
-the least and the most. `--quick` takes a few rows and one turn, to see whether all of it runs.
+the least and the most. For sweeps, whose gain is to use all cores, it is that of the seconds; the
+trials without kept features are one such trial, times their number. `--quick` takes a few rows and
+one turn, to see whether all of it runs.
 """
 
 from __future__ import annotations
@@ -44,37 +46,37 @@ class Row:
 
 
 def training(found: Any) -> Iterator[Row]:
-    """Rows of `training_step.py`."""
+    """Yield the rows of `training_step.py`."""
     for work, sides in found["tables"].items():
         for side, one in sides.items():
             yield Row(f"train {work}", side, one["ratios"], one["share"], one["peak_rss_mib"])
 
 
 def frozen(found: Any) -> Iterator[Row]:
-    """Rows of `frozen_encoder.py`."""
+    """Yield the rows of `frozen_encoder.py`."""
     yield Row("epoch, frozen encoder", "nothing kept", found["ratios"]["half"])
     if found["sweeps"]:
         trials = int(found["settings"]["trials"])
         gains = [trials * one["one without"] / one["sweep"] for one in found["sweeps"]]
-        yield Row(f"{trials} trials, frozen encoder", "nothing kept", gains)
+        yield Row(f"{trials} trials, frozen encoder", "one trial without, times all", gains)
 
 
 def several(found: Any) -> Iterator[Row]:
-    """Rows of `sweeps.py`."""
+    """Yield the rows of `sweeps.py`."""
     pairs = zip(found["turns"]["local"], found["turns"]["basic"], strict=True)
     gains = [basic["seconds"] / local["seconds"] for local, basic in pairs]
     yield Row("sweep of short trials, seconds", "one at a time", gains)
 
 
 def embedding(found: Any) -> Iterator[Row]:
-    """Rows of `embed_speed.py`, whose ratios are those of candelabra."""
+    """Yield the rows of `embed_speed.py`, whose ratios are ours to theirs."""
     for texts, one in found["results"].items():
         gains = [1 / ratio for ratio in one["processor_ratio"]["turns"]]
         yield Row(f"embed {texts}", "sentence-transformers", gains)
 
 
 def predicting(found: Any) -> Iterator[Row]:
-    """Rows of `predict_speed.py`."""
+    """Yield the rows of `predict_speed.py`."""
     for texts, one in found["results"].items():
         yield Row(f"predict {texts}", "two pipelines", one["ratios"])
 
@@ -124,8 +126,8 @@ def main() -> None:
             found[part.script] = run(part, options)
             rows += part.rows(found[part.script])
             print_table(rows)
-    if options.output:
-        options.output.write_text(json.dumps(found, indent=2) + "\n")
+            if options.output:
+                options.output.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def run(part: Part, options: argparse.Namespace) -> Any:

@@ -81,14 +81,14 @@ def main() -> None:
 
 
 def draw(name: str, options: argparse.Namespace) -> list[str]:
-    """Test texts of a set: all of them, or as many as wanted, by the seed."""
+    """Draw test texts of a set by the seed: all of them, or as many as wanted."""
     column = pq.read_table(options.data / name / "test.parquet")[TEXTS[name]].to_pylist()
     texts = [cell if isinstance(cell, str) else " ".join(cell) for cell in column]
     return random.Random(options.seed).sample(texts, min(options.limit, len(texts)))
 
 
 def load_sides(options: argparse.Namespace, scratch: Path) -> dict[str, Answer]:
-    """Both sides with the same weights, warm."""
+    """Load both sides with the same weights, and warm them."""
     run(
         *(
             "train",

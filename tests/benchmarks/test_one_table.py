@@ -32,7 +32,7 @@ def test_ratios_are_those_of_the_scripts(
     assert capsys.readouterr().out.splitlines()[3:] == [
         "| train reviews | Trainer | 1.50 | 61% | 2,127 |",
         "| epoch, frozen encoder | nothing kept | 20.00 (19.00 to 21.00) |  |  |",
-        "| 20 trials, frozen encoder | nothing kept | 5.00 |  |  |",
+        "| 20 trials, frozen encoder | one trial without, times all | 5.00 |  |  |",
         "| sweep of short trials, seconds | one at a time | 1.50 |  |  |",
         "| embed imdb | sentence-transformers | 2.25 (2.00 to 2.50) |  |  |",
     ]

@@ -104,6 +104,7 @@ def test_what_is_not_certain_is_left_alone(tags: list[list[str]]) -> None:
     [
         ("iobes", ["B-PER", "O"], "'O' of word 1 follows 'B-PER'"),
         ("iobes", ["E-PER"], "'E-PER' of word 0 follows nothing"),
+        ("iobes", ["B-PER", "M-PER", "E-PER"], "'M-PER' of word 1 has a prefix of another scheme"),
         ("iobes", ["B-PER", "E-LOC"], "'E-LOC' of word 1 follows 'B-PER'"),
         ("bilou", ["B-PER"], "the end of the sentence of word 1 follows 'B-PER'"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,10 +46,12 @@ def test_sample_has_all_splits(name: str) -> None:
     assert source.read("other") is None
 
 
-def test_an_address_is_no_path() -> None:
+@pytest.mark.parametrize("folder", [None, "data"])
+@pytest.mark.parametrize("name", ["https://a.example/x.csv", "s3://a/x.csv?download=true"])
+def test_an_address_is_no_path(name: str, folder: str | None) -> None:
     """A path would lose one of its slashes, and the message blame a missing folder."""
-    with pytest.raises(DataError, match=r"^https://a\.example/x\.csv: is an address; download"):
-        Files(train="https://a.example/x.csv").check()
+    with pytest.raises(DataError, match=rf"^{re.escape(name)}: is an address; download the file"):
+        Files(train=name, folder=folder).check()
 
 
 def test_a_mapping_is_no_list_of_paths() -> None:

@@ -24,6 +24,7 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.freeze.scheduled import Gradual
 from candelabra.model.prefix import FrozenPrefix
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
+from candelabra.training.callbacks.gradients import GradientDiagnostics
 from candelabra.training.callbacks.non_finite import NonFiniteGuard
 from candelabra.training.callbacks.predictions import PredictionWriter
 from candelabra.training.module import MultiTaskModule
@@ -132,7 +133,11 @@ def trained(
         ranks,
         unused="step" in schedule,
         accumulate_grad_batches=accumulate,
-        callbacks=[Spoil(bad_step), NonFiniteGuard("skip")],
+        callbacks=[
+            *(Spoil(bad_step), NonFiniteGuard("skip")),
+            # Taught tasks are compared with their teachers, which all ranks do together.
+            *([GradientDiagnostics(every_n_steps=1)] if taught else []),
+        ],
     )
     splits = kinds_splits(Tiny(max_length=32).tokenizer()) if kinds else toys
     if features:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import XLNetConfig, XLNetModel
 
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError
@@ -19,7 +21,7 @@ from candelabra.metrics.masked_words import MaskedWordMetrics
 from candelabra.model.backbones import Pretrained, Tiny
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.pretraining import Tsdae
-from candelabra.pretraining.tsdae import DeletedSplit
+from candelabra.pretraining.tsdae import DeletedSplit, tied_decoder
 from candelabra.records import IGNORED, Batch
 from helpers.stand_ins import write_model
 from helpers.toys import toy_sentences
@@ -127,6 +129,14 @@ def test_a_kind_without_a_decoder_is_refused(kind: str, tmp_path: Path) -> None:
     backbone = Pretrained(name=str(folder), max_length=32, local=True)
     with pytest.raises(ConfigError, match=f"none of the kind {kind}: take method=masked_words"):
         Tsdae(0.6).load(backbone, backbone.tokenizer())
+
+
+def test_a_decoder_that_does_not_read_the_embedding_is_refused() -> None:
+    config = XLNetConfig(vocab_size=30522, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    tokenizer = Tiny().tokenizer()
+    encoder = Mock(backbone=XLNetModel(config), width=16)
+    with pytest.raises(ConfigError, match="none of the kind xlnet"):
+        tied_decoder(encoder, tokenizer)
 
 
 def test_a_tokenizer_without_a_first_token_is_refused() -> None:

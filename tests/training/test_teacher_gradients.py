@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.functional import cosine_similarity
 
+from candelabra.model.freeze.constant import FreezeLowerLayers
+from candelabra.model.freeze.freezer import Freezer
 from candelabra.records import Batch
 from candelabra.training.callbacks.gradient_map import parts_of
 from candelabra.training.callbacks.gradients import GradientDiagnostics, compare_gradients
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.teacher_gradients import teacher_report
+from candelabra.weighting.end_of_step import ALL
 from helpers.toys import Splits, difference, fit, sgd, tiny, toy_model, toy_module
 from helpers.two_ranks import any_teacher
 
@@ -96,6 +100,33 @@ def test_a_single_task_is_compared_with_its_teacher(toys: Splits) -> None:
     fit({"mood": toys["mood"]}, module, callbacks=[diagnostics], max_steps=2)
     assert pairs(diagnostics) == {"mood_vs_its_teacher"}
     assert all("mood/layer_1" in each for each in diagnostics.halves.values())
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # the frozen layer is
+def test_frozen_parts_are_not_compared(toys: Splits) -> None:
+    diagnostics = GradientDiagnostics(every_n_steps=1)
+    model = toy_model(freezer=Freezer(FreezeLowerLayers(num_layers=1), steps_per_epoch=5))
+    assert model.freezer is not None
+    model.freezer.apply(model, 0)
+    module = toy_module(model, optimizer=sgd, teacher=any_teacher(toys))
+    fit(toys, module, callbacks=[diagnostics], max_steps=2)
+    for look in diagnostics.looks.values():
+        assert {key.partition("/")[2] for key in look} == {"layer_2", ALL}
+        assert all(look.values())
+
+
+def test_the_noise_is_that_of_the_whole_loss(toys: Splits) -> None:
+    """With a teacher alone the labels do not count."""
+    found = []
+    for labels in (0, 1):
+        changed = {name: dict(splits) for name, splits in toys.items()}
+        train = toys["mood"]["train"]
+        same = replace(train.examples, labels=[labels] * len(train))
+        changed["mood"]["train"] = replace(train, examples=same)
+        diagnostics = GradientDiagnostics(every_n_steps=1)
+        watched(changed, diagnostics, weight=1.0, max_steps=1)
+        found.append(diagnostics.halves[0]["mood/layer_1"])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])

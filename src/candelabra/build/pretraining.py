@@ -29,8 +29,8 @@ def load_for(
     Args:
         method: The method.
         backbone: The backbone.
-        node: Config node that it was built from.
-        tokenizer: Its tokenizer.
+        node: Config node of the backbone.
+        tokenizer: Tokenizer of the backbone.
 
     Raises:
         ConfigError: The weights are missing or do not fit the settings, or transformers has no

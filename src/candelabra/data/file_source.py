@@ -74,7 +74,6 @@ class Files:
             for path in self.paths(split):
                 files = matching(path)
                 if self.folder is None and not path.is_absolute() and not files[0].exists():
-                    check_no_address(path)
                     raise DataError(
                         f"{path}: missing file ({split}): no folder was given, for instance by "
                         f"data_dir=FOLDER, and {Path.cwd()} has none"
@@ -92,10 +91,14 @@ class Files:
 
         Raises:
             ConfigError: A path is no text.
+            DataError: A path is an address.
         """
         given = {"train": self.train, "validation": self.validation, "test": self.test}.get(split)
         names = [given] if given is None or isinstance(given, str) else list(given)
         are_texts = all(isinstance(name, str) for name in names if given is not None)
         if not names or not are_texts or isinstance(given, Mapping):
             raise ConfigError(f"{split} must be a path or a list of paths, got {given!r}")
+        for name in names:
+            if name is not None:
+                check_no_address(name)
         return [Path(self.folder or "", name).expanduser() for name in names if name is not None]

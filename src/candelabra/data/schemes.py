@@ -127,17 +127,19 @@ def converted(
 
 
 def _without_ends(tags: Sequence[str], scheme: str) -> list[str]:
-    _, end, *_ = SPELLED[scheme]
     found, open_kind = [], ""
     for place, tag in enumerate([*tags, OUTSIDE]):
         match = PREFIXED.fullmatch(tag)
         prefix, kind = (match[1], match[2]) if match is not None else ("", "")
-        goes_on = prefix in ("I", "M", end)
+        plain = SPELLED[scheme].get(prefix, prefix)
+        if plain not in ("", "B", "I"):
+            raise ValueError(f"{tag!r} of word {place} has a prefix of another scheme")
+        goes_on = plain == "I"
         if bool(open_kind) != goes_on or (goes_on and kind != open_kind):
             what = repr(tag) if place < len(tags) else "the end of the sentence"
             raise ValueError(f"{what} of word {place} follows {_said(tags, place)}")
         open_kind = kind if prefix in ("B", "I", "M") else ""
-        found.append(f"{SPELLED[scheme].get(prefix, prefix)}-{kind}" if prefix else tag)
+        found.append(f"{plain}-{kind}" if prefix else tag)
     return found[:-1]
 
 

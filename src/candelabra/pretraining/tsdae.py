@@ -131,8 +131,8 @@ class DeletedSplit(ChangingSplit):
 class TsdaeHead(PretrainingHead):
     """Head that restores a text, token by token, from its sentence embedding.
 
-    The decoder is the one that sentence-transformers' `DenoisingAutoEncoderLoss` builds: the
-    encoder's weights are its own, too, and cross-attention reads the sentence embedding alone.
+    The decoder is the one that sentence-transformers' `DenoisingAutoEncoderLoss` builds: it shares
+    the encoder's weights, and its cross-attention reads the sentence embedding alone.
 
     Args:
         encoder: The encoder, whose parameters become those of the decoder.
@@ -186,7 +186,7 @@ class TsdaeHead(PretrainingHead):
         encoder.backbone.save_pretrained(folder)
 
 
-class _Pair(nn.Module):
+class _SentenceModel(nn.Module):
     """Stand-in for a SentenceTransformer, of which the loss reads the model and the tokenizer."""
 
     def __init__(self, encoder: Encoder, tokenizer: TextTokenizer) -> None:
@@ -212,11 +212,12 @@ def tied_decoder(encoder: Encoder, tokenizer: TextTokenizer) -> PreTrainedModel:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     config = encoder.backbone.config
+    unfit = ConfigError(
+        "method=tsdae needs a decoder with cross-attention, and transformers has none of the kind "
+        f"{config.model_type}: take method=masked_words, or another encoder"
+    )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ConfigError(
-            f"method=tsdae needs a decoder, and transformers has none of the kind "
-            f"{config.model_type}: take method=masked_words, or another encoder"
-        )
+        raise unfit
     name = config._name_or_path
     # The loss loads the decoder from a folder.
     with TemporaryDirectory() as folder:
@@ -224,7 +225,10 @@ def tied_decoder(encoder: Encoder, tokenizer: TextTokenizer) -> PreTrainedModel:
         tokenizer.tokenizer.save_pretrained(folder)
         config._name_or_path = folder
         decoder: PreTrainedModel = DenoisingAutoEncoderLoss(
-            _Pair(encoder, tokenizer)  # type: ignore[arg-type]
+            _SentenceModel(encoder, tokenizer)  # type: ignore[arg-type]
         ).decoder
     config._name_or_path = decoder.config._name_or_path = name
+    # Other decoders take the sentence embedding without a word, and do not read it.
+    if not any("crossattention" in name for name, _ in decoder.named_parameters()):
+        raise unfit
     return decoder

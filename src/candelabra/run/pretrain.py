@@ -71,8 +71,8 @@ def pretrain(
         backbone = build_backbone(cfg.encoder)
         tokenizer = load_tokenizer(backbone, cfg.encoder)
         method = build_method(cfg.method)
-        splits = changing_splits(cfg, data, method, tokenizer)
         encoder, head = load_for(method, backbone, cfg.encoder, tokenizer)
+        splits = changing_splits(cfg, data, method, tokenizer)
         model = MultiTaskModel(encoder, {TEXTS: head})
         losses = {TEXTS: Objective(cross_entropy, 1.0, MaskedWordMetrics(), "accuracy")}
         schedule = build_schedule(

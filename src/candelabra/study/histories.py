@@ -48,7 +48,7 @@ def learning_curves(study: Study, task: str) -> dict[str, Band]:
 
 
 def agreement(arm: ArmRuns) -> dict[str, Agreement]:
-    """Return the agreement of the gradients of each pair of tasks, such as `a_vs_b`."""
+    """Return the agreement of each pair of gradients, such as `a_vs_b` or `a_vs_its_teacher`."""
     histories = [run.history for run in _runs(arm)]
     pairs = {
         name.split("/")[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from candelabra.records import Batch
 from candelabra.training.module import MultiTaskModule
-from candelabra.training.part_gradients import flat_gradients, grams_of, trainable_in
+from candelabra.training.part_gradients import flat_gradients, grams_of, loss_terms, trainable_in
 
 
 def half_cosines(
@@ -78,10 +78,8 @@ def _gradients(
     module: MultiTaskModule, task: str, batch: Batch, by_part: Mapping[str, list[nn.Parameter]]
 ) -> dict[str, Tensor]:
     """Return the gradient of a task's loss in each part, averaged over the processes."""
-    with module.trainer.precision_plugin.train_step_context():
-        logits = module.model.forward_task(task, batch)
-        loss = module.model.head(task).loss(module.objectives[task].loss, logits, batch)
-    return flat_gradients(module, loss, by_part)
+    labels, teacher = loss_terms(module, task, batch)
+    return flat_gradients(module, labels if teacher is None else labels + teacher, by_part)
 
 
 def _cosine(gram_22: Tensor) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
+from candelabra.losses.reduction import part_of_mean
+from candelabra.records import Batch
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import part_of
 from candelabra.weighting.end_of_step import ALL
@@ -14,10 +16,33 @@ from candelabra.weighting.end_of_step import ALL
 HEADS = "other"  # the name that `part_of` gives to heads
 
 
-def shared_parts(module: MultiTaskModule) -> set[str]:
-    """Return the names of the parts of the model that are not heads."""
+def learning_parts(module: MultiTaskModule) -> set[str]:
+    """Return the names of the parts of the model, except heads, that have trainable parameters."""
     depth = len(module.model.encoder.layers)
-    return {part_of(name, depth) for name, _ in module.model.named_parameters()} - {HEADS}
+    named = module.model.named_parameters()
+    return {part_of(name, depth) for name, p in named if p.requires_grad} - {HEADS}
+
+
+def loss_terms(module: MultiTaskModule, task: str, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Compute the two terms of a task's loss for a batch, each times its part in the loss.
+
+    Args:
+        module: Module in training.
+        task: Name of the task.
+        batch: Batch of the task.
+
+    Returns:
+        Loss on the labels, and divergence from the teacher, or `None` for a task without a teacher.
+    """
+    teacher, head = module.teacher, module.model.head(task)
+    with module.trainer.precision_plugin.train_step_context():
+        logits = module.model.forward_task(task, batch)
+        total = head.loss(module.objectives[task].loss, logits, batch)
+        labels = part_of_mean(total, batch.num_units)
+        if teacher is None or task not in teacher.answers:
+            return labels, None
+        divergence = teacher.divergence(task, head, logits, batch)
+    return (1 - teacher.weight) * labels, teacher.weight * divergence
 
 
 def trainable_in(module: MultiTaskModule, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
@@ -38,20 +63,25 @@ def trainable_in(module: MultiTaskModule, parts: Collection[str]) -> dict[str, l
 
 
 def flat_gradients(
-    module: MultiTaskModule, loss: Tensor, by_part: Mapping[str, list[nn.Parameter]]
+    module: MultiTaskModule,
+    loss: Tensor,
+    by_part: Mapping[str, list[nn.Parameter]],
+    *,
+    keep_graph: bool = False,
 ) -> dict[str, Tensor]:
     """Return the flat gradient of a loss in each part, averaged over the processes.
 
-    The graph of the loss is kept, and gradients in `.grad` stay as they are.
+    Gradients in `.grad` stay as they are.
 
     Args:
         module: Module in training.
         loss: Scalar.
         by_part: Result of `trainable_in`.
+        keep_graph: Whether another loss of the same forward pass is still to be differentiated.
     """
     parameters = [parameter for each in by_part.values() for parameter in each]
     gradients = iter(
-        torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
+        torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=keep_graph)
         if loss.requires_grad
         else [None] * len(parameters)
     )
@@ -59,7 +89,7 @@ def flat_gradients(
     for part, each in by_part.items():
         pairs = [(parameter, next(gradients)) for parameter in each]
         pieces = [(torch.zeros_like(p) if g is None else g).flatten().float() for p, g in pairs]
-        gradient = torch.cat(pieces) if pieces else torch.zeros(0)
+        gradient = torch.cat(pieces) if pieces else torch.zeros(0, device=loss.device)
         flat[part] = torch.as_tensor(module.trainer.strategy.reduce(gradient, reduce_op="mean"))
     return flat
 

@@ -6,11 +6,10 @@ from collections.abc import Collection
 
 import torch
 
-from candelabra.losses.reduction import part_of_mean
 from candelabra.records import Batch
 from candelabra.training.axes import TEACHER
 from candelabra.training.module import MultiTaskModule
-from candelabra.training.part_gradients import flat_gradients, grams_of, trainable_in
+from candelabra.training.part_gradients import flat_gradients, grams_of, loss_terms, trainable_in
 from candelabra.training.task_gradients import StepReport
 
 
@@ -33,20 +32,17 @@ def teacher_report(
         `None` if the task has no teacher, one of the terms has no weight, or nothing in `parts` is
         trainable.
     """
-    teacher = module.teacher
-    by_part = trainable_in(module, parts)
+    teacher, by_part = module.teacher, trainable_in(module, parts)
     if teacher is None or task not in teacher.answers or not any(by_part.values()):
         return None
     if not 0 < teacher.weight < 1:
         return None
-    head = module.model.head(task)
-    with module.trainer.precision_plugin.train_step_context():
-        logits = module.model.forward_task(task, batch)
-        total = head.loss(module.objectives[task].loss, logits, batch)
-        on_labels = (1 - teacher.weight) * part_of_mean(total, batch.num_units)
-        of_teacher = teacher.weight * teacher.divergence(task, head, logits, batch)
+    labels, answers = loss_terms(module, task, batch)
+    assert answers is not None
     grams = grams_of(
-        flat_gradients(module, on_labels, by_part), flat_gradients(module, of_teacher, by_part)
+        flat_gradients(module, labels, by_part, keep_graph=True),
+        flat_gradients(module, answers, by_part),
     )
-    losses = torch.stack([on_labels, of_teacher]).detach().cpu().double()
-    return StepReport((task, TEACHER), losses, grams, torch.ones(2, dtype=torch.float64))
+    losses = torch.stack([labels, answers]).detach()
+    losses = torch.as_tensor(module.trainer.strategy.reduce(losses, reduce_op="mean"))
+    return StepReport((task, TEACHER), losses.cpu().double(), grams, torch.ones(2).double())

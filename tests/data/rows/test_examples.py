@@ -220,3 +220,9 @@ def test_flags_for_each_label_are_no_lists_of_labels(rows: list[Any]) -> None:
     for labels in (["p", "q"], ["0", "1"]):
         with pytest.raises(DataError, match=r"f\.jsonl: column 'y' holds 0 or 1 for each label, "):
             to_examples(table, {"text": "x", "labels": "y"}, labels)
+
+
+def test_two_labels_of_every_row_are_no_flags() -> None:
+    table = Table({"x": ["a", "b"], "y": [[0, 1], [0, 1]]}, "f.jsonl")
+    found, _ = to_examples(table, {"text": "x", "labels": "y"}, ["0", "1"])
+    assert found.labels == [[1, 1], [1, 1]]

@@ -41,7 +41,7 @@ def test_labels_from_a_list_or_a_file(tmp_path: Path) -> None:
         (["1", "1.0"], "'1.0' is repeated, since '1' is the same label"),
         (["a", 1], "position 1 must be a name, found 1"),
         (["a", " "], "position 1 must be a name"),
-        (["a", "\udce9"], "position 1 must be a name, found '.udce9'"),
+        (["a", "\udce9"], "position 1 has broken UTF-8"),
         ({"a": 0}, "a list of names expected"),
         (3, "a list of names expected, found 3"),
     ],

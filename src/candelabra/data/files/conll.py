@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from candelabra.data.files.conll_checks import Columns, Lines, Seen
+from candelabra.data.files.conll_checks import ColumnChecks, Lines, Seen
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.table import BadRowError, Table, at_lines, shown
 from candelabra.data.files.text_files import numbered_lines, read_text
@@ -42,8 +42,8 @@ def read_conll(path: Path, layout: Layout) -> Table:
         table = _rows(path, cut, layout, seen := Seen())
     tokens, tags = table.columns["tokens"], table.columns["tags"]
     faults = dict(table.faults)
-    check = Columns(path, layout, seen, lambda: _sentences(text, layout.comment))
-    check([row for row in tokens if row], [row for row in tags if row])
+    checks = ColumnChecks(path, layout, seen, lambda: _sentences(text, layout.comment))
+    checks.check([row for row in tokens if row], [row for row in tags if row])
     scheme = layout.scheme
     if scheme == AUTO:
         scheme = recognized([row for row in tags if row])

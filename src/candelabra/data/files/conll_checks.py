@@ -47,7 +47,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnChecks:
     """Checks of the columns that are read as words and tags, unless they were chosen.
 
     Attributes:
@@ -62,7 +62,7 @@ class Columns:
     seen: Seen
     sentences: Callable[[], Iterable[Lines]]
 
-    def __call__(self, words: Sequence[list[str]], tags: Sequence[list[str]]) -> None:
+    def check(self, words: Sequence[list[str]], tags: Sequence[list[str]]) -> None:
         """Check the columns.
 
         Args:

@@ -119,7 +119,7 @@ def check_path(path: Path) -> None:
         )
 
 
-def check_no_address(path: Path) -> None:
+def check_no_address(path: str | Path) -> None:
     """Raise DataError if a path was given as an address, one of whose slashes a `Path` drops."""
     if match := ADDRESS.match(str(path)):
         raise DataError(f"{match[1]}//{match[2]}: is an address; download the file")

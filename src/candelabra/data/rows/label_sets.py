@@ -26,7 +26,11 @@ def check_no_flags(cells: Iterable[object], *, where: str) -> None:
     lists = [cell for cell in cells if isinstance(cell, list)]
     if not lists or len(lists[0]) < 2 or len(set(map(len, lists))) > 1:
         return
-    if all(isinstance(item, (int, float)) and item in (0, 1) for cell in lists for item in cell):
+    items = [item for cell in lists for item in cell]
+    if not all(isinstance(item, (int, float)) and item in (0, 1) for item in items):
+        return
+    # Lists of labels name each label once; those of one or two labels may all be [0, 1].
+    if any(cell != [0, 1] for cell in lists):
         raise DataError(
             f"{where} holds 0 or 1 for each label, such as {shown(lists[0])}; write the labels "
             'that apply, such as ["a"], or a mapping, such as {"a": 1, "b": 0}'

@@ -44,7 +44,9 @@ def read_labels(labels: Sequence[str] | str | Path) -> list[str]:
         raise DataError(f"{where}: a list of names expected, found {shown(names)}")
     checked: list[str] = []
     for position, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip() or is_broken(name):
+        if isinstance(name, str) and is_broken(name):
+            raise DataError(f"{where}: position {position} has broken UTF-8: {shown(name)}")
+        if not isinstance(name, str) or not name.strip():
             raise DataError(
                 f"{where}: position {position} must be a name, found {shown(name)}; "
                 "in yaml, numbers and words like yes and no are names only in quotes"
@@ -132,8 +134,10 @@ def _check_spelling(table: Table, values: Sequence[object], *, listed: bool, whe
             if not isinstance(name, str) or name in seen or not name.strip():
                 continue
             seen.add(name)
-            if broken := "a NUL byte" if "\0" in name else "broken UTF-8" * is_broken(name):
-                raise DataError(f"{where}: {table.locate(row)} has {broken}: {shown(name)}")
+            if "\0" in name:
+                raise DataError(f"{where}: {table.locate(row)} has a NUL byte: {shown(name)}")
+            if is_broken(name):
+                raise DataError(f"{where}: {table.locate(row)} has broken UTF-8: {shown(name)}")
             other, before = first.setdefault(_looks(name), (spelled(name), row))
             if other != spelled(name):
                 raise DataError(

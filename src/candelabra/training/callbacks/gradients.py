@@ -18,7 +18,7 @@ from candelabra.training.callbacks.gradient_map import conflict_shares, draw
 from candelabra.training.gradient_noise import half_cosines, noise_of
 from candelabra.training.internals import num_stepped_batches
 from candelabra.training.module import MultiTaskModule
-from candelabra.training.part_gradients import shared_parts
+from candelabra.training.part_gradients import learning_parts
 from candelabra.training.task_gradients import StepReport
 from candelabra.training.teacher_gradients import teacher_report
 from candelabra.weighting.end_of_step import ALL
@@ -37,7 +37,8 @@ class GradientDiagnostics(pl.Callback):
 
     - `cosine`: cosine of the two gradients; 0 if either gradient is zero.
     - `norm_ratio`: norm of the first task's gradient divided by the second's.
-    - `noise`: 95% of the cosines between two halves of one task's batch are smaller in size.
+    - `noise`: 95% of the cosines between two halves of one task's batch are smaller in size. It is
+      the noise of the whole loss of a task, labels and teacher together.
     - `conflict`: 1 if the cosine is below `-noise`, else 0.
     - `conflict_share`: share of all comparisons so far whose cosine is below `-noise`.
 
@@ -57,8 +58,8 @@ class GradientDiagnostics(pl.Callback):
     for the noise; for a task with a teacher another forward and two backward passes over the last
     micro-batch. It needs one float32 number for each task and trainable parameter. Its gradient
     equals that of a run without this callback up to rounding; all other steps are bitwise identical
-    given the same weights. Steps with a single task are compared if it has
-    a teacher.
+    given the same weights. Steps with a single task are compared if it has a teacher, and have no
+    `losses/`.
 
     Args:
         every_n_steps: Number of optimizer steps between comparisons, starting with the first step.
@@ -100,10 +101,13 @@ class GradientDiagnostics(pl.Callback):
             return
         report = pl_module.last_step
         joint = [report] if report is not None and len(report.tasks) > 1 else []
-        parts = joint[0].grams.keys() - {ALL} if joint else shared_parts(pl_module)
+        learning = learning_parts(pl_module)
         taught = [
-            teacher_report(pl_module, task, batch, parts) for task, batch in self._batches.items()
+            teacher_report(pl_module, task, batch, learning)
+            for task, batch in self._batches.items()
         ]
+        shared = joint[0].grams.keys() - {ALL} if joint else set()
+        parts = shared | learning if any(taught) else shared
         reports = [each for each in (*joint, *taught) if each is not None and is_finite(each)]
         if not reports:
             return
