@@ -14,7 +14,7 @@ from transformers import AutoModelForMaskedLM
 
 from candelabra.model.backbones import Pretrained, Tiny
 from candelabra.pretraining.base import ChangingSplit
-from helpers.command_line import SMALL, Run, called
+from helpers.command_line import SMALL, Run, called, started
 
 FEW = [
     *("encoder=tiny", "logger=csv", "callbacks=plain", "batch_size=8", "optimizer.lr=5e-3"),
@@ -140,3 +140,17 @@ def test_a_training_is_not_resumed_by_pretrain(run: Run) -> None:
     done = called("pretrain", f"resume={run.folder}")
     assert done.status == 2
     assert "finished" in done.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["masked_words", "tsdae"])
+def test_two_processes_learn_as_one_does(method: str, tmp_path: Path) -> None:
+    found = []
+    for trainer in ("cpu", "ddp_cpu"):
+        words = [f"method={method}", f"trainer={trainer}", "trainer.precision=32-true"]
+        words += ["encoder.dropout=0", "encoder.attention_dropout=0", "trainer.max_epochs=1"]
+        place = [f"paths.output_dir={tmp_path}", f"hydra.run.dir={tmp_path / trainer}"]
+        done = started("pretrain", *FEW, *place, *words, folder=tmp_path)
+        assert done.status == 0, done.err
+        found.append(json.loads((tmp_path / trainer / "metrics.json").read_text()))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
