@@ -77,7 +77,7 @@ class PretrainingHead(Head):
 
 
 class PretrainingMethod(Protocol):
-    """What the encoder reads of a text, and what it has to predict of it."""
+    """Interface of a method: it changes the texts that the encoder reads, and predicts tokens."""
 
     def load(self, backbone: Backbone, tokenizer: TextTokenizer) -> tuple[Encoder, PretrainingHead]:
         """Return the encoder of a backbone with a head for this method.

@@ -26,7 +26,7 @@ AROUND = 8
 
 @dataclass(frozen=True)
 class TrialRow:
-    """What is shown of a trial.
+    """State of a trial, as the table shows it.
 
     Attributes:
         state: Status of its run, `starting` or `waiting`.
