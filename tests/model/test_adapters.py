@@ -151,6 +151,7 @@ def test_a_task_moves_its_own_adapter(toys: Splits) -> None:
     assert moved == {n for n in learning(model) if ".lora_" in n and ".mood." in n}
 
 
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # layers below the adapters are
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")  # that is a resume
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")  # the sampler is resumable
 def test_a_resumed_run_equals_an_unbroken_one(toys: Splits, tmp_path: Path) -> None:

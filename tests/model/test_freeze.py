@@ -47,6 +47,7 @@ class _Encoder(nn.Module):
 
 class _Model(nn.Module):
     idle: tuple[nn.Module, ...] = ()
+    resting: tuple[nn.Module, ...] = ()
     fixed: tuple[nn.Parameter, ...] = ()
 
     def __init__(self) -> None:
@@ -197,7 +198,8 @@ def test_a_real_encoder_is_still_where_it_is_frozen() -> None:
     bert = small_encoder().backbone
     bert.layers = bert.encoder.layer
     model = nn.Module()
-    model.encoder, model.heads, model.idle, model.fixed = bert, nn.ModuleDict(), (), ()
+    model.encoder, model.heads = bert, nn.ModuleDict()
+    model.idle, model.resting, model.fixed = (), (), ()
     model.train()
     ids_BL = torch.arange(12).view(2, 6)
     freezer = Freezer(FreezeEncoder())

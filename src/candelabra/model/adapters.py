@@ -120,11 +120,12 @@ class Lora(Adapters):
         self.check()
         from peft import LoraConfig, inject_adapter_in_model
 
+        num_below = self._num_below(encoder)
         config = LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,  # type: ignore[arg-type]
             lora_dropout=self.dropout,
-            target_modules=self._modules(encoder),
+            target_modules=self._modules(encoder, num_below),
         )
         names = list(tasks) if self.per_task else [SHARED]
         with warnings.catch_warnings():
@@ -132,22 +133,26 @@ class Lora(Adapters):
             warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
             for name in names:
                 inject_adapter_in_model(config, encoder.backbone, name)
-        encoder.adapters = tuple(names)
+        encoder.adapters, encoder.num_below_adapters = tuple(names), num_below
         choose(encoder, names[0])
 
-    def _modules(self, encoder: Encoder) -> list[str]:
-        """Return the full names of the modules to adapt."""
-        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
-
+    def _num_below(self, encoder: Encoder) -> int:
+        """Return the number of layers below the adapted ones."""
         depth = len(encoder.layers)
         count = depth if self.num_layers is None else self.num_layers
         if count > depth:
             raise ConfigError(f"num_layers must be at most {depth}, got {count}")
+        return depth - count
+
+    def _modules(self, encoder: Encoder, num_below: int) -> list[str]:
+        """Return the full names of the modules to adapt."""
+        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
+
         kind = encoder.backbone.config.model_type
         suffixes = self.targets or TARGETS.get(kind) or DEFAULTS.get(kind, [])
         targeted = {
             module
-            for layer in encoder.layers[depth - count :]
+            for layer in encoder.layers[num_below:]
             for name, module in layer.named_modules()
             if any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
         }

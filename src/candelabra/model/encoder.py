@@ -41,6 +41,7 @@ class Encoder(nn.Module):
         sentence_folder: Folder saved by SentenceTransformer that the encoder comes from, or `None`.
             Only the pooling `modules` reads the weights of its layers.
         adapters: Names of the adapters. If there are any, the encoder's own weights are fixed.
+        num_below_adapters: Number of the lowest layers, which have no adapters.
         prefix: Frozen part whose output is stored for the texts of the run, if there is any.
 
     Raises:
@@ -48,6 +49,7 @@ class Encoder(nn.Module):
     """
 
     adapters: tuple[str, ...] = ()
+    num_below_adapters: int = 0
     sentence_folder: Path | None = None
     prefix: FrozenPrefix | None = None
 
@@ -102,6 +104,11 @@ class Encoder(nn.Module):
         """Parameters that are never trained: all but the adapters, if there are adapters."""
         named = self.named_parameters() if self.adapters else ()
         return [parameter for name, parameter in named if MARK not in name]
+
+    @property
+    def below_adapters(self) -> list[nn.Module]:
+        """Modules below the first adapted layer, which are never trained."""
+        return [*self.stem, *self.layers[: self.num_below_adapters]] if self.adapters else []
 
     @property
     def embeddings(self) -> nn.Module:

@@ -202,6 +202,11 @@ class MultiTaskModel(nn.Module):
         return own if used - set(self.poolings) else [self.pooling, *own]
 
     @property
+    def resting(self) -> list[nn.Module]:
+        """Modules that stay frozen under every scheme: those below the encoder's adapters."""
+        return self.encoder.below_adapters
+
+    @property
     def fixed(self) -> list[nn.Parameter]:
         """Parameters that stay frozen under every scheme: the encoder's own if it has adapters."""
         return self.encoder.fixed

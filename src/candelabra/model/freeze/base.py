@@ -33,6 +33,10 @@ class Freezable(Protocol):
         """Modules that contribute to no task's output."""
 
     @property
+    def resting(self) -> Sequence[nn.Module]:
+        """Modules that stay frozen under every scheme."""
+
+    @property
     def fixed(self) -> Sequence[nn.Parameter]:
         """Parameters that stay frozen under every scheme."""
 

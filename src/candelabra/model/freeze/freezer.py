@@ -17,7 +17,7 @@ class Freezer:
     """Applies a freeze scheme to a model.
 
     Modules that contribute to no task's output are always frozen, and so are the encoder's own
-    weights when it has adapters.
+    weights when it has adapters. Its modules below the first adapter are frozen as a whole.
 
     A frozen module gets no gradient and stays in eval mode (no dropout) while the rest of the
     model trains. `model.train()` would put it back into training mode: call `hold` afterwards,
@@ -110,7 +110,7 @@ class Freezer:
 
     def _scheme_at(self, model: Freezable, step: int) -> tuple[nn.Module, ...]:
         at = TrainingProgress(step, self.steps_per_epoch)
-        return (*self.scheme.frozen(model, at), *model.idle)
+        return (*self.scheme.frozen(model, at), *model.idle, *model.resting)
 
 
 def _frozen_parameter_ids(model: Freezable, frozen: Iterable[nn.Module]) -> set[int]:
