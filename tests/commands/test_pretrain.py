@@ -14,6 +14,7 @@ from transformers import AutoModelForMaskedLM
 
 from candelabra.model.backbones import Pretrained, Tiny
 from candelabra.pretraining.base import ChangingSplit
+from candelabra.report.run_view import run_page
 from helpers.command_line import SMALL, Run, called, started
 
 FEW = [
@@ -101,6 +102,16 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     assert done.status == 0, done.err
     for name in ("encoder/model.safetensors", "metrics.json"):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_its_page_has_its_method_score_and_command(folder: Path) -> None:
+    page = run_page(folder)
+    assert page.answer.startswith("Validation: texts accuracy 0.")
+    assert not page.warnings
+    settings, again = page.sections[-2:]
+    assert dict(settings.facts)["method"] == "MaskedWords (mask_probability=0.15)"
+    assert not {"pooling", "freeze", "weighting"} & dict(settings.facts).keys()
+    assert again.command.startswith("candelabra pretrain encoder=tiny ")
 
 
 def test_unlabelled_texts_need_no_teacher_here(folder: Path, tmp_path: Path) -> None:

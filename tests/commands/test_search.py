@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.folder import read_json
+from candelabra.commands import search
 from candelabra.search.index import load_index
-from helpers.bundles import edit
+from helpers.bundles import edit, made
 from helpers.command_line import HEAVY_AFTER, Done, Run, called, python
 from helpers.corpora import TEXTS
 
@@ -131,6 +133,12 @@ def test_an_index_of_another_model_is_refused(run: Run) -> None:
         assert said in done.message
     done = called("search", f"bundle={run.bundle}", "index=kept", "text=x")
     assert f"cannot be searched with bundle={run.bundle} (" in done.message
+
+
+@pytest.mark.parametrize(("backend", "name"), [("torch", "tiny"), ("onnx", "tiny backend=onnx")])
+def test_an_index_names_the_backend_of_its_model(backend: str, name: str) -> None:
+    cfg = OmegaConf.create({"backend": backend, "approximate": False})
+    assert search._origin(cfg, "tiny", made().embedder())["name"] == name
 
 
 def test_a_damaged_index_is_refused() -> None:

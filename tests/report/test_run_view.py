@@ -201,7 +201,7 @@ def test_a_run_that_was_interrupted_has_a_page(other: Path) -> None:
     (other / "metrics.json").unlink()
     (other / "predictions" / "mood.jsonl").unlink()
     page = run_page(other)
-    assert page.answer == "No scores: the run is interrupted."
+    assert page.answer == "No scores. Status of the run: interrupted."
     assert len(page.warnings) == 3
     assert [each.title for each in page.sections] == [
         "How it came about",

@@ -66,6 +66,13 @@ def test_end_of_a_trial_is_a_line(
     assert [row[1] for row in shown(progress)] == ["finished", "failed", "waiting", "waiting"]
 
 
+def test_what_a_search_chooses_is_shown_even_if_a_batch_shares_it(tmp_path: Path) -> None:
+    trials = [["pooling=mean", "lr=0.1", "freeze=none"], ["pooling=mean", "lr=0.2", "freeze=none"]]
+    for swept, expected in (((), "lr=0.1"), (("pooling", "lr"), "pooling=mean lr=0.1")):
+        Sweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+        assert " ".join(shown(SweepProgress(trials, 0, swept))[0]) == f"0 waiting - {expected}"
+
+
 def test_running_trials_are_shown_before_others(
     progress: SweepProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,11 +198,13 @@ def _origin(cfg: DictConfig, name: str, embedder: Embedder) -> dict[str, Any]:
     Raises:
         ConfigError: The approximate search is used with vectors that are not normalized.
     """
+    from candelabra.config.keys import TORCH
     from candelabra.search.origin import origin_of
 
     if cfg.approximate and not embedder.normalize:
         raise ConfigError("approximate=true needs vectors of unit length: add normalize=true")
-    return origin_of(embedder, name)
+    backend = "" if cfg.backend == TORCH else f" backend={cfg.backend}"
+    return origin_of(embedder, f"{name}{backend}")
 
 
 def _reranker(cfg: DictConfig, given: Mapping[str, str]) -> CrossEncoder | None:

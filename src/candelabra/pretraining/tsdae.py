@@ -218,16 +218,16 @@ def tied_decoder(encoder: Encoder, tokenizer: TextTokenizer) -> PreTrainedModel:
     )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise unfit
-    name = config._name_or_path
+    name = config.name_or_path
     # The loss loads the decoder from a folder.
     with TemporaryDirectory() as folder:
         encoder.backbone.save_pretrained(folder)
         tokenizer.tokenizer.save_pretrained(folder)
-        config._name_or_path = folder
+        config.name_or_path = folder
         decoder: PreTrainedModel = DenoisingAutoEncoderLoss(
             _SentenceModel(encoder, tokenizer)  # type: ignore[arg-type]
         ).decoder
-    config._name_or_path = decoder.config._name_or_path = name
+    config.name_or_path = decoder.config.name_or_path = name
     # Other decoders take the sentence embedding without a word, and do not read it.
     if not any("crossattention" in name for name, _ in decoder.named_parameters()):
         raise unfit

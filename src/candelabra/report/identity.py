@@ -7,7 +7,7 @@ from typing import Any
 
 from candelabra.bundle.stored import is_number
 from candelabra.report.formats import clipped, duration
-from candelabra.report.settings import command_of
+from candelabra.report.settings import typed_again
 from candelabra.report.view import Cells, Section, Table
 
 SETUP = {
@@ -32,8 +32,13 @@ FACTS = {
 """Label on the page -> key of `run.json`."""
 
 
-def identity_section(record: Mapping[str, Any]) -> Section:
-    """Return the section from the content of `run.json`."""
+def identity_section(record: Mapping[str, Any], command: str = "train") -> Section:
+    """Return the section from the content of `run.json`.
+
+    Args:
+        record: The content.
+        command: Command of the run, `train` or `pretrain`.
+    """
     facts = [(label, record.get(key)) for label, key in FACTS.items()]
     if is_number(record.get("fit_seconds")):
         facts.append(("training", duration(float(record["fit_seconds"]))))
@@ -47,7 +52,7 @@ def identity_section(record: Mapping[str, Any]) -> Section:
         "To repeat it",
         facts=[(str(label), clipped(str(value))) for label, value in facts if value is not None],
         tables=[table] if rows else [],
-        command=command_of(record),
+        command=typed_again(record, command),
     )
 
 

@@ -15,16 +15,20 @@ from candelabra.bundle.stored import (
     stored_yaml,
 )
 from candelabra.config.environment import is_masked
+from candelabra.config.schema import command_of
 from candelabra.config.targets import NAME
 from candelabra.errors import DataError
 from candelabra.predictions.reading import read_rows
 from candelabra.report.curves import curves
 from candelabra.report.formats import EMPTY, clipped, duration, number
 from candelabra.report.identity import fingerprint_of, identity_section
-from candelabra.report.settings import facts_of
+from candelabra.report.settings import facts_of, is_pretraining
 from candelabra.report.task_section import task_section
 from candelabra.report.texts import read_texts
 from candelabra.report.view import Cells, Page, Section, Table
+
+OF_TEXTS = {"texts": "accuracy"}
+"""Name and main metric of the texts that a pre-training learns from."""
 
 
 def run_page(
@@ -51,6 +55,8 @@ def run_page(
     warnings = _warnings(record, metrics)
     for place, task in enumerate(main, 1):
         rows = read_rows(folder, task)
+        if is_pretraining(config):
+            continue
         if rows is None:
             warnings.append(f"There are no predictions of {task} for test rows.")
             continue
@@ -67,7 +73,7 @@ def run_page(
             task_section(task, rows, place=place, metrics=of_task, most=most_errors, texts=texts)
         )
     sections.append(Section("Settings", facts=facts_of(config)))
-    sections.append(identity_section(record))
+    sections.append(identity_section(record, command_of(config)))
     return Page(
         "run",
         f"{folder.name}: {', '.join(main)}",
@@ -79,7 +85,7 @@ def run_page(
 
 
 def _main_metrics(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the main metric of each task.
+    """Return the main metric of each task, or that of the texts of a pre-training.
 
     Raises:
         DataError: The configuration names no tasks, or a task has no valid name.
@@ -93,6 +99,8 @@ def _main_metrics(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
             raise DataError(f"{folder / 'config.yaml'}: task {task!r} must match {NAME.pattern}")
         if not isinstance(settings, Mapping) or not isinstance(settings.get("main_metric"), str):
             raise DataError(f"{folder / 'config.yaml'}: tasks.{task} must name its main_metric")
+    if is_pretraining(config):
+        return OF_TEXTS
     return {task: settings["main_metric"] for task, settings in tasks.items()}
 
 
@@ -131,7 +139,7 @@ def _answer(
         if score is not None
     ]
     if not words:
-        return f"No scores: the run is {record.get('status', 'not recorded')}."
+        return f"No scores. Status of the run: {record.get('status', 'not recorded')}."
     return f"{'Test' if split == 'test' else 'Validation'}: {', '.join(words)}."
 
 

@@ -112,6 +112,12 @@ class LocalJobs:
             configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return results
 
+    def _swept(self, trial: Sequence[str]) -> set[str]:
+        """Return the keys that the sweeper chooses for each trial; `trial` is one of them."""
+        typed = [word for word in self.config.hydra.overrides.task if word not in trial]
+        searched = self.config.hydra.sweeper.get("params") or {}
+        return {word.partition("=")[0] for word in (*typed, *map(str, searched))}
+
     def _composed(self, number: int, overrides: Sequence[str]) -> DictConfig:
         """Compose the configuration of a trial."""
         config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -139,7 +145,7 @@ class LocalJobs:
         waiting = [*enumerate(trials)][::-1]
         running: list[Running] = []
         results: dict[int, JobReturn] = {}
-        with SweepProgress(trials, first) as progress:
+        with SweepProgress(trials, first, self._swept(trials[0])) as progress:
             try:
                 while waiting or running:
                     # The first trials to end show how much memory the others need.

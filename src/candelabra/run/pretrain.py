@@ -121,6 +121,7 @@ def pretrain(
                 tokenizer.tokenizer.save_pretrained(draft)
         log_results(trainer, RunMedia(record.path, metrics))
     place = f"encoder=path encoder.name={record.path / 'encoder'}"
+    place += f" encoder.max_length={cfg.encoder.max_length}"
     tables.show(*tables.result_tables(metrics), f"go on with: candelabra train {place}")
     return metrics
 

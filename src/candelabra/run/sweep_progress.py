@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -54,10 +54,15 @@ class SweepProgress:
     Args:
         trials: Overrides of each trial.
         first: Number of the first trial.
+        swept: Keys that differ between the trials of the sweep. Overrides of other keys are not
+            shown if all `trials` have them.
     """
 
-    def __init__(self, trials: Sequence[Sequence[str]], first: int) -> None:
+    def __init__(
+        self, trials: Sequence[Sequence[str]], first: int, swept: Collection[str] = ()
+    ) -> None:
         shared = set.intersection(*map(set, trials))
+        shared = {word for word in shared if word.partition("=")[0] not in swept}
         self._words = {
             number: " ".join(word for word in words if word not in shared)
             for number, words in enumerate(trials, first)

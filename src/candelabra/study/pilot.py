@@ -109,6 +109,8 @@ def plan_table(
         minutes = size = 0.0
         for task in dict.fromkeys(run.task for run in own):
             same = [run for run in own if run.task == task]
+            words = arm.name if task is None else f"{arm.name}, {task}"
+            print(f"timing a few steps of {words}", file=sys.stderr, flush=True)
             cost = pilot(same[0].overrides, flags)
             minutes += cost.seconds / 60 * len(same)
             size += cost.num_bytes / 1e6 * len(same)
