@@ -57,7 +57,7 @@ def test_words_that_start_with_a_number_sign_are_kept(tmp_path: Path) -> None:
 def test_comments_by_a_given_beginning(tmp_path: Path) -> None:
     text = "% a b\nx O\n% c O\ny O\n"
     assert read(tmp_path, text, comment="%").columns["tokens"] == [["x", "y"]]
-    table = read(tmp_path, "# b = c\nx O\n", comment="")
+    table = read(tmp_path, "# c\nx O\n", comment="")
     assert table.columns["tokens"] == [["#", "x"]]
 
 
@@ -104,6 +104,30 @@ def test_the_column_that_holds_the_words_is_named(before: str, column: int, tmp_
         read(tmp_path, "\n".join(lines))
     words = read(tmp_path, "\n".join(lines), word_column=column).columns["tokens"]
     assert words == TOKENS
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (["Sentence:1", "_", "_"], "only has a text at the start of each sentence"),
+        (["t1", "t2", "t3"], "only counts, such as 't1 t2'"),
+    ],
+)
+def test_a_first_column_of_marks_is_refused(first: list[str], said: str, tmp_path: Path) -> None:
+    lines = zip(first, ["Ana", "saw", "Rio"], ["B-PER", "O", "B-LOC"], strict=True)
+    file = tmp_path / "a.conll"
+    file.write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    with pytest.raises(DataError, match=rf"{said}.*: set source\.word_column=1"):
+        read_table(file)
+
+
+def test_lines_of_unequal_width_need_a_chosen_column(tmp_path: Path) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text("Ana B-PER\nsaw O\nNew York B-LOC\n")
+    with pytest.raises(DataError, match=r"its lines have 2 to 3 columns: choose those"):
+        read_table(file)
+    table = read_table(file, Layout(word_column=0, tag_column=-1))
+    assert table.columns["tokens"] == [["Ana", "saw", "New"]]
 
 
 def test_a_file_without_words_is_told_no_column_of_them(tmp_path: Path) -> None:

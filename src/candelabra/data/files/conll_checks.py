@@ -18,6 +18,8 @@ NUMBER = re.compile(r"[0-9]+(?:[-.:][0-9]+)*")
 """Number of a word, or of a sentence and a word, such as `12`, `1-2` and `3.1`."""
 CHUNKS = frozenset(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
 """Types of phrases. A column of them next to the tags is usual, and no other level of entities."""
+COUNTED = re.compile(r"([^0-9]+)([0-9]+)")
+"""Mark and number of a word, such as `t12`."""
 NO_TAGS = frozenset(["", "_", "-"])
 """Marks of a column whose tags are not given, as in the test file of a shared task."""
 Lines = tuple[int, list[list[str]]]
@@ -30,17 +32,21 @@ class Seen:
 
     Attributes:
         narrowest: Smallest number of cells of a line.
+        widest: Largest number of cells of a line.
         second_last: Different cells of the last column but one.
         empty: Whether the last column is empty in every line.
     """
 
     narrowest: int = sys.maxsize
+    widest: int = 0
     second_last: set[str] = field(default_factory=set)
     empty: bool = True
 
     def add(self, lines: Sequence[Sequence[str]]) -> None:
         """Take the lines of a sentence into account."""
-        self.narrowest = min(self.narrowest, min(map(len, lines)))
+        widths = [len(line) for line in lines]
+        self.narrowest = min(self.narrowest, *widths)
+        self.widest = max(self.widest, *widths)
         if self.narrowest > 2:
             self.second_last.update([line[-2] for line in lines])
         self.empty = self.empty and not any(line[-1] for line in lines)
@@ -74,6 +80,7 @@ class ColumnChecks:
         """
         if not words:
             return
+        self._check_widths()
         if not self._tag_is_chosen:
             self._check_order(words, tags)
             self._check_only_tags(tags)
@@ -99,6 +106,16 @@ class ColumnChecks:
         for column in range(word + 1, self.seen.narrowest):
             if column != tag % self.seen.narrowest:
                 yield column, [[line[column] for line in lines] for lines in sentences]
+
+    def _check_widths(self) -> None:
+        """Refuse a file in which the first or the last column is not the same in all lines."""
+        least, most = self.seen.narrowest, self.seen.widest
+        # A line of a single cell is a bad row.
+        if 1 < least < most and self.layout.word_column is None and not self._tag_is_chosen:
+            raise DataError(
+                f"{self.path}: its lines have {least} to {most} columns: choose those that are "
+                "read by source.word_column and source.tag_column (columns count from 0)"
+            )
 
     def _check_order(self, words: Sequence[list[str]], tags: Sequence[list[str]]) -> None:
         """Refuse a file whose words are tags, and whose tags are not."""
@@ -149,7 +166,19 @@ class ColumnChecks:
             return "only numbers"
         if several and all(len(set(row)) == 1 for row in rows):
             return f"only repeats one text in each sentence, such as {shown(first)}"
+        if several and all(set(row[1:]) <= NO_TAGS for row in rows):
+            return f"only has a text at the start of each sentence, such as {shown(first)}"
+        if several and all(map(_counts, rows)):
+            return f"only counts, such as {shown(' '.join(rows[0][:2]))}"
         return ""
+
+
+def _counts(row: Sequence[str]) -> bool:
+    """Return whether the words of a sentence are one mark with the numbers from 0 or 1 on."""
+    matches = [match for word in row if (match := COUNTED.fullmatch(word))]
+    numbers = [int(match[2]) - place for place, match in enumerate(matches)]
+    marks = {match[1] for match in matches}
+    return len(matches) == len(row) and len(marks) == 1 and {*numbers} in ({0}, {1})
 
 
 def _are_entities(cells: Set[str]) -> bool:
