@@ -21,7 +21,7 @@ from candelabra.search.origin import origin_of
 from helpers.exports import MOODS, TAGS, TEXTS, bundle_of
 from helpers.small_models import KINDS, WIDTH
 
-FAST = ("bert", "modernbert")
+FAST = ("bert",)
 
 
 def two_heads(kind: str = "bert") -> Bundle:

@@ -12,11 +12,7 @@ from helpers.stand_in_trials import Trials, table
 
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 SUBMITIT = ["hydra/launcher=submitit_local"]
-BOTH = [
-    pytest.param(JOBLIB, id="joblib"),
-    pytest.param(SUBMITIT, id="submitit", marks=pytest.mark.slow),
-]
-"""submitit starts slowly, and waits for the result of a dead process for a while."""
+LAUNCHERS = pytest.mark.parametrize("launcher", [JOBLIB, SUBMITIT], ids=["joblib", "submitit"])
 
 SMALL = [
     "encoder=tiny",
@@ -68,7 +64,7 @@ def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", BOTH)
+@LAUNCHERS
 def test_failed_trials_are_recorded_and_finished_ones_skipped(
     launcher: list[str], trials: Trials, tmp_path: Path
 ) -> None:
@@ -97,7 +93,8 @@ def test_wrong_trial_is_a_failed_one(trials: Trials, tmp_path: Path) -> None:
     assert len(trials.commands) == 1
 
 
-@pytest.mark.parametrize("launcher", BOTH)
+@pytest.mark.slow
+@LAUNCHERS
 def test_dead_process_of_the_launcher_hides_nothing(
     launcher: list[str], trials: Trials, tmp_path: Path
 ) -> None:

@@ -134,7 +134,7 @@ def test_an_objective_that_the_first_trial_refuses_ends_the_search(trials: Trial
     assert states(study()) == ["FAIL"]
 
 
-@pytest.mark.parametrize("storage", ["s.db", "sqlite"])
+@pytest.mark.parametrize("storage", ["s.db", pytest.param("sqlite", marks=pytest.mark.slow)])
 def test_a_search_that_was_killed_goes_on(storage: str, trials: Trials, tmp_path: Path) -> None:
     place = f"sqlite:///{tmp_path}/x.db" if storage == "sqlite" else str(tmp_path / storage)
     words = ["seed=5", "batch_size=range(1,99)", f'hydra.sweeper.storage="{place}"']

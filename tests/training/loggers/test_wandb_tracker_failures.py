@@ -112,7 +112,11 @@ def test_our_own_errors_are_not_hidden(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "key", "advice"), [(9, None, "wandb login"), (7, "0" * 40, "wandb sync")]
+    ("port", "key", "advice"),
+    [
+        (9, None, "wandb login"),
+        pytest.param(7, "0" * 40, "wandb sync", marks=pytest.mark.slow),
+    ],
 )
 def test_online_without_a_login_or_a_network_stays_offline(
     make: Make,
