@@ -157,6 +157,13 @@ def test_a_local_name_is_never_sought_on_the_hub(tmp_path: Path) -> None:
         missing.tokenizer()
 
 
+def test_a_run_folder_with_an_encoder_is_told_from_an_encoder(tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"is no encoder, but it has one: .*/encoder$"):
+        Pretrained(name=str(tmp_path), max_length=20, local=True).tokenizer()
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json"])
 def test_the_bundled_tokenizer_is_verified(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

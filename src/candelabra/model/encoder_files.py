@@ -81,6 +81,9 @@ def explained_loading(name: str) -> Iterator[None]:
         for file in filter(Path.is_file, files):
             if is_pointer(file):
                 raise ConfigError(f"name={name}: {file.name} is {UNFETCHED}") from error
+        inner = Path(name) / "encoder"  # of a bundle, or of the run folder of a pre-training
+        if (inner / "config.json").is_file():
+            raise ConfigError(f"name={name}: is no encoder, but it has one: {inner}") from error
         reason = " ".join(str(error).split()) or repr(error)
         if "instantiate the backend tokenizer" in reason:
             raise ConfigError(

@@ -121,7 +121,9 @@ def _warnings(record: Mapping[str, Any], metrics: Mapping[str, float]) -> list[s
     status = record.get("status", "unknown")
     warnings = []
     if status != "finished":
-        reason = f": {record['error']}" if record.get("error") else ""
+        # The error of an interrupted run is only the signal.
+        reason = record.get("error") if status != "interrupted" else None
+        reason = f": {reason}" if reason else ""
         warnings.append(f"The run did not finish ({status}{reason}).")
     if not metrics:
         warnings.append("There are no scores: the run has no metrics.json.")
