@@ -28,7 +28,7 @@ from candelabra.model.encoder import Encoder
 from candelabra.model.heads.classification import ClassificationHead
 from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.records import Examples
+from candelabra.records import IGNORED, Examples
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw, constant
 from candelabra.training.scoring import Objective
@@ -90,6 +90,12 @@ def encode(examples: Examples, tokenizer: TextTokenizer) -> TokenizedSplit:
     """Tokenised, without a cache."""
     texts = tokenize_cached(examples, tokenizer, fingerprint="", cache_dir=None)
     return TokenizedSplit(examples, texts, tokenizer.pad_id)
+
+
+def untagged(texts: Sequence[str], tokenizer: TextTokenizer) -> TokenizedSplit:
+    """Tokenised texts without labels, as for a pre-training."""
+    rows = range(len(texts))
+    return encode(Examples((list(texts),), [IGNORED for _ in rows], None, list(rows)), tokenizer)
 
 
 def toy_splits(tokenizer: TextTokenizer) -> Splits:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -14,15 +12,14 @@ from candelabra.errors import ConfigError
 from candelabra.model.backbones import Tiny
 from candelabra.pretraining.masked_words import MaskedSplit, MaskedWords
 from candelabra.records import IGNORED, Batch
-from helpers.toys import toy_sentences
+from helpers.toys import toy_sentences, untagged
 
 TEXTS = toy_sentences(200, 1).texts[0]
-PLACE: dict[str, Any] = {"fingerprint": "", "cache_dir": None}
 
 
 @pytest.fixture(scope="module")
 def split(tokenizer: TextTokenizer) -> MaskedSplit:
-    return MaskedWords(0.3).split(TEXTS, tokenizer, **PLACE, seed=5)
+    return MaskedWords(0.3).split(untagged(TEXTS, tokenizer), tokenizer, seed=5)
 
 
 def originals(split: MaskedSplit, batch: Batch) -> torch.Tensor:
@@ -81,7 +78,7 @@ def originals_and_masks(batch: Batch) -> dict[int, tuple[list[int], list[int]]]:
 
 
 def test_a_batch_without_any_mask_counts_nothing(tokenizer: TextTokenizer) -> None:
-    split = MaskedWords(1e-9).split(["a"] * 3, tokenizer, **PLACE, seed=0)
+    split = MaskedWords(1e-9).split(untagged(["a"] * 3, tokenizer), tokenizer, seed=0)
     batch = split.batch([0, 1], step=0)
     assert batch.labels.tolist() == [[IGNORED], [IGNORED]]
     assert batch.num_units == 1
@@ -94,4 +91,4 @@ def test_a_tokenizer_without_a_mask_is_refused() -> None:
     tokenizer = Tiny().tokenizer()
     tokenizer.tokenizer.mask_token = None
     with pytest.raises(ConfigError, match="encoder: its tokenizer has no mask token"):
-        MaskedWords(0.3).split(TEXTS, tokenizer, **PLACE, seed=0)
+        MaskedWords(0.3).load(Tiny(), tokenizer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -24,15 +23,14 @@ from candelabra.pretraining import Tsdae
 from candelabra.pretraining.tsdae import DeletedSplit, tied_decoder
 from candelabra.records import IGNORED, Batch
 from helpers.stand_ins import write_model
-from helpers.toys import toy_sentences
+from helpers.toys import toy_sentences, untagged
 
 TEXTS = toy_sentences(100, 1).texts[0]
-PLACE: dict[str, Any] = {"fingerprint": "", "cache_dir": None}
 
 
 @pytest.fixture(scope="module")
 def split(tokenizer: TextTokenizer) -> DeletedSplit:
-    return Tsdae(0.6).split(TEXTS, tokenizer, **PLACE, seed=5)
+    return Tsdae(0.6).split(untagged(TEXTS, tokenizer), tokenizer, seed=5)
 
 
 def left(split: DeletedSplit, batch: Batch) -> list[list[int]]:
@@ -74,7 +72,7 @@ def test_parts_of_a_step_are_those_of_the_whole(split: DeletedSplit) -> None:
 
 
 def test_an_empty_text_has_only_its_special_tokens(tokenizer: TextTokenizer) -> None:
-    split = Tsdae(0.6).split(["", "film"], tokenizer, **PLACE, seed=0)
+    split = Tsdae(0.6).split(untagged(["", "film"], tokenizer), tokenizer, seed=0)
     batch = split.batch([0, 1], step=0)
     assert [len(ids) for ids in left(split, batch)] == [2, 3]
 
@@ -84,7 +82,8 @@ def test_loss_and_gradients_are_those_of_sentence_transformers(kind: str, tmp_pa
     folder = str(write_model(tmp_path / kind, kind, 64))
     backbone = Pretrained(name=folder, max_length=32, local=True, attention="eager")
     tokenizer = backbone.tokenizer()
-    batch = Tsdae(0.6).split(TEXTS[:6], tokenizer, **PLACE, seed=1).batch(range(6), step=0)
+    split = Tsdae(0.6).split(untagged(TEXTS[:6], tokenizer), tokenizer, seed=1)
+    batch = split.batch(range(6), step=0)
 
     torch.manual_seed(3)  # cross-attention begins with random weights
     encoder, head = Tsdae(0.6).load(backbone, tokenizer)

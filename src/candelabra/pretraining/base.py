@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from candelabra.data.collate import TokenizedSplit
-from candelabra.data.token_cache import tokenize_cached
-from candelabra.data.tokens import TextTokenizer, TokenizedTexts
+from candelabra.data.tokens import TextTokenizer
 from candelabra.model.backbones import Backbone
 from candelabra.model.encoder import Encoder
 from candelabra.model.heads.base import Head
-from candelabra.records import IGNORED, Examples
+from candelabra.records import Examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,40 +82,18 @@ class PretrainingMethod(Protocol):
         """Return the encoder of a backbone with a head for this method.
 
         Raises:
-            ConfigError: The weights are missing, or the method does not fit the backbone.
+            ConfigError: The weights are missing, or the method does not fit the backbone or its
+                tokenizer.
         """
 
-    def split(
-        self,
-        texts: Sequence[str],
-        tokenizer: TextTokenizer,
-        *,
-        fingerprint: str,
-        cache_dir: str | None,
-        seed: int,
-    ) -> TokenizedSplit:
-        """Tokenize texts for this method.
+    def split(self, plain: TokenizedSplit, tokenizer: TextTokenizer, *, seed: int) -> ChangingSplit:
+        """Return the split whose texts this method changes when they are collated.
 
         Args:
-            texts: Texts of the split.
+            plain: The texts, tokenized and without labels.
             tokenizer: Tokenizer of the encoder.
-            fingerprint: Hash of the texts.
-            cache_dir: Folder of the token cache; `None` disables it.
             seed: Seed of the changes to the texts.
-
-        Raises:
-            ConfigError: The tokenizer has no token that the method needs.
         """
-
-
-def tokenized(
-    texts: Sequence[str], tokenizer: TextTokenizer, fingerprint: str, cache_dir: str | None
-) -> tuple[Examples, tuple[TokenizedTexts, ...]]:
-    """Return texts as examples without labels, and their tokens, possibly from the cache."""
-    examples = Examples((list(texts),), [IGNORED] * len(texts), None, list(range(len(texts))))
-    folder = None if cache_dir is None else Path(cache_dir)
-    tokens = tokenize_cached(examples, tokenizer, fingerprint=fingerprint, cache_dir=folder)
-    return examples, tokens
 
 
 def padded(rows: Sequence[Tensor], fill: int) -> Tensor:

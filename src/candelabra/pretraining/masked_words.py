@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from candelabra.data.collate import pad_tokens
+from candelabra.data.collate import TokenizedSplit, pad_tokens
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Backbone
 from candelabra.model.encoder import Encoder, first_pieces
 from candelabra.model.heads.base import Pooling
-from candelabra.pretraining.base import ChangingSplit, PretrainingHead, padded, tokenized
+from candelabra.pretraining.base import ChangingSplit, PretrainingHead, padded
 from candelabra.records import IGNORED, Batch, Encoded
 
 if TYPE_CHECKING:
@@ -49,37 +49,27 @@ class MaskedWords:
             )
 
     def load(self, backbone: Backbone, tokenizer: TextTokenizer) -> tuple[Encoder, MaskedWordsHead]:
-        """Return the encoder of a backbone, and its layers over the vocabulary as a head."""
-        encoder, language_model = backbone.load_with_words()
-        return encoder, MaskedWordsHead(encoder.width, language_model)
-
-    def split(
-        self,
-        texts: Sequence[str],
-        tokenizer: TextTokenizer,
-        *,
-        fingerprint: str,
-        cache_dir: str | None,
-        seed: int,
-    ) -> MaskedSplit:
-        """Tokenize texts, and mask them when they are collated.
+        """Return the encoder of a backbone, and its layers over the vocabulary as a head.
 
         Raises:
             ConfigError: The tokenizer has no token for masked words.
         """
-        from transformers import DataCollatorForLanguageModeling
-
         if tokenizer.tokenizer.mask_token is None:
             raise ConfigError("encoder: its tokenizer has no mask token, which masked words need")
-        collator = DataCollatorForLanguageModeling(
-            tokenizer=tokenizer.tokenizer, mlm_probability=self.mask_probability
-        )
-        examples, tokens = tokenized(texts, tokenizer, fingerprint, cache_dir)
+        encoder, language_model = backbone.load_with_words()
+        return encoder, MaskedWordsHead(encoder.width, language_model)
+
+    def split(self, plain: TokenizedSplit, tokenizer: TextTokenizer, *, seed: int) -> MaskedSplit:
+        """Return the split whose texts are masked when they are collated."""
+        from transformers import DataCollatorForLanguageModeling
+
         return MaskedSplit(
-            examples=examples,
-            texts=tokens,
-            pad_id=tokenizer.pad_id,
-            collator=collator,
+            examples=plain.examples,
+            texts=plain.texts,
+            pad_id=plain.pad_id,
+            collator=DataCollatorForLanguageModeling(
+                tokenizer=tokenizer.tokenizer, mlm_probability=self.mask_probability
+            ),
             seed=seed,
         )
 

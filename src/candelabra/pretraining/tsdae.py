@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from candelabra.data.collate import pad_tokens
+from candelabra.data.collate import TokenizedSplit, pad_tokens
 from candelabra.data.tokens import TextTokenizer
 from candelabra.errors import ConfigError
 from candelabra.model.backbones import Backbone
 from candelabra.model.encoder import Encoder
 from candelabra.model.heads.base import Loss, Pooling
-from candelabra.pretraining.base import ChangingSplit, PretrainingHead, padded, tokenized
+from candelabra.pretraining.base import ChangingSplit, PretrainingHead, padded
 from candelabra.records import IGNORED, Batch, Encoded
 
 if TYPE_CHECKING:
@@ -56,21 +56,12 @@ class Tsdae:
         encoder = backbone.load()
         return encoder, TsdaeHead(encoder, tokenizer)
 
-    def split(
-        self,
-        texts: Sequence[str],
-        tokenizer: TextTokenizer,
-        *,
-        fingerprint: str,
-        cache_dir: str | None,
-        seed: int,
-    ) -> DeletedSplit:
-        """Tokenize texts, and delete tokens when they are collated."""
-        examples, tokens = tokenized(texts, tokenizer, fingerprint, cache_dir)
+    def split(self, plain: TokenizedSplit, tokenizer: TextTokenizer, *, seed: int) -> DeletedSplit:
+        """Return the split whose texts lose tokens when they are collated."""
         return DeletedSplit(
-            examples=examples,
-            texts=tokens,
-            pad_id=tokenizer.pad_id,
+            examples=plain.examples,
+            texts=plain.texts,
+            pad_id=plain.pad_id,
             probability=self.deletion_probability,
             special_ids=tuple(tokenizer.tokenizer.all_special_ids),
             seed=seed,

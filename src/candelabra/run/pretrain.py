@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -17,13 +18,14 @@ from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData, fingerprint
+from candelabra.data.token_cache import tokenize_cached
 from candelabra.data.tokens import TextTokenizer
 from candelabra.files import clear_folder_drafts, drafted
 from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.masked_words import MaskedWordMetrics
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.pretraining import PretrainingMethod
-from candelabra.records import Examples
+from candelabra.records import IGNORED, Examples
 from candelabra.run import finish, parts
 from candelabra.run.facts import machine_facts, row_counts
 from candelabra.run.record import RunFolder
@@ -140,15 +142,17 @@ def changing_splits(
         method: Method of the pre-training.
         tokenizer: Tokenizer of the encoder.
     """
-    splits = {}
+    splits: dict[str, TokenizedSplit] = {}
     for name in ("train", "validation"):
         columns = (column for task in data.values() for column in task.splits[name].texts)
         texts = list(dict.fromkeys(text for column in columns for text in column))
-        splits[name] = method.split(
-            texts,
+        examples = Examples((texts,), [IGNORED] * len(texts), None, list(range(len(texts))))
+        tokens = tokenize_cached(
+            examples,
             tokenizer,
             fingerprint=fingerprint(Examples((texts,), [], None, []), ()),
-            cache_dir=cfg.paths.cache_dir,
-            seed=cfg.seed,
+            cache_dir=Path(cfg.paths.cache_dir) if cfg.paths.cache_dir else None,
         )
+        unchanged = TokenizedSplit(examples, tokens, tokenizer.pad_id)
+        splits[name] = method.split(unchanged, tokenizer, seed=cfg.seed)
     return splits
