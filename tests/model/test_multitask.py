@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -28,20 +30,53 @@ def batches(toys: Splits) -> dict[str, Batch]:
 def count_passes(model: MultiTaskModel) -> list[tuple[int, ...]]:
     """The shapes of the texts that the encoder sees from now on."""
     seen: list[tuple[int, ...]] = []
-    model.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0].ids_BL.shape))
+    model.encoder.backbone.register_forward_pre_hook(
+        lambda _, args, given: seen.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
     return seen
 
 
-def test_in_training_each_task_has_its_pass(
+def test_in_training_all_tasks_share_a_pass_without_padding(
     model: MultiTaskModel, batches: dict[str, Batch]
 ) -> None:
     seen = count_passes(model)
     logits = model.train()(batches)
-    assert seen == [tuple(batch.texts[0].ids_BL.shape) for batch in batches.values()]
-    assert len(set(seen)) == 2, "both at their own length"
+    tokens = sum(int(batch.texts[0].mask_BL.sum()) for batch in batches.values())
+    assert seen == [(1, tokens)]
     assert logits["mood"].shape == (5, 2)
     assert batches["who"].first_BW is not None
     assert logits["who"].shape == (*batches["who"].first_BW.shape, 4)
+
+
+@pytest.mark.parametrize(("attention", "passes"), [("auto", 1), ("eager", 2)])
+def test_a_shared_pass_gives_the_logits_and_gradients_of_passes_apart(
+    batches: dict[str, Batch], attention: str, passes: int
+) -> None:
+    model, found = toy_model(), []
+    model.encoder.attention = attention
+    model.encoder.backbone.set_attn_implementation("eager")
+    for together in (True, False):
+        model.train().zero_grad()
+        seen = count_passes(model)
+        apart = {task: model.forward_task(task, batch) for task, batch in batches.items()}
+        assert len(seen) == 2
+        logits = model(batches) if together else apart
+        assert len(seen) == 2 + together * passes
+        torch.stack([each.square().sum() for each in logits.values()]).sum().backward()
+        found.append((logits, {name: p.grad for name, p in model.named_parameters()}))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+
+
+def test_the_texts_of_a_pair_share_a_pass(batches: dict[str, Batch]) -> None:
+    model = toy_model().train()
+    (one,), (other,) = (batch.texts for batch in batches.values())
+    seen = count_passes(model)
+    encoded = model.encode(replace(batches["mood"], texts=(one, other)), ["mood"])
+    assert len(seen) == 1
+    for tokens, text in zip((one, other), encoded, strict=True):
+        alone = model.encoder(tokens)
+        torch.testing.assert_close(text.hidden_BLD, alone.hidden_BLD, atol=1e-5, rtol=1e-5)
+        assert text.mask_BL is tokens.mask_BL
 
 
 def test_one_pass_serves_all_heads(model: MultiTaskModel, batches: dict[str, Batch]) -> None:

@@ -1,7 +1,7 @@
-"""Attention for training on a CPU: text by text, so that no padding is computed.
+"""Attention for training on a CPU, over texts that are packed into one sequence.
 
-Shapes: B texts, H heads, L token positions, D width of a head; N texts of a block times heads, M
-positions of the longest text of a block.
+Shapes: T tokens of all texts, H heads, D width of a head; N texts of a block, M positions of its
+longest text, G = N * H.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,17 +41,22 @@ BLOCK_SCORES = 256 * 256
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring texts of a batch that are computed together.
+    """Neighbouring texts of the sequence that are computed together.
 
     Attributes:
-        rows: The texts.
-        length: Number of positions up to the last token of the longest text (M).
-        allowed: Which keys a query may attend to, broadcastable to (texts, M, M); `None` for all.
+        tokens: The tokens of the texts.
+        num_texts: Number of texts (N).
+        length: Number of tokens of the longest text (M).
+        places: Place of each token in the padded texts, N * M; `None` if there is no padding.
+        hidden: True for keys that a query must not attend to, broadcastable to (N, 1, M, M);
+            `None` if there are none.
     """
 
-    rows: slice
+    tokens: slice
+    num_texts: int
     length: int
-    allowed: Tensor | None
+    places: Tensor | None
+    hidden: Tensor | None
 
 
 def supports_blocks(backbone: PreTrainedModel) -> bool:
@@ -69,19 +75,15 @@ def supports_blocks(backbone: PreTrainedModel) -> bool:
 
 @cache
 def register() -> None:
-    """Register the attention and its mask in transformers' interfaces."""
+    """Register the attention in transformers' interfaces; it takes no mask."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, blocks_attention)
-    AttentionMaskInterface.register(NAME, _padding_mask)
+    AttentionMaskInterface.register(NAME, _no_mask)
 
 
-def _padding_mask(*, attention_mask: Tensor | None = None, **_: Any) -> Tensor | None:
-    """Return the padding mask mask_BL as it is; transformers makes one of (B, 1, L, L) by default.
-
-    The sliding window comes to the attention itself as an argument.
-    """
-    return attention_mask
+def _no_mask(**_: Any) -> None:
+    """Return no mask: the lengths of the texts come to the attention itself as an argument."""
 
 
 def blocks_attention(
@@ -90,90 +92,76 @@ def blocks_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    *,
+    text_lengths: Sequence[int],
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Compute bidirectional attention in blocks of texts, with the signature of transformers.
-
-    The output at padding is zero or depends on padding alone; nothing reads it.
+    """Compute bidirectional attention within each text, with the signature of transformers.
 
     Args:
         module: The calling layer; unused.
-        query: Queries (B, H, L, D).
-        key: Keys (B, H, L, D).
-        value: Values (B, H, L, D).
-        attention_mask: mask_BL, true for tokens; `None` if there is no padding.
+        query: Queries (1, H, T, D).
+        key: Keys (1, H, T, D).
+        value: Values (1, H, T, D).
+        attention_mask: Unused, since a sequence has no padding.
+        text_lengths: Number of tokens of each text of the sequence; their sum is T.
         scaling: Factor of the scores; 1 / sqrt(D) by default.
         dropout: Probability that an attention probability is dropped.
         sliding_window: Keys must be nearer to their query than this; `None` for no limit.
 
     Returns:
-        Output (B, L, H, D), and `None` in place of the probabilities, which are not kept.
+        Output (1, T, H, D), and `None` in place of the probabilities, which are not kept.
     """
     device = query.device.type
+    heads_THD = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-        query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
+        heads_THD = [tensor.to(dtype) for tensor in heads_THD]
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    blocks = blocks_of(attention_mask, query.shape[0], query.shape[2], sliding_window)
+    blocks = blocks_of(text_lengths, sliding_window)
     with torch.autocast(device, enabled=False):
-        output: Tensor = _BlockAttention.apply(query, key, value, factor, dropout, blocks)
-    return output, None
+        output_THD: Tensor = _BlockAttention.apply(*heads_THD, factor, dropout, blocks)
+    return output_THD[None], None
 
 
-def blocks_of(
-    mask_BL: Tensor | None, num_texts: int, length: int, sliding_window: int | None = None
-) -> list[Block]:
-    """Divide a batch into blocks of neighbouring texts.
+def blocks_of(lengths: Sequence[int], sliding_window: int | None = None) -> list[Block]:
+    """Divide a sequence of texts into blocks of neighbours, each within `BLOCK_SCORES`.
 
     Args:
-        mask_BL: True for tokens; `None` if there is no padding.
-        num_texts: Number of texts (B).
-        length: Number of positions (L).
+        lengths: Number of tokens of each text.
         sliding_window: Keys must be nearer to their query than this; `None` for no limit.
 
     Returns:
-        The blocks. A text that is all padding has no block of its own length, but at least 1.
+        The blocks. A text that is longer than the limit has a block of its own.
     """
-    if mask_BL is None:
-        ends = [length] * num_texts
-    else:
-        places_L = torch.arange(1, length + 1, device=mask_BL.device)
-        ends = (mask_BL * places_L).amax(1).clamp(min=1).tolist()
+    groups: list[list[int]] = []
+    for length in lengths:
+        if groups:
+            longest = max(*groups[-1], length)
+            if (len(groups[-1]) + 1) * longest**2 <= BLOCK_SCORES:
+                groups[-1].append(length)
+                continue
+        groups.append([length])
+    ends = [0, *accumulate(map(sum, groups))]
     return [
-        Block(rows, longest, _allowed(mask_BL, rows, longest, sliding_window))
-        for rows, longest in _neighbours(ends)
+        _block(start, group, sliding_window) for start, group in zip(ends, groups, strict=False)
     ]
 
 
-def _neighbours(lengths: Sequence[int]) -> list[tuple[slice, int]]:
-    """Return runs of texts within `BLOCK_SCORES`, each with its greatest length."""
-    runs: list[tuple[slice, int]] = []
-    for place, length in enumerate(lengths):
-        if runs:
-            rows, longest = runs[-1]
-            longest = max(longest, length)
-            if (place + 1 - rows.start) * longest**2 <= BLOCK_SCORES:
-                runs[-1] = (slice(rows.start, place + 1), longest)
-                continue
-        runs.append((slice(place, place + 1), length))
-    return runs
-
-
-def _allowed(
-    mask_BL: Tensor | None, rows: slice, length: int, sliding_window: int | None
-) -> Tensor | None:
-    allowed = None
-    if mask_BL is not None:
-        tokens_BM = mask_BL[rows, :length].bool()
-        allowed = None if tokens_BM.all() else tokens_BM[:, None, :]
-    if sliding_window is not None and sliding_window < length:
-        places_M = torch.arange(length, device=None if mask_BL is None else mask_BL.device)
-        near_MM = (places_M[:, None] - places_M[None]).abs() < sliding_window
-        allowed = near_MM[None] if allowed is None else allowed & near_MM
-    return allowed
+def _block(start: int, lengths: Sequence[int], sliding_window: int | None) -> Block:
+    longest, places, hidden = max(lengths), None, None
+    if min(lengths) < longest:
+        padding_NM = torch.arange(longest) >= torch.tensor(lengths)[:, None]
+        places, hidden = (~padding_NM).flatten().nonzero()[:, 0], padding_NM[:, None, None]
+    if sliding_window is not None and sliding_window < longest:
+        positions = torch.arange(longest)
+        far_MM = (positions[:, None] - positions).abs() >= sliding_window
+        hidden = far_MM if hidden is None else hidden | far_MM
+    tokens = slice(start, start + sum(lengths))
+    return Block(tokens, len(lengths), longest, places, hidden)
 
 
 class _BlockAttention(torch.autograd.Function):
@@ -189,21 +177,21 @@ class _BlockAttention(torch.autograd.Function):
         dropout: float,
         blocks: Sequence[Block],
     ) -> Tensor:
-        """Return the attention output (B, L, H, D) of query, key and value (B, H, L, D)."""
-        output = torch.zeros_like(value.transpose(1, 2), memory_format=torch.contiguous_format)
+        """Return the attention output (T, H, D) of query, key and value (T, H, D)."""
+        output = torch.empty_like(value, memory_format=torch.contiguous_format)
         kept: list[Tensor] = []
         ctx.factor = 1.0
         for block in blocks:
-            q_NMD, k_NMD, v_NMD = (_take(tensor, block) for tensor in (query, key, value))
-            scores_NMM = torch.bmm(q_NMD * scaling, k_NMD.mT)
-            _hide_(scores_NMM, block)
-            probs_NMM = torch.softmax(scores_NMM, -1)
-            kept.append(probs_NMM)
+            q_GMD, k_GMD, v_GMD = (_take(tensor, block) for tensor in (query, key, value))
+            scores_GMM = torch.bmm(q_GMD * scaling, k_GMD.mT)
+            _hide_(scores_GMM, block)
+            probs_GMM = torch.softmax(scores_GMM, -1)
+            kept.append(probs_GMM)
             if dropout:
-                keep, ctx.factor = draw_keep_bits(probs_NMM.shape, dropout, probs_NMM.dtype)
+                keep, ctx.factor = draw_keep_bits(probs_GMM.shape, dropout, probs_GMM.dtype)
                 kept.append(keep)
-                probs_NMM = apply_keep_bits_(probs_NMM.clone(), keep)
-            _put_(output, block, torch.bmm(probs_NMM, v_NMD))
+                probs_GMM = apply_keep_bits_(probs_GMM.clone(), keep)
+            _put_(output, block, torch.bmm(probs_GMM, v_GMD))
         ctx.save_for_backward(query, key, value, *kept)
         ctx.scaling, ctx.blocks, ctx.drops = scaling, blocks, bool(dropout)
         return output.mul_(ctx.factor) if dropout else output
@@ -213,42 +201,49 @@ class _BlockAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of query, key and value; the other inputs have none."""
         query, key, value, *kept = ctx.saved_tensors
-        grads = [torch.zeros_like(grad, memory_format=torch.contiguous_format) for _ in range(3)]
-        grad_BHLD = (grad * ctx.factor if ctx.drops else grad).transpose(1, 2)
+        grads = [torch.empty_like(grad, memory_format=torch.contiguous_format) for _ in range(3)]
+        grad_THD = grad * ctx.factor if ctx.drops else grad
         stored = iter(kept)
         for block in ctx.blocks:
-            q_NMD, k_NMD, v_NMD = (_take(tensor, block) for tensor in (query, key, value))
-            grad_NMD, probs_NMM = _take(grad_BHLD, block), next(stored)
-            dprobs_NMM, dropped_NMM = torch.bmm(grad_NMD, v_NMD.mT), probs_NMM
+            q_GMD, k_GMD, v_GMD = (_take(tensor, block) for tensor in (query, key, value))
+            grad_GMD, probs_GMM = _take(grad_THD, block), next(stored)
+            dprobs_GMM, dropped_GMM = torch.bmm(grad_GMD, v_GMD.mT), probs_GMM
             if ctx.drops:
                 keep = next(stored)
-                apply_keep_bits_(dprobs_NMM, keep)
-                dropped_NMM = apply_keep_bits_(probs_NMM.clone(), keep)
-            dscores_NMM = torch.ops.aten._softmax_backward_data(
-                dprobs_NMM, probs_NMM, -1, probs_NMM.dtype
+                apply_keep_bits_(dprobs_GMM, keep)
+                dropped_GMM = apply_keep_bits_(probs_GMM.clone(), keep)
+            dscores_GMM = torch.ops.aten._softmax_backward_data(
+                dprobs_GMM, probs_GMM, -1, probs_GMM.dtype
             )
-            _put_(grads[0], block, torch.bmm(dscores_NMM, k_NMD).mul_(ctx.scaling))
-            _put_(grads[1], block, torch.bmm(dscores_NMM.mT, q_NMD).mul_(ctx.scaling))
-            _put_(grads[2], block, torch.bmm(dropped_NMM.mT, grad_NMD))
-        return (*(tensor.transpose(1, 2) for tensor in grads), None, None, None)
+            _put_(grads[0], block, torch.bmm(dscores_GMM, k_GMD).mul_(ctx.scaling))
+            _put_(grads[1], block, torch.bmm(dscores_GMM.mT, q_GMD).mul_(ctx.scaling))
+            _put_(grads[2], block, torch.bmm(dropped_GMM.mT, grad_GMD))
+        return (*grads, None, None, None)
 
 
-def _take(tensor_BHLD: Tensor, block: Block) -> Tensor:
-    """Copy a block as (N, M, D)."""
-    part = tensor_BHLD[block.rows, :, : block.length]
-    return part.reshape(-1, block.length, part.shape[-1])
+def _take(tensor_THD: Tensor, block: Block) -> Tensor:
+    """Copy a block as (G, M, D), with zeros for padding."""
+    part_THD = tensor_THD[block.tokens]
+    if block.places is not None:
+        padded = part_THD.new_zeros(block.num_texts * block.length, *part_THD.shape[1:])
+        part_THD = padded.index_copy_(0, block.places, part_THD)
+    part_NMHD = part_THD.view(block.num_texts, block.length, *part_THD.shape[1:])
+    return part_NMHD.transpose(1, 2).reshape(-1, block.length, part_THD.shape[-1])
 
 
-def _put_(output_BLHD: Tensor, block: Block, part_NMD: Tensor) -> None:
-    """Write a block (N, M, D) to its place."""
-    place = output_BLHD[block.rows, : block.length]
-    shape = (place.shape[0], -1, block.length, part_NMD.shape[-1])
-    place.copy_(part_NMD.view(shape).transpose(1, 2))
+def _put_(output_THD: Tensor, block: Block, part_GMD: Tensor) -> None:
+    """Write a block (G, M, D) to its place."""
+    part_NHMD = part_GMD.view(block.num_texts, -1, *part_GMD.shape[1:])
+    part_NMHD = part_NHMD.transpose(1, 2)
+    place_THD = output_THD[block.tokens]
+    if block.places is None:
+        place_THD.view(part_NMHD.shape).copy_(part_NMHD)
+    else:
+        torch.index_select(part_NMHD.flatten(0, 1), 0, block.places, out=place_THD)
 
 
-def _hide_(scores_NMM: Tensor, block: Block) -> None:
-    """Set the scores of forbidden keys to the lowest number; infinity makes an empty row NaN."""
-    if block.allowed is not None:
-        num_texts = block.rows.stop - block.rows.start
-        scores = scores_NMM.view(num_texts, -1, block.length, block.length)
-        scores.masked_fill_(~block.allowed[:, None], torch.finfo(scores.dtype).min)
+def _hide_(scores_GMM: Tensor, block: Block) -> None:
+    """Set the scores of hidden keys to the lowest number; infinity makes an empty row NaN."""
+    if block.hidden is not None:
+        scores = scores_GMM.view(block.num_texts, -1, block.length, block.length)
+        scores.masked_fill_(block.hidden, torch.finfo(scores.dtype).min)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from candelabra.model import attention as blocks
 from candelabra.model.adapters import MARK, SHARED
 from candelabra.model.dropout import use_bit_dropout
 from candelabra.model.internals import attention_name, supports_sdpa
+from candelabra.model.packing import Packing, position_ids
 from candelabra.model.prefix import WHOLE, FrozenPrefix
 from candelabra.records import Encoded, Tokens
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
+PACKED = (blocks.NAME, "flash_attention_2")
+"""Attentions that read the texts of a batch from one sequence without padding."""
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers", "encoder.layers")
 """Paths of the layer list in transformers: BERT and MPNet, DistilBERT, ModernBERT, others."""
 
@@ -156,48 +159,105 @@ class Encoder(nn.Module):
         """
         if self.is_stored(tokens) and not every_layer:
             return _stored(tokens)
-        replaced: AbstractContextManager[None] = nullcontext()
-        if self._has_features(tokens) and not every_layer:
-            assert self.prefix is not None
-            assert tokens.features_BLD is not None
-            replaced = self.prefix.replaced(self, tokens.features_BLD)
         self._choose_attention(tokens.ids_BL.device.type)
-        options: dict[str, Any] = {"output_hidden_states": True} if every_layer else {}
+        if self._packs:
+            return self._forward_packed([tokens], every_layer=every_layer)[0]
+        features_BLD = None if every_layer else self._features_of(tokens)
+        inputs = {"input_ids": tokens.ids_BL, "attention_mask": tokens.mask_BL}
         if tokens.types_BL is not None and self.tells_texts_apart:
-            options["token_type_ids"] = tokens.types_BL
+            inputs["token_type_ids"] = tokens.types_BL
+        layers = self._layers_of(inputs, features_BLD, every_layer=every_layer)
+        return Encoded(layers[-1], tokens.mask_BL, layers if every_layer else None)
+
+    def encode(self, batches: Sequence[Tokens], *, every_layer: bool = False) -> list[Encoded]:
+        """Encode several batches: in one pass without padding, if the attention can do that.
+
+        Args:
+            batches: The tokens of any tasks and text columns.
+            every_layer: Whether to return the output of every layer as well.
+
+        Returns:
+            For each batch what `forward` returns for it.
+        """
+        self._choose_attention(batches[0].ids_BL.device.type)
+        if not self._packs or any(tokens.features_BLD is not None for tokens in batches):
+            return [self(tokens, every_layer=every_layer) for tokens in batches]
+        return self._forward_packed(batches, every_layer=every_layer)
+
+    def _forward_packed(self, batches: Sequence[Tokens], *, every_layer: bool) -> list[Encoded]:
+        """Encode batches that all have features or none, as one sequence of their tokens."""
+        packing = Packing.of([tokens.mask_BL for tokens in batches])
+        inputs = {
+            "input_ids": packing.pack([tokens.ids_BL for tokens in batches]),
+            "position_ids": packing.pack([position_ids(self.backbone, t) for t in batches]),
+        }
+        if self.tells_texts_apart:
+            types = [
+                torch.zeros_like(t.ids_BL) if t.types_BL is None else t.types_BL for t in batches
+            ]
+            inputs["token_type_ids"] = packing.pack(types)
+        stored = [f for t in batches if (f := self._features_of(t)) is not None]
+        features_1TD = packing.pack(stored) if stored and not every_layer else None
+        inputs |= packing.keywords(attention_name(self.backbone))
+        layers = self._layers_of(inputs, features_1TD, every_layer=every_layer)
+        unpacked = zip(*(packing.unpack(layer_1TD) for layer_1TD in layers), strict=True)
+        return [
+            Encoded(of_batch[-1], tokens.mask_BL, of_batch if every_layer else None)
+            for tokens, of_batch in zip(batches, unpacked, strict=True)
+        ]
+
+    def _layers_of(
+        self, inputs: Mapping[str, Any], features: Tensor | None, *, every_layer: bool
+    ) -> tuple[Tensor, ...]:
+        """Run the backbone and return the output of its last layer, or of all layers.
+
+        Args:
+            inputs: Arguments of the backbone.
+            features: Output of its frozen prefix for the same tokens, if it is stored.
+            every_layer: Whether to return the embeddings and the output of every layer as well.
+        """
+        replaced: AbstractContextManager[None] = nullcontext()
+        if features is not None:
+            assert self.prefix is not None
+            replaced = self.prefix.replaced(self, features)
+        options = {"output_hidden_states": True} if every_layer else {}
         with replaced:
-            output = self.backbone(
-                input_ids=tokens.ids_BL, attention_mask=tokens.mask_BL, **options
-            )
-        last_BLD = output.last_hidden_state
+            output = self.backbone(**inputs, **options)
         # Some backbones omit the final norm in `hidden_states[-1]`.
-        layers = (*output.hidden_states[:-1], last_BLD) if every_layer else None
-        return Encoded(hidden_BLD=last_BLD, mask_BL=tokens.mask_BL, layers=layers)
+        lower = output.hidden_states[:-1] if every_layer else ()
+        return (*lower, output.last_hidden_state)
 
     def is_stored(self, tokens: Tokens) -> bool:
         """Return whether the last layer's output for these texts is stored and up to date."""
-        return self._has_features(tokens) and self.prefix is not None and self.prefix.depth == WHOLE
+        features_BLD = self._features_of(tokens)
+        return features_BLD is not None and self.prefix is not None and self.prefix.depth == WHOLE
 
-    def _has_features(self, tokens: Tokens) -> bool:
-        return tokens.features_BLD is not None and self.prefix is not None and self.prefix.live
+    def _features_of(self, tokens: Tokens) -> Tensor | None:
+        """Return the stored features of texts, or `None` if there are none or they are outdated."""
+        return tokens.features_BLD if self.prefix is not None and self.prefix.live else None
 
     def attention_of(self, device: str, *, training: bool) -> str:
         """Return the name of the attention that is used.
 
         With `auto` that is `blocks` for training on a CPU (`eager` for architectures that do not
-        support it), and otherwise `sdpa`, where the architecture has it.
+        support it), and otherwise `sdpa`, where the architecture has it. `blocks` is never used
+        outside of training, where nothing has to be kept for gradients.
 
         Args:
             device: Device type, such as `cpu`.
             training: Whether the encoder is in training mode.
         """
-        if self.attention == blocks.NAME:
-            return self.attention
-        if self.attention != "auto" or not supports_sdpa(self.backbone):
+        if self.attention not in ("auto", blocks.NAME) or not supports_sdpa(self.backbone):
             return attention_name(self.backbone)  # as it was loaded
-        if not training or device != "cpu":
+        if not training or (device != "cpu" and self.attention == "auto"):
             return "sdpa"
         return blocks.NAME if blocks.supports_blocks(self.backbone) else "eager"
+
+    @property
+    def _packs(self) -> bool:
+        """Whether the chosen attention reads texts of any length from one sequence."""
+        is_able = attention_name(self.backbone) in PACKED and blocks.supports_blocks(self.backbone)
+        return self.training and is_able
 
     def _choose_attention(self, device: str) -> None:
         wanted = self.attention_of(device, training=self.training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -65,16 +66,19 @@ class MultiTaskModel(nn.Module):
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Compute the logits of each task for its own batch.
 
-        The encoder runs once per task: one concatenated batch would pad short texts to the length
-        of the longest task.
-
         Args:
             batches: Task -> batch.
 
         Returns:
             Task -> logits.
         """
-        return {task: self.forward_task(task, batch) for task, batch in batches.items()}
+        encoded = self.encode_tasks(batches)
+        return {
+            task: self.apply_head(task, encoded[task], batch.first_BW)
+            if task in encoded
+            else self.forward_task(task, batch)
+            for task, batch in batches.items()
+        }
 
     def forward_task(self, task: str, batch: Batch) -> Tensor:
         """Compute the logits of a task for its own batch.
@@ -83,8 +87,7 @@ class MultiTaskModel(nn.Module):
         activations are recomputed in the backward pass, unless nothing has to be encoded.
         """
         size = self.head(task).mini_batch_size
-        encodes = not all(map(self.encoder.is_stored, batch.texts))
-        if size is None or not (self.training and encodes):
+        if size is None or not self._in_parts(task, batch):
             return self.apply_head(task, self.encode(batch, [task]), batch.first_BW)
 
         def logits_of_part(*tensors: Tensor) -> Tensor:
@@ -96,8 +99,41 @@ class MultiTaskModel(nn.Module):
         parts = zip(*(tensor.split(size) for tensor in tensors), strict=True)
         return torch.cat([checkpoint(logits_of_part, *part, use_reentrant=False) for part in parts])
 
+    def _in_parts(self, task: str, batch: Batch) -> bool:
+        """Return whether the batch is encoded in parts that are recomputed for the gradients."""
+        in_parts = self.training and self.head(task).mini_batch_size is not None
+        return in_parts and not all(map(self.encoder.is_stored, batch.texts))
+
+    def encode_tasks(
+        self, batches: Mapping[str, Batch], readers: Sequence[str] = ()
+    ) -> dict[str, tuple[Encoded, ...]]:
+        """Encode the batches of several tasks in one pass, if the attention can do that.
+
+        With another attention each batch has a pass of its own, since one concatenated batch would
+        pad short texts to the length of the longest task.
+
+        Args:
+            batches: Task -> batch.
+            readers: Other heads that use all results.
+
+        Returns:
+            Task -> one `Encoded` per text column. Tasks whose batches are encoded in parts are left
+            out, unless there are other readers.
+        """
+        together: dict[str | bool, list[str]] = {}
+        for task, batch in batches.items():
+            if readers or not self._in_parts(task, batch):
+                one_pass = task if self.encoder.adapts_per_task else self._mixes([task])
+                together.setdefault(one_pass, []).append(task)
+        encoded: dict[str, tuple[Encoded, ...]] = {}
+        for tasks in together.values():
+            texts = [tokens for task in tasks for tokens in batches[task].texts]
+            parts = iter(self._encode(texts, [*tasks, *readers]))
+            encoded |= {task: tuple(islice(parts, len(batches[task].texts))) for task in tasks}
+        return encoded
+
     def encode(self, batch: Batch, readers: Sequence[str]) -> tuple[Encoded, ...]:
-        """Encode each text column of a batch in one forward pass.
+        """Encode the text columns of a batch.
 
         Args:
             batch: Batch of any task.
@@ -112,8 +148,10 @@ class MultiTaskModel(nn.Module):
         if self.encoder.adapts_per_task:
             (task,) = readers
             choose(self.encoder, task)
-        mixed = any(task in self.mixes for task in readers)
-        return tuple(self.encoder(tokens, every_layer=mixed) for tokens in texts)
+        return tuple(self.encoder.encode(texts, every_layer=self._mixes(readers)))
+
+    def _mixes(self, tasks: Sequence[str]) -> bool:
+        return any(task in self.mixes for task in tasks)
 
     def infer_all(self, tokens: Tokens, first_BW: Tensor | None) -> dict[str, Tensor]:
         """Compute the logits of all heads that take a single text.

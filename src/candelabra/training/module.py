@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from candelabra.errors import ConfigError
 from candelabra.losses.reduction import part_of_mean
 from candelabra.model.multitask import MultiTaskModel
-from candelabra.records import Batch
+from candelabra.records import Batch, Encoded
 from candelabra.training import internals
 from candelabra.training.axes import examples_axis
 from candelabra.training.checkpoint_state import check_files, check_stored, move_files
@@ -183,7 +184,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         torch.manual_seed(seed)
 
     def training_step(self, batches: Mapping[str, Batch], batch_idx: int) -> Tensor:
-        """Return the combined loss; each task's batch is padded and encoded separately."""
+        """Return the combined loss of the tasks in the micro-batch."""
         self._in_step = {task: batch.num_examples for task, batch in batches.items()}
         losses = self.losses_of(batches)
         self.last_losses = {task: loss.detach() for task, loss in losses.items()}
@@ -194,9 +195,15 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         return total
 
     def losses_of(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
-        """Compute the loss of every task: this micro-batch's part of the global mean."""
+        """Compute the loss of every task: this micro-batch's part of the global mean.
+
+        The tasks share one pass of the encoder, if it can do that, unless each has a backward pass.
+        """
         self._holds = {}
-        return {task: self._loss(task, batch) for task, batch in batches.items()}
+        readers = [] if self.frozen_copy is None else self.frozen_copy.heads
+        passes = [{task: batch} for task, batch in batches.items()] if self.taskwise else [batches]
+        encoded = ChainMap(*(self.model.encode_tasks(one, readers) for one in passes))
+        return {task: self._loss(task, batch, encoded.get(task)) for task, batch in batches.items()}
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return each loss times its `loss_weight`, plus the distillation loss of its batch."""
@@ -226,19 +233,18 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
             values[examples_axis(task)] = float(seen + self._in_step.get(task, 0))
         self.log_dict(values, batch_size=1)
 
-    def _loss(self, task: str, batch: Batch) -> Tensor:
+    def _loss(self, task: str, batch: Batch, encoded: tuple[Encoded, ...] | None) -> Tensor:
         """Compute this micro-batch's part of the mean over the whole optimizer step.
 
         `part_of_mean` states the rule, which `Batch.num_units` follows.
         """
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        if self.frozen_copy is None:
+        if encoded is None:
             logits = self.model.forward_task(task, batch)
         else:
-            encoded = self.model.encode(batch, [task, *self.frozen_copy.heads])
             logits = self.model.apply_head(task, encoded, batch.first_BW)
         total = self.model.head(task).loss(self.objectives[task].loss, logits, batch)
-        if self.frozen_copy is not None:
+        if self.frozen_copy is not None and encoded is not None:
             self._holds[task] = self.frozen_copy.loss(self.model, encoded, batch) * parts
         loss = part_of_mean(total, batch.num_units, parts=parts)
         if self.teacher is None or task not in self.teacher.answers:

@@ -37,6 +37,7 @@ class TaskwiseModule(pl.LightningModule):
         weighting: Combines the losses of the tasks into one scalar.
         separate_tasks: Flag that a callback sets before the first micro-batch to request a taskwise
             step.
+        taskwise: Whether the current step is taskwise.
         last_step: Report of the last step if it was taskwise, else `None`.
     """
 
@@ -46,6 +47,7 @@ class TaskwiseModule(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.separate_tasks = False
+        self.taskwise = False
         self.last_step: StepReport | None = None
         self._apart: TaskGradients | None = None
         self._losses: dict[str, Tensor] = {}  # losses of the micro-batch with their autograd graphs
@@ -80,16 +82,16 @@ class TaskwiseModule(pl.LightningModule):
         if micro == 0:
             self.weighting.begin(step)
             always = isinstance(self.weighting, StepWeighting)
-            apart = always or (self.separate_tasks and len(batches) > 1)
+            self.taskwise = always or (self.separate_tasks and len(batches) > 1)
             tasks = [task for task in self.weighting.tasks if task in batches]
             if always and len(tasks) < len(self.weighting.tasks):
                 raise ConfigError(
                     f"this weighting needs all of the tasks {list(self.weighting.tasks)} in every "
                     f"step; found {tasks}: take step=joint"
                 )
-            self._apart = TaskGradients(self.model, tasks) if apart else None
+            self._apart = TaskGradients(self.model, tasks) if self.taskwise else None
             self.last_step, self._observed, self._batches = None, {}, []
-            self._reduce_in_backward(not apart)
+            self._reduce_in_backward(not self.taskwise)
         if isinstance(self.weighting, StepWeighting) and self.weighting.needs_second_forward:
             self._batches.append((batches, seed))
 
