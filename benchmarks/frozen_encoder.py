@@ -45,7 +45,7 @@ def train(given: argparse.Namespace, folder: Path, *words: str) -> float:
     command = [sys.executable, "-m", "candelabra", "train", *words]
     command += [f"encoder={given.model}", f"tasks={given.tasks}", "freeze=encoder", "logger=csv"]
     command += ["callbacks=plain", "encoder.max_length=256", f"data_dir={given.data.resolve()}"]
-    command += [f"+tasks.{NAMES[given.tasks]}.limit={limits}", f"paths.cache_dir={folder}/cache"]
+    command += [f"tasks.{NAMES[given.tasks]}.limit={limits}", f"paths.cache_dir={folder}/cache"]
     command += [f"trainer.max_epochs={given.epochs}"]
     path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path}

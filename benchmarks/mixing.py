@@ -131,7 +131,7 @@ def train_ours(
     run_dir, output = scratch / f"{side}-{seed}", scratch / f"{side}-{seed}.json"
     rows = options.steps * options.batch_size // len(TASKS)
     limits = [
-        f"+tasks.{task}.limit.{split}={size}"
+        f"tasks.{task}.limit.{split}={size}"
         for task in TASKS
         for split, size in (("train", rows), ("validation", 8), ("test", 8))
     ]

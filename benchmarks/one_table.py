@@ -34,7 +34,7 @@ class Row:
         work: What is done.
         side: Who does it.
         ratios: Processor seconds over those of candelabra, in each turn.
-        share: Part of the rate of bf16 matrix products, if it was measured.
+        share: Part of the rate of matrix products in this precision, if it was measured.
         peak_mib: Largest memory, if it was measured.
     """
 

@@ -97,7 +97,7 @@ def load_sides(options: argparse.Namespace, scratch: Path) -> dict[str, Answer]:
             f"encoder.max_length={options.max_length}",
         ),
         *(f"data_dir={options.data.resolve()}", f"hydra.run.dir={scratch}/run"),
-        *(f"+tasks.{task}.limit={{train: 64, validation: 64}}" for task in ("sentiment", "movie")),
+        *(f"tasks.{task}.limit={{train: 64, validation: 64}}" for task in ("sentiment", "movie")),
         *(f"paths.output_dir={scratch}", f"paths.cache_dir={scratch}/cache"),
     )
     bundle = scratch / "run" / "bundle"

@@ -9,10 +9,11 @@ the start of the training to the end of its last step (step_clock.py). Ratios ar
 seconds, which are those of the clock on an idle core and do not grow on a shared one.
 
 Sides: candelabra as it is; candelabra with every lever of docs/speed.md off; the trainers at their
-defaults (float32, sdpa, random order) and tuned alike (bf16, grouped by length, eager attention).
+defaults (float32, sdpa, random order) and tuned alike (bf16 where the processor has it, grouped by
+length, eager attention).
 
 The share of the limit divides the operations that the tokens need, padding left out, by what the
-core's matrix multiplication does in bf16 in that time; it is measured in every turn.
+core's matrix multiplication does in that precision and time; it is measured in every turn.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from hf_trainer import bundled_model, machine
 from peers import versions
 from transformers import AutoConfig, AutoTokenizer
 
+from candelabra.hardware import has_bf16
+
 HERE = Path(__file__).resolve().parent
 MAX_LENGTH = 256
 BATCH = {"imdb": 16, "mit_movie_trivia": 32}
@@ -51,7 +54,8 @@ OURS = {
     "all three off": OFF,
 }
 DEFAULTS = ["--precision=fp32", "--attention=sdpa"]
-TUNED = ["--precision=bf16", "--attention=eager"]
+HALF = has_bf16("cpu")
+TUNED = [f"--precision={'bf16' if HALF else 'fp32'}", "--attention=eager"]
 PEERS = {
     "Trainer, defaults": ["--framework=trainer", *DEFAULTS],
     "Trainer, tuned": ["--framework=trainer", *TUNED, "--group-by-length"],
@@ -61,7 +65,7 @@ PEERS = {
 TRAINING_ONLY = [
     *("tasks=none", "trainer.max_epochs=1", "test=false", "callbacks=plain", "logger=csv"),
     *("callbacks.best=null", "callbacks.checkpoint=null", "trainer.limit_val_batches=0"),
-    *("trainer.precision=bf16-mixed", "optimizer.lr=5e-5"),
+    *(f"trainer.precision={'bf16-mixed' if HALF else '32-true'}", "optimizer.lr=5e-5"),
     "+callbacks.clock._target_=step_clock.LightningClock",
 ]
 
@@ -103,7 +107,7 @@ def main() -> None:
     for work, table in tables.items():
         print_table(work, table)
     if options.output:
-        about = {"machine": machine(), "versions": versions(), "steps": options.steps}
+        about = {"machine": machine(), "versions": versions(), "steps": options.steps, "half": HALF}
         options.output.write_text(json.dumps({**about, "tables": tables, "turns": turns}, indent=2))
 
 
@@ -126,10 +130,10 @@ def take_turn(
 
 
 def gemm_flops() -> float:
-    """Operations a second of one core's bf16 matrix multiplication, at its best of five."""
+    """Operations a second of one core's matrix multiplication, at its best of five."""
     torch.set_num_threads(1)
-    size = 2048
-    one, other = (torch.randn(size, size).bfloat16() for _ in range(2))
+    size, dtype = 2048, torch.bfloat16 if HALF else torch.float32
+    one, other = (torch.randn(size, size, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(6):
         start = time.process_time()
@@ -157,7 +161,7 @@ def train_ours(work: str, side: str, settings: Settings) -> dict[str, Any]:
     tasks = WORK[work]
     mounted = [f"+task@tasks.{NAMES[task]}={task}" for task in tasks]
     limits = [
-        f"+tasks.{NAMES[task]}.limit.{split}={size}"
+        f"tasks.{NAMES[task]}.limit.{split}={size}"
         for task in tasks
         for split, size in (("train", settings.steps * BATCH[task]), ("validation", 8), ("test", 8))
     ]

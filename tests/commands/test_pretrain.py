@@ -21,7 +21,7 @@ FEW = [
     *("encoder=tiny", "logger=csv", "callbacks=plain", "batch_size=8", "optimizer.lr=5e-3"),
     *("trainer.max_epochs=4", "trainer.log_every_n_steps=1", "trainer.precision=32-true"),
     *("callbacks.checkpoint.every_n_train_steps=2",),
-    *(f"+tasks.{task}.limit={{train: 12, validation: 8}}" for task in ("sentiment", "movie")),
+    *(f"tasks.{task}.limit={{train: 12, validation: 8}}" for task in ("sentiment", "movie")),
 ]
 
 

@@ -34,8 +34,8 @@ COMMON = [
     *("encoder=tiny", "logger=csv", "callbacks=kill", "--config-dir", "mine"),
     *("trainer.max_epochs=2", "batch_size=8", "eval_batch_size=4", "optimizer.lr=2e-2"),
     *("trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_train_steps=2"),
-    *(f"+tasks.sentiment.limit.{split}={sizes[0]}" for split, sizes in LIMITS.items()),
-    *(f"+tasks.movie.limit.{split}={sizes[1]}" for split, sizes in LIMITS.items()),
+    *(f"tasks.sentiment.limit.{split}={sizes[0]}" for split, sizes in LIMITS.items()),
+    *(f"tasks.movie.limit.{split}={sizes[1]}" for split, sizes in LIMITS.items()),
 ]
 GAP = ["balancing=gap_driven", "balancing.shares.references={sentiment: .9, movie: .7}"]
 CONFIGURATIONS = {

@@ -44,7 +44,7 @@ def test_vectors_are_those_of_sentence_transformers(
 def test_two_heads_train_on_one_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["encoder=path", f"encoder.name={FOLDER}", "encoder.max_length=32"]
-    words += [f"+tasks.{task}.limit.{split}=8" for task in TASKS for split in SPLITS]
+    words += [f"tasks.{task}.limit.{split}=8" for task in TASKS for split in SPLITS]
     words += ["trainer.max_epochs=1", "batch_size=4", "logger=none", "hydra.run.dir=run"]
     trained = called("train", *words)
     assert trained.status == 0, trained.err

@@ -215,11 +215,11 @@ def test_a_failed_run_is_resumed_to_its_end(run: Path) -> None:
 
 
 def test_typed_words_take_the_place_of_stored_ones(tmp_path: Path) -> None:
-    stored = ["trainer=cpu", "data_dir=${oc.env:DATA}", "+tasks.a.limit.train=3", "seed=1"]
+    stored = ["trainer=cpu", "data_dir=${oc.env:DATA}", "tasks.a.limit.train=3", "seed=1"]
     run = StoredRun(tmp_path, {"overrides": stored, "config_dirs": ["/a b"]}, {})
     command = run.command(["trainer=ddp_cpu", "data_dir=here"])
     assert command == [
-        *("+tasks.a.limit.train=3", "seed=1", "trainer=ddp_cpu", "data_dir=here"),
+        *("tasks.a.limit.train=3", "seed=1", "trainer=ddp_cpu", "data_dir=here"),
         *(f'hydra.run.dir="{tmp_path}"', "--config-dir", "/a b"),
     ]
     with pytest.raises(ConfigError, match=r"started with data_dir=\$\{oc.env:DATA\}"):

@@ -273,7 +273,7 @@ def _limited(
     seed: int,
 ) -> dict[str, Examples]:
     for split, size in limit.items():
-        if split not in splits:
+        if size is not None and split not in splits:
             raise DataError(f"limit.{split}: no such split; there are {', '.join(splits)}")
         if size is not None and (not isinstance(size, int) or size < 1):
             raise DataError(f"limit.{split} must be a count of examples, found {size!r}")
