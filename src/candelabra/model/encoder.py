@@ -159,8 +159,7 @@ class Encoder(nn.Module):
         """
         if self.is_stored(tokens) and not every_layer:
             return _stored(tokens)
-        self._choose_attention(tokens.ids_BL.device.type)
-        if self._packs:
+        if self._packs(tokens.ids_BL.device.type):
             return self._forward_packed([tokens], every_layer=every_layer)[0]
         features_BLD = None if every_layer else self._features_of(tokens)
         inputs = {"input_ids": tokens.ids_BL, "attention_mask": tokens.mask_BL}
@@ -179,13 +178,12 @@ class Encoder(nn.Module):
         Returns:
             For each batch what `forward` returns for it.
         """
-        self._choose_attention(batches[0].ids_BL.device.type)
-        if not self._packs or any(tokens.features_BLD is not None for tokens in batches):
-            return [self(tokens, every_layer=every_layer) for tokens in batches]
-        return self._forward_packed(batches, every_layer=every_layer)
+        if self._packs(batches[0].ids_BL.device.type):
+            return self._forward_packed(batches, every_layer=every_layer)
+        return [self(tokens, every_layer=every_layer) for tokens in batches]
 
     def _forward_packed(self, batches: Sequence[Tokens], *, every_layer: bool) -> list[Encoded]:
-        """Encode batches that all have features or none, as one sequence of their tokens."""
+        """Encode batches as one sequence of their tokens; features are used if all have them."""
         packing = Packing.of([tokens.mask_BL for tokens in batches])
         inputs = {
             "input_ids": packing.pack([tokens.ids_BL for tokens in batches]),
@@ -197,8 +195,10 @@ class Encoder(nn.Module):
             ]
             inputs["token_type_ids"] = packing.pack(types)
         stored = [f for t in batches if (f := self._features_of(t)) is not None]
-        features_1TD = packing.pack(stored) if stored and not every_layer else None
-        inputs |= packing.keywords(attention_name(self.backbone))
+        is_stored = len(stored) == len(batches) and not every_layer
+        features_1TD = packing.pack(stored) if is_stored else None
+        device = packing.places_T.device.type
+        inputs |= packing.keywords(self.attention_of(device, training=self.training))
         layers = self._layers_of(inputs, features_1TD, every_layer=every_layer)
         unpacked = zip(*(packing.unpack(layer_1TD) for layer_1TD in layers), strict=True)
         return [
@@ -221,6 +221,7 @@ class Encoder(nn.Module):
             assert self.prefix is not None
             replaced = self.prefix.replaced(self, features)
         options = {"output_hidden_states": True} if every_layer else {}
+        self._choose_attention(inputs["input_ids"].device.type)
         with replaced:
             output = self.backbone(**inputs, **options)
         # Some backbones omit the final norm in `hidden_states[-1]`.
@@ -253,11 +254,10 @@ class Encoder(nn.Module):
             return "sdpa"
         return blocks.NAME if blocks.supports_blocks(self.backbone) else "eager"
 
-    @property
-    def _packs(self) -> bool:
-        """Whether the chosen attention reads texts of any length from one sequence."""
-        is_able = attention_name(self.backbone) in PACKED and blocks.supports_blocks(self.backbone)
-        return self.training and is_able
+    def _packs(self, device: str) -> bool:
+        """Return whether the attention in use reads texts of any length from one sequence."""
+        name = self.attention_of(device, training=self.training)
+        return self.training and name in PACKED and blocks.supports_blocks(self.backbone)
 
     def _choose_attention(self, device: str) -> None:
         wanted = self.attention_of(device, training=self.training)

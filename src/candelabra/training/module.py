@@ -197,11 +197,12 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
     def losses_of(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Compute the loss of every task: this micro-batch's part of the global mean.
 
-        The tasks share one pass of the encoder, if it can do that, unless each has a backward pass.
+        With `shares_pass`, the encoder reads the texts of all tasks in one pass, if it can do that.
         """
         self._holds = {}
         readers = [] if self.frozen_copy is None else self.frozen_copy.heads
-        passes = [{task: batch} for task, batch in batches.items()] if self.taskwise else [batches]
+        alone = [{task: batch} for task, batch in batches.items()]
+        passes = [batches] if self.shares_pass else alone
         encoded = ChainMap(*(self.model.encode_tasks(one, readers) for one in passes))
         return {task: self._loss(task, batch, encoded.get(task)) for task, batch in batches.items()}
 

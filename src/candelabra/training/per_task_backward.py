@@ -37,7 +37,6 @@ class TaskwiseModule(pl.LightningModule):
         weighting: Combines the losses of the tasks into one scalar.
         separate_tasks: Flag that a callback sets before the first micro-batch to request a taskwise
             step.
-        taskwise: Whether the current step is taskwise.
         last_step: Report of the last step if it was taskwise, else `None`.
     """
 
@@ -47,7 +46,6 @@ class TaskwiseModule(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.separate_tasks = False
-        self.taskwise = False
         self.last_step: StepReport | None = None
         self._apart: TaskGradients | None = None
         self._losses: dict[str, Tensor] = {}  # losses of the micro-batch with their autograd graphs
@@ -55,6 +53,15 @@ class TaskwiseModule(pl.LightningModule):
         self._total: Tensor | None = None  # weighted loss of the leaves
         self._observed: dict[str, Tensor] = {}  # losses of the step in this process
         self._batches: list[tuple[Mapping[str, Batch], int]] = []  # micro-batches with their seeds
+
+    @property
+    def shares_pass(self) -> bool:
+        """Whether the tasks of a step share a pass of the encoder, if it can do that.
+
+        Not if every step has a backward pass for each task, which would go through all texts. An
+        ordinary step and one whose gradients a callback asked for are alike, dropout included.
+        """
+        return not isinstance(self.weighting, StepWeighting)
 
     @abstractmethod
     def losses_of(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
@@ -82,16 +89,16 @@ class TaskwiseModule(pl.LightningModule):
         if micro == 0:
             self.weighting.begin(step)
             always = isinstance(self.weighting, StepWeighting)
-            self.taskwise = always or (self.separate_tasks and len(batches) > 1)
+            apart = always or (self.separate_tasks and len(batches) > 1)
             tasks = [task for task in self.weighting.tasks if task in batches]
             if always and len(tasks) < len(self.weighting.tasks):
                 raise ConfigError(
                     f"this weighting needs all of the tasks {list(self.weighting.tasks)} in every "
                     f"step; found {tasks}: take step=joint"
                 )
-            self._apart = TaskGradients(self.model, tasks) if self.taskwise else None
+            self._apart = TaskGradients(self.model, tasks) if apart else None
             self.last_step, self._observed, self._batches = None, {}, []
-            self._reduce_in_backward(not self.taskwise)
+            self._reduce_in_backward(not apart)
         if isinstance(self.weighting, StepWeighting) and self.weighting.needs_second_forward:
             self._batches.append((batches, seed))
 
@@ -128,7 +135,8 @@ class TaskwiseModule(pl.LightningModule):
         # `loss` differs from `_total` by Lightning's division and the float16 gradient scaler.
         (scale,) = torch.autograd.grad(loss, self._total, retain_graph=True)
         loss.backward()  # the gradients of the leaves are the weights of the losses
-        self._apart.add(self._losses, scale, self.trainer.accumulate_grad_batches)
+        parts = self.trainer.accumulate_grad_batches
+        self._apart.add(self._losses, scale, parts, keep_graph=self.shares_pass)
         self._losses, self._total = {}, None
         if not accumulates(self.trainer):
             self._settle(scale)

@@ -59,7 +59,7 @@ def part_of(name: str, depth: int) -> str:
 class TaskGradients:
     """Accumulator for the gradient of each task's loss over the micro-batches of one step.
 
-    Every task has separate forward passes through the encoder, so separate backward passes cost no
+    If every task has its own forward pass through the encoder, separate backward passes cost no
     extra time. The memory is K * P float32 numbers. A parameter is shared if the losses of two or
     more tasks depend on it.
 
@@ -81,20 +81,23 @@ class TaskGradients:
         self.flat_KP = torch.zeros(len(self.tasks), ends[-1], device=device)
         self.losses_K = torch.zeros(len(self.tasks), device=device)
 
-    def add(self, losses: Mapping[str, Tensor], scale: Tensor, parts: int) -> None:
+    def add(
+        self, losses: Mapping[str, Tensor], scale: Tensor, parts: int, *, keep_graph: bool = False
+    ) -> None:
         """Run a backward pass for each task of a micro-batch and add up the gradients.
 
         Args:
-            losses: Task name -> loss with its autograd graph; the graphs are freed.
+            losses: Task name -> loss with its autograd graph.
             scale: Scalar factor of the gradients.
             parts: Number of micro-batches in a step.
+            keep_graph: Whether the losses may share a graph. Otherwise each graph is freed.
         """
         for place, task in enumerate(self.tasks):
             self.losses_K[place] += losses[task].detach() / parts
             if not losses[task].requires_grad:
                 continue  # every parameter of the task is frozen
             gradients = torch.autograd.grad(
-                losses[task], self.parameters, grad_outputs=scale, allow_unused=True
+                *(losses[task], self.parameters, scale), retain_graph=keep_graph, allow_unused=True
             )
             for index, gradient in enumerate(gradients):
                 if gradient is not None:
