@@ -127,16 +127,32 @@ def test_the_bounds_of_the_texts_are_those_that_flash_attention_reads(
 ) -> None:
     name, tokens = "flash_attention_2", tokens_of(masks()["right"])
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, name, attend_from_bounds)
-    expected, _ = loss_and_gradients(encoder_of(kind, "eager"), tokens)
+    expected = loss_and_gradients(encoder_of(kind, "eager"), tokens)
     flash = encoder_of(kind, "eager")
     flash.attention = flash.backbone.config._attn_implementation = name
-    found, _ = loss_and_gradients(flash, tokens)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    found = loss_and_gradients(flash, tokens)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @every
 def test_pairs_in_one_sequence(kind: str) -> None:
     assert_like_eager(kind, tokens_of(masks()["right"], pairs=True))
+
+
+@every
+def test_single_texts_and_pairs_in_one_pass(kind: str) -> None:
+    """Batches of several lengths and sides of padding, with every layer."""
+    encoder, eager = encoder_of(kind, "blocks"), encoder_of(kind, "eager")
+    right, left = tokens_of(masks()["right"], pairs=True), tokens_of(masks()["left"])
+    short = Tokens(right.ids_BL[2:, :8], right.mask_BL[2:, :8])
+    batches = [right, left, short]
+    for found, tokens in zip(encoder.encode(batches, every_layer=True), batches, strict=True):
+        expected = eager(tokens, every_layer=True)
+        assert found.layers is not None
+        assert expected.layers is not None
+        for one, other in zip(found.layers, expected.layers, strict=True):
+            real = tokens.mask_BL.bool()
+            torch.testing.assert_close(one[real], other[real], rtol=1e-4, atol=1e-4)
 
 
 @every
@@ -272,7 +288,11 @@ def test_gradients_under_dropout_are_those_of_the_same_mask() -> None:
     def fixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         torch.manual_seed(1)
         output, _ = blocks_attention(
-            *(torch.nn.Identity(), query, key, value, None),
+            torch.nn.Identity(),
+            query,
+            key,
+            value,
+            None,
             text_lengths=[3, 5],
             dropout=0.3,
             sliding_window=3,

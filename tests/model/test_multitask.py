@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from candelabra.model.freeze.base import Scheme
 from candelabra.model.freeze.constant import (
@@ -17,7 +17,7 @@ from candelabra.model.freeze.freezer import Freezer
 from candelabra.model.layer_mix import LayerMix
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.model.pooling import AttentionPooling, FunctionPooling, cls, mean
-from candelabra.records import Batch
+from candelabra.records import Batch, Encoded
 from helpers.toys import Splits, tiny, toy_model
 
 
@@ -36,35 +36,54 @@ def count_passes(model: MultiTaskModel) -> list[tuple[int, ...]]:
     return seen
 
 
+def apply_heads(
+    model: MultiTaskModel, batches: dict[str, Batch], encoded: dict[str, tuple[Encoded, ...]]
+) -> dict[str, Tensor]:
+    return {
+        task: model.apply_head(task, encoded[task], batch.first_BW)
+        for task, batch in batches.items()
+    }
+
+
 def test_in_training_all_tasks_share_a_pass_without_padding(
     model: MultiTaskModel, batches: dict[str, Batch]
 ) -> None:
     seen = count_passes(model)
-    logits = model.train()(batches)
+    encoded = model.train().encode_tasks(batches)
     tokens = sum(int(batch.texts[0].mask_BL.sum()) for batch in batches.values())
     assert seen == [(1, tokens)]
-    assert logits["mood"].shape == (5, 2)
-    assert batches["who"].first_BW is not None
-    assert logits["who"].shape == (*batches["who"].first_BW.shape, 4)
+    for task, batch in batches.items():
+        (text,) = encoded[task]
+        assert text.hidden_BLD.shape[:2] == batch.texts[0].ids_BL.shape
 
 
 @pytest.mark.parametrize(("attention", "passes"), [("auto", 1), ("eager", 2)])
 def test_a_shared_pass_gives_the_logits_and_gradients_of_passes_apart(
     batches: dict[str, Batch], attention: str, passes: int
 ) -> None:
-    model, found = toy_model(), []
+    model, found = toy_model().train(), []
     model.encoder.attention = attention
     model.encoder.backbone.set_attn_implementation("eager")
     for together in (True, False):
-        model.train().zero_grad()
+        model.zero_grad()
         seen = count_passes(model)
-        apart = {task: model.forward_task(task, batch) for task, batch in batches.items()}
-        assert len(seen) == 2
-        logits = model(batches) if together else apart
-        assert len(seen) == 2 + together * passes
+        if together:
+            logits = apply_heads(model, batches, model.encode_tasks(batches))
+        else:
+            logits = model(batches)
+        assert len(seen) == (passes if together else 2)
         torch.stack([each.square().sum() for each in logits.values()]).sum().backward()
         found.append((logits, {name: p.grad for name, p in model.named_parameters()}))
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+
+
+def test_tasks_with_a_layer_mix_have_a_pass_of_their_own(batches: dict[str, Batch]) -> None:
+    model = toy_model(mixes={"who": LayerMix(3)}).train()
+    seen = count_passes(model)
+    found = apply_heads(model, batches, model.encode_tasks(batches))
+    assert len(seen) == 2
+    expected = {task: model.forward_task(task, batch) for task, batch in batches.items()}
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_texts_of_a_pair_share_a_pass(batches: dict[str, Batch]) -> None:

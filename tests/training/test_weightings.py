@@ -122,6 +122,18 @@ def test_bf16_stays_near_float32(
     assert off.norm() < 0.2 * moved.norm()
 
 
+@pytest.mark.parametrize(("name", "passes"), [("fixed", 1), ("uncertainty", 1), ("pcgrad", 2)])
+def test_the_tasks_of_a_step_share_a_pass_unless_their_backward_passes_are_apart(
+    toys: Splits, name: str, passes: int
+) -> None:
+    module, seen = toy_module(model(), weighting=MAKE[name](), optimizer=sgd), []
+    module.model.encoder.backbone.register_forward_pre_hook(lambda *_: seen.append(1))
+    toy_trainer(max_steps=1, limit_val_batches=0).fit(
+        module, datamodule=toy_data(toys, batch_size=5)
+    )
+    assert len(seen) == passes
+
+
 @pytest.mark.parametrize("name", [*SCHEMES, "geometric", "gradnorm", "famo"])
 def test_a_step_is_the_one_by_hand(toys: Splits, name: str) -> None:
     """Gradients by autograd, weights from the scheme, plain descent; heads as the scheme says."""

@@ -138,13 +138,14 @@ def blocks_of(lengths: Sequence[int], sliding_window: int | None = None) -> list
         The blocks. A text that is longer than the limit has a block of its own.
     """
     groups: list[list[int]] = []
+    longest = 0
     for length in lengths:
-        if groups:
-            longest = max(*groups[-1], length)
-            if (len(groups[-1]) + 1) * longest**2 <= BLOCK_SCORES:
-                groups[-1].append(length)
-                continue
-        groups.append([length])
+        longest = max(longest, length)
+        if groups and (len(groups[-1]) + 1) * longest**2 <= BLOCK_SCORES:
+            groups[-1].append(length)
+        else:
+            groups.append([length])
+            longest = length
     ends = [0, *accumulate(map(sum, groups))]
     return [
         _block(start, group, sliding_window) for start, group in zip(ends, groups, strict=False)

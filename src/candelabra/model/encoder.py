@@ -161,6 +161,7 @@ class Encoder(nn.Module):
             return _stored(tokens)
         if self._packs(tokens.ids_BL.device.type):
             return self._forward_packed([tokens], every_layer=every_layer)[0]
+        self._choose_attention(tokens.ids_BL.device.type)
         features_BLD = None if every_layer else self._features_of(tokens)
         inputs = {"input_ids": tokens.ids_BL, "attention_mask": tokens.mask_BL}
         if tokens.types_BL is not None and self.tells_texts_apart:
@@ -187,7 +188,7 @@ class Encoder(nn.Module):
         packing = Packing.of([tokens.mask_BL for tokens in batches])
         inputs = {
             "input_ids": packing.pack([tokens.ids_BL for tokens in batches]),
-            "position_ids": packing.pack([position_ids(self.backbone, t) for t in batches]),
+            "position_ids": packing.pack([position_ids(self.embeddings, t) for t in batches]),
         }
         if self.tells_texts_apart:
             types = [
@@ -197,8 +198,7 @@ class Encoder(nn.Module):
         stored = [f for t in batches if (f := self._features_of(t)) is not None]
         is_stored = len(stored) == len(batches) and not every_layer
         features_1TD = packing.pack(stored) if is_stored else None
-        device = packing.places_T.device.type
-        inputs |= packing.keywords(self.attention_of(device, training=self.training))
+        inputs |= packing.keywords(self._choose_attention(packing.places_T.device.type))
         layers = self._layers_of(inputs, features_1TD, every_layer=every_layer)
         unpacked = zip(*(packing.unpack(layer_1TD) for layer_1TD in layers), strict=True)
         return [
@@ -221,7 +221,6 @@ class Encoder(nn.Module):
             assert self.prefix is not None
             replaced = self.prefix.replaced(self, features)
         options = {"output_hidden_states": True} if every_layer else {}
-        self._choose_attention(inputs["input_ids"].device.type)
         with replaced:
             output = self.backbone(**inputs, **options)
         # Some backbones omit the final norm in `hidden_states[-1]`.
@@ -240,9 +239,8 @@ class Encoder(nn.Module):
     def attention_of(self, device: str, *, training: bool) -> str:
         """Return the name of the attention that is used.
 
-        With `auto` that is `blocks` for training on a CPU (`eager` for architectures that do not
-        support it), and otherwise `sdpa`, where the architecture has it. `blocks` is never used
-        outside of training, where nothing has to be kept for gradients.
+        With `auto` and `blocks` that is `blocks` for training on a CPU (`eager` for architectures
+        that do not support it), and otherwise `sdpa`, where the architecture has it.
 
         Args:
             device: Device type, such as `cpu`.
@@ -250,7 +248,7 @@ class Encoder(nn.Module):
         """
         if self.attention not in ("auto", blocks.NAME) or not supports_sdpa(self.backbone):
             return attention_name(self.backbone)  # as it was loaded
-        if not training or (device != "cpu" and self.attention == "auto"):
+        if not training or device != "cpu":
             return "sdpa"
         return blocks.NAME if blocks.supports_blocks(self.backbone) else "eager"
 
@@ -259,11 +257,13 @@ class Encoder(nn.Module):
         name = self.attention_of(device, training=self.training)
         return self.training and name in PACKED and blocks.supports_blocks(self.backbone)
 
-    def _choose_attention(self, device: str) -> None:
+    def _choose_attention(self, device: str) -> str:
+        """Set the attention of the backbone and return its name."""
         wanted = self.attention_of(device, training=self.training)
         if attention_name(self.backbone) != wanted:
             blocks.register()
             self.backbone.set_attn_implementation(wanted)
+        return wanted
 
 
 def _stored(tokens: Tokens) -> Encoded:

@@ -72,13 +72,7 @@ class MultiTaskModel(nn.Module):
         Returns:
             Task -> logits.
         """
-        encoded = self.encode_tasks(batches)
-        return {
-            task: self.apply_head(task, encoded[task], batch.first_BW)
-            if task in encoded
-            else self.forward_task(task, batch)
-            for task, batch in batches.items()
-        }
+        return {task: self.forward_task(task, batch) for task, batch in batches.items()}
 
     def forward_task(self, task: str, batch: Batch) -> Tensor:
         """Compute the logits of a task for its own batch.
@@ -120,11 +114,11 @@ class MultiTaskModel(nn.Module):
             Task -> one `Encoded` per text column. Tasks whose batches are encoded in parts are left
             out, unless there are other readers.
         """
-        together: dict[str | bool, list[str]] = {}
+        together: dict[tuple[str, bool], list[str]] = {}
         for task, batch in batches.items():
             if readers or not self._in_parts(task, batch):
-                one_pass = task if self.encoder.adapts_per_task else self._mixes([task])
-                together.setdefault(one_pass, []).append(task)
+                adapter = task if self.encoder.adapts_per_task else ""
+                together.setdefault((adapter, self._mixes([task])), []).append(task)
         encoded: dict[str, tuple[Encoded, ...]] = {}
         for tasks in together.values():
             texts = [tokens for task in tasks for tokens in batches[task].texts]

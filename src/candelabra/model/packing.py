@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from candelabra.model import attention as blocks
 from candelabra.records import Tokens
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,8 @@ def _with_a_token(mask_BL: Tensor) -> Tensor:
     return mask_BL
 
 
-def position_ids(backbone: PreTrainedModel, tokens: Tokens) -> Tensor:
-    """Return the position ids (B, L) that a backbone itself gives to a padded batch."""
-    embeddings = backbone.get_submodule("embeddings")
+def position_ids(embeddings: nn.Module, tokens: Tokens) -> Tensor:
+    """Return the position ids (B, L) that an encoder's embeddings give to a padded batch."""
     numbered = getattr(embeddings, "create_position_ids_from_input_ids", None)
     if numbered is not None:  # RoBERTa and its kin count tokens, from the padding id on
         ids_BL: Tensor = numbered(tokens.ids_BL, embeddings.padding_idx)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
@@ -202,8 +201,9 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         self._holds = {}
         readers = [] if self.frozen_copy is None else self.frozen_copy.heads
         alone = [{task: batch} for task, batch in batches.items()]
-        passes = [batches] if self.shares_pass else alone
-        encoded = ChainMap(*(self.model.encode_tasks(one, readers) for one in passes))
+        encoded: dict[str, tuple[Encoded, ...]] = {}
+        for group in [batches] if self.shares_pass else alone:
+            encoded |= self.model.encode_tasks(group, readers)
         return {task: self._loss(task, batch, encoded.get(task)) for task, batch in batches.items()}
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

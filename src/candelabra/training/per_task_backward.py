@@ -58,8 +58,9 @@ class TaskwiseModule(pl.LightningModule):
     def shares_pass(self) -> bool:
         """Whether the tasks of a step share a pass of the encoder, if it can do that.
 
-        Not if every step has a backward pass for each task, which would go through all texts. An
-        ordinary step and one whose gradients a callback asked for are alike, dropout included.
+        With a `StepWeighting` they do not, because each of its backward passes would then go
+        through the texts of all tasks. Otherwise they do, also in a step whose gradients a callback
+        compares, so that its dropout is that of an ordinary step.
         """
         return not isinstance(self.weighting, StepWeighting)
 

@@ -59,9 +59,9 @@ def part_of(name: str, depth: int) -> str:
 class TaskGradients:
     """Accumulator for the gradient of each task's loss over the micro-batches of one step.
 
-    If every task has its own forward pass through the encoder, separate backward passes cost no
-    extra time. The memory is K * P float32 numbers. A parameter is shared if the losses of two or
-    more tasks depend on it.
+    Separate backward passes cost no extra time if every task has its own forward pass through the
+    encoder. If they share one, each backward pass goes through the texts of all tasks. The memory
+    is K * P float32 numbers. A parameter is shared if the losses of two or more tasks depend on it.
 
     Args:
         model: Encoder and heads.
@@ -90,14 +90,18 @@ class TaskGradients:
             losses: Task name -> loss with its autograd graph.
             scale: Scalar factor of the gradients.
             parts: Number of micro-batches in a step.
-            keep_graph: Whether the losses may share a graph. Otherwise each graph is freed.
+            keep_graph: Whether the losses may share a graph, which is freed after the last of them.
         """
         for place, task in enumerate(self.tasks):
             self.losses_K[place] += losses[task].detach() / parts
             if not losses[task].requires_grad:
                 continue  # every parameter of the task is frozen
             gradients = torch.autograd.grad(
-                *(losses[task], self.parameters, scale), retain_graph=keep_graph, allow_unused=True
+                losses[task],
+                self.parameters,
+                grad_outputs=scale,
+                retain_graph=keep_graph and task != self.tasks[-1],
+                allow_unused=True,
             )
             for index, gradient in enumerate(gradients):
                 if gradient is not None:
