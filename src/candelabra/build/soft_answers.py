@@ -22,6 +22,7 @@ from candelabra.errors import ConfigError
 from candelabra.files import checksum
 from candelabra.hardware import half
 from candelabra.records import Examples
+from candelabra.tables import Progress
 from candelabra.training.teaching import SoftAnswers
 
 log = logging.getLogger(__name__)
@@ -107,20 +108,23 @@ def soft_answers(
     if examples.words is not None:
         starts_N = np.cumsum([0, *map(len, examples.words)])
     logits: Tensor | None = None
-    for rows_B in longest_first(split.lengths, BATCH_SIZE):
-        part, first_BW = _logits(bundle, task, split, rows_B, precision)
-        part = (part[..., order] if order else part).half().cpu()
-        if logits is None:
-            size = len(examples) if starts_N is None else int(starts_N[-1])
-            logits = part.new_zeros((size, *part.shape[1 if starts_N is None else 2 :]))
-        if starts_N is None:
-            logits[torch.from_numpy(rows_B)] = part
-            continue
-        assert first_BW is not None
-        part = part.masked_fill((first_BW.cpu() < 0).unsqueeze(-1), torch.nan)
-        for row, answer_WC in zip(rows_B, part, strict=True):
-            begin, end = starts_N[row], starts_N[row + 1]
-            logits[begin:end] = answer_WC[: end - begin]
+    # A large teacher may need hours for its answers.
+    with Progress(f"answers of the teacher of {task}", total=len(examples)) as progress:
+        for rows_B in longest_first(split.lengths, BATCH_SIZE):
+            part, first_BW = _logits(bundle, task, split, rows_B, precision)
+            part = (part[..., order] if order else part).half().cpu()
+            if logits is None:
+                size = len(examples) if starts_N is None else int(starts_N[-1])
+                logits = part.new_zeros((size, *part.shape[1 if starts_N is None else 2 :]))
+            progress.advance(len(rows_B))
+            if starts_N is None:
+                logits[torch.from_numpy(rows_B)] = part
+                continue
+            assert first_BW is not None
+            part = part.masked_fill((first_BW.cpu() < 0).unsqueeze(-1), torch.nan)
+            for row, answer_WC in zip(rows_B, part, strict=True):
+                begin, end = starts_N[row], starts_N[row + 1]
+                logits[begin:end] = answer_WC[: end - begin]
     assert logits is not None, "a split without examples is refused before"
     return SoftAnswers(logits, None if starts_N is None else torch.from_numpy(starts_N))
 
