@@ -7,9 +7,15 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-PICTURES = {"similarity_and_pooling.ipynb": 3, "search.ipynb": 2, "contrastive_losses.ipynb": 1}
+PICTURES = {
+    "contrastive_losses.ipynb": 1,
+    "distillation.ipynb": 1,
+    "search.ipynb": 2,
+    "similarity_and_pooling.ipynb": 3,
+}
 SAID = {
     "contrastive_losses.ipynb": ["test: difference to minilm", "average_precision"],
+    "distillation.ipynb": ["layers [3, 6] of 6", "texts a second", "movie: taught - labels"],
     "quickstart.ipynb": ["'label': 'POSITIVE'", "thriller"],
     "search.ipynb": ["400 reviews, vectors of 384 numbers", "the same hits: True"],
     "similarity_and_pooling.ipynb": ["'mean': 0.65"],
