@@ -79,7 +79,8 @@ def test_inputs_are_not_changed() -> None:
 
 def test_a_text_finds_itself_and_its_double(embedder: Embedder, corpus: Corpus) -> None:
     (hits,) = search(embedder.embed, ["a fine film"], corpus, top_k=2)
-    assert [(hit.row, hit.text) for hit in hits] == [(1, "a fine film"), (4, "a fine film")]
+    # The vectors of equal texts may differ in the last bit, so either may be first.
+    assert sorted((hit.row, hit.text) for hit in hits) == [(1, "a fine film"), (4, "a fine film")]
     assert [hit.score for hit in hits] == pytest.approx([1, 1], abs=1e-5)
     assert hits[0].similarity is None
 

@@ -47,9 +47,9 @@ def report(rows: torch.Tensor) -> StepReport:
 
 
 def watched(
-    toys: Splits, diagnostics: GradientDiagnostics | None, **kwargs: Any
+    toys: Splits, diagnostics: GradientDiagnostics | None, *, dropout: float = 0.1, **kwargs: Any
 ) -> MultiTaskModule:
-    module = toy_module(toy_model(tiny(dropout=0.1)), weighting=MAKE["fixed"](), optimizer=sgd)
+    module = toy_module(toy_model(tiny(dropout=dropout)), weighting=MAKE["fixed"](), optimizer=sgd)
     callbacks = [] if diagnostics is None else [diagnostics]
     callbacks += kwargs.pop("callbacks", [])
     return fit(toys, module, callbacks=callbacks, **{"max_steps": 5, **kwargs})
@@ -230,10 +230,12 @@ def test_float16_only_multiplies_both(toys: Splits) -> None:
 
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     half, full = GradientDiagnostics(every_n_steps=1), GradientDiagnostics(every_n_steps=1)
-    watched(toys, half, plugins=[MixedPrecision("16-mixed", "cpu", scaler=scaler)], max_steps=2)
-    watched(toys, full, max_steps=2)
+    plugins = [MixedPrecision("16-mixed", "cpu", scaler=scaler)]
+    # Dropout takes as many random bits as a number has, so its masks would differ.
+    watched(toys, half, plugins=plugins, max_steps=2, dropout=0.0)
+    watched(toys, full, max_steps=2, dropout=0.0)
     for step, look in full.looks.items():
-        assert half.looks[step] == pytest.approx(look, abs=0.05)
+        assert half.looks[step] == pytest.approx(look, abs=0.02)
 
 
 def test_the_map_is_drawn_for_every_pair_from_the_lowest_part_up(tmp_path: Path) -> None:
