@@ -29,6 +29,11 @@ METRICS = {
 }
 
 
+def test_a_run_without_scores_has_no_table_of_them() -> None:
+    assert tables.result_tables({"train/loss": 3.0}) == []
+    assert len(tables.result_tables({"val/mood/accuracy": 0.9, "val/score": 0.9})) == 1
+
+
 def test_headline_metrics() -> None:
     lines = render(tables.metrics_table(METRICS, title="results"))
     assert lines[0] == ["results"]

@@ -76,8 +76,11 @@ def types_tables(metrics: Mapping[str, float], split: str) -> list[Table]:
 
 
 def result_tables(metrics: Mapping[str, float]) -> list[Table]:
-    """Return the tables shown at the end of a run."""
-    split = "test" if any(key.startswith("test/") for key in metrics) else "val"
+    """Return the tables shown at the end of a run; none if it neither validated nor tested."""
+    measured = [split for split in RUN_SPLITS if any(k.startswith(f"{split}/") for k in metrics)]
+    if not measured:
+        return []
+    split = measured[-1]
     return [*types_tables(metrics, split), metrics_table(metrics, title="results")]
 
 
