@@ -72,6 +72,7 @@ def _sample_is_generated_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _hang_up_is_not_ignored() -> None:
-    """Let the tests find SIGHUP as in a terminal, although `nohup make test` ignores it."""
+def _signals_are_not_ignored() -> None:
+    """Let the tests find signals as in a terminal: `nohup` ignores SIGHUP, and `&` SIGINT."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
