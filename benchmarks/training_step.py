@@ -8,9 +8,9 @@ once, 256 tokens at most, dropout as the checkpoint has it. The clock counts the
 the start of the training to the end of its last step (step_clock.py). Ratios are of processor
 seconds, which are those of the clock on an idle core and do not grow on a shared one.
 
-Sides: candelabra as it is; candelabra with every lever of docs/speed.md off; the trainers at their
-defaults (float32, sdpa, random order) and tuned alike (bf16 where the processor has it, grouped by
-length, eager attention).
+Sides: candelabra as it is, with levers of docs/speed.md off, and in random order; the trainers at
+their defaults (float32, sdpa, random order) and tuned alike (bf16 where the processor has it,
+grouped by length, eager attention).
 
 The share of the limit divides the operations that the tokens need, padding left out, by what the
 core's matrix multiplication does in that precision and time; it is measured in every turn.
@@ -52,6 +52,7 @@ OURS = {
     "no bit dropout": ["encoder.bit_dropout=false"],
     "no kept memory": ["keep_memory=false"],
     "all three off": OFF,
+    "random order": ["balancing.order=random"],
 }
 DEFAULTS = ["--precision=fp32", "--attention=sdpa"]
 HALF = has_bf16("cpu")

@@ -269,8 +269,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(toys: Splits, tmp_path: Path) ->
 def test_part_of_the_encoder_or_of_the_run_may_be_frozen(
     toys: Splits, scheme: Scheme, tmp_path: Path, passes: list[str]
 ) -> None:
-    # In SGD rounding stays small; the attention in training rounds otherwise than that of features.
-    plain = fit(toys, frozen_model(scheme), optimizer=sgd)
+    plain = fit(toys, frozen_model(scheme), optimizer=sgd)  # in SGD rounding stays small
     passes.clear()
     model = frozen_model(scheme)
     splits = featured(toys, model, tmp_path, num_epochs=2)
@@ -284,19 +283,16 @@ def test_part_of_the_encoder_or_of_the_run_may_be_frozen(
     if thaws:
         assert model.encoder.prefix is not None
         assert not model.encoder.prefix.live
-        # The second epoch computes one pass for both tasks of a step, and its validation; the first
-        # computes nothing.
+        # Those of the second epoch: one for both tasks of a step, and its validation.
         assert len(passes) - num_computed == 13
 
 
 def test_features_of_one_task_alone_change_nothing(toys: Splits, tmp_path: Path) -> None:
-    """Both tasks share a pass, which computes its frozen part for all texts."""
-    scheme = FreezeLowerLayers(num_layers=1)
-    plain = fit(toys, frozen_model(scheme), optimizer=sgd)
-    model = frozen_model(scheme)
-    splits = {**toys, "mood": featured(toys, model, tmp_path, num_epochs=2)["mood"]}
-    assert splits["mood"]["train"].features is not None
-    assert difference(plain, fit(splits, model, optimizer=sgd)) < 1e-5
+    plain, model = (frozen_model(FreezeLowerLayers(num_layers=1)) for _ in range(2))
+    mood = featured(toys, model, tmp_path, num_epochs=2)["mood"]
+    assert mood["train"].features is not None
+    runs = fit(toys, plain, optimizer=sgd), fit({**toys, "mood": mood}, model, optimizer=sgd)
+    assert difference(*runs) < 1e-5
 
 
 def test_what_thaws_before_a_split_is_read_is_not_computed(toys: Splits, tmp_path: Path) -> None:

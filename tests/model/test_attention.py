@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import AutoModel
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from candelabra.build.model import load_encoder
 from candelabra.errors import ConfigError
@@ -19,52 +16,10 @@ from candelabra.model.attention import MODEL_TYPES, blocks_attention, blocks_of,
 from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder
 from candelabra.records import Tokens
-from helpers.small_models import save_encoder, small_config, small_encoder
+from helpers.attentions import LENGTH, encoder_of, loss_and_gradients, masks, tokens_of
+from helpers.small_models import save_encoder, small_config
 
-LOCAL = {"modernbert": {"local_attention": 4, "global_attn_every_n_layers": 3}}
-"""Its layers 1 and 2 see two positions to each side."""
 every = pytest.mark.parametrize("kind", MODEL_TYPES)
-LENGTH = 12
-
-
-def encoder_of(kind: str, attention: str, *, spread: float = 0.5) -> Encoder:
-    """The same weights for every kind of attention; those of a wide spread make it uneven."""
-    off = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
-    off |= dict.fromkeys(("dropout", "attention_dropout"), 0.0)
-    settings = {"initializer_range": spread, "pad_token_id": 0, **off, **LOCAL.get(kind, {})}
-    encoder = small_encoder(kind, attention=attention, **settings)
-    if attention == "eager":
-        encoder.backbone.set_attn_implementation("eager")
-    return encoder.train()
-
-
-def masks() -> dict[str, Tensor]:
-    full_BL = torch.ones(4, LENGTH, dtype=torch.long)
-    right_BL = (torch.arange(LENGTH)[None] < torch.tensor([[5], [12], [1], [7]])).long()
-    holes_BL = right_BL.clone()
-    holes_BL[1, 2:6] = 0
-    return {"full": full_BL, "right": right_BL, "left": right_BL.flip(1), "holes": holes_BL}
-
-
-def tokens_of(mask_BL: Tensor, *, pairs: bool = False) -> Tokens:
-    generator = torch.Generator().manual_seed(1)
-    ids_BL = torch.randint(3, 60, mask_BL.shape, generator=generator)
-    types_BL = (torch.arange(LENGTH)[None] > 3).long() * mask_BL if pairs else None
-    return Tokens(ids_BL, mask_BL, types_BL)
-
-
-def loss_and_gradients(
-    encoder: Encoder, tokens: Tokens, *, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """A loss of all real positions, with other weights for every number."""
-    encoder.zero_grad()
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        hidden_BLD = encoder(tokens).hidden_BLD.float()
-    weights_BLD = torch.randn(hidden_BLD.shape, generator=torch.Generator().manual_seed(2))
-    loss = (hidden_BLD * weights_BLD * tokens.mask_BL[..., None]).sum()
-    loss.backward()
-    named = encoder.named_parameters()
-    return loss.detach(), {name: p.grad for name, p in named if p.grad is not None}
 
 
 def assert_like_eager(kind: str, tokens: Tokens, *, tolerance: float = 1e-4) -> None:
@@ -95,64 +50,9 @@ def test_losses_and_gradients_are_those_of_eager_attention(kind: str, padding: s
     assert_like_eager(kind, tokens_of(masks()[padding]))
 
 
-def attend_from_bounds(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    cu_seq_lens_q: Tensor,
-    cu_seq_lens_k: Tensor,
-    max_length_q: int,
-    max_length_k: int,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Do what variable-length flash attention documents, with a loop over the texts."""
-    assert cu_seq_lens_q.dtype == cu_seq_lens_k.dtype == torch.int32
-    assert attention_mask is None
-    bounds, lengths = cu_seq_lens_q.tolist(), cu_seq_lens_k.diff().tolist()
-    assert max_length_q == max_length_k == max(lengths)
-    parts = []
-    for begin, end in pairwise(bounds):
-        q, k, v = (tensor[:, :, begin:end] for tensor in (query, key, value))
-        parts.append(torch.nn.functional.scaled_dot_product_attention(q, k, v))
-    assert bounds[-1] == query.shape[2]
-    return torch.cat(parts, 2).transpose(1, 2), None
-
-
-@pytest.mark.parametrize("kind", [kind for kind in MODEL_TYPES if kind != "modernbert"])
-def test_the_bounds_of_the_texts_are_those_that_flash_attention_reads(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, tokens = "flash_attention_2", tokens_of(masks()["right"])
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, name, attend_from_bounds)
-    expected = loss_and_gradients(encoder_of(kind, "eager"), tokens)
-    flash = encoder_of(kind, "eager")
-    flash.attention = flash.backbone.config._attn_implementation = name
-    found = loss_and_gradients(flash, tokens)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-
-
 @every
 def test_pairs_in_one_sequence(kind: str) -> None:
     assert_like_eager(kind, tokens_of(masks()["right"], pairs=True))
-
-
-@every
-def test_single_texts_and_pairs_in_one_pass(kind: str) -> None:
-    """Batches of several lengths and sides of padding, with every layer."""
-    encoder, eager = encoder_of(kind, "blocks"), encoder_of(kind, "eager")
-    right, left = tokens_of(masks()["right"], pairs=True), tokens_of(masks()["left"])
-    short = Tokens(right.ids_BL[2:, :8], right.mask_BL[2:, :8])
-    batches = [right, left, short]
-    for found, tokens in zip(encoder.encode(batches, every_layer=True), batches, strict=True):
-        expected = eager(tokens, every_layer=True)
-        assert found.layers is not None
-        assert expected.layers is not None
-        for one, other in zip(found.layers, expected.layers, strict=True):
-            real = tokens.mask_BL.bool()
-            torch.testing.assert_close(one[real], other[real], rtol=1e-4, atol=1e-4)
 
 
 @every
@@ -227,18 +127,6 @@ def test_a_setting_that_does_not_fit_names_its_key(tmp_path: Path) -> None:
 def random_heads(*shape: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(3)
     return [torch.randn(shape, generator=generator) for _ in range(3)]
-
-
-def test_a_text_without_tokens_changes_nothing() -> None:
-    encoder, mask_BL = encoder_of("bert", "blocks"), masks()["right"]
-    tokens = tokens_of(mask_BL)
-    whole_BLD = encoder(tokens).hidden_BLD
-    mask_BL = mask_BL.clone()
-    mask_BL[2] = 0
-    hidden_BLD = encoder(Tokens(tokens.ids_BL, mask_BL)).hidden_BLD
-    others = [0, 1, 3]
-    torch.testing.assert_close(hidden_BLD[others], whole_BLD[others])
-    assert encoder(Tokens(tokens.ids_BL, torch.zeros_like(mask_BL))).hidden_BLD.isfinite().all()
 
 
 def test_every_token_is_in_one_block() -> None:

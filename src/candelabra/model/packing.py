@@ -36,8 +36,8 @@ class Packing:
         """Return the packing of batches.
 
         Args:
-            masks: mask_BL of each batch, true for tokens. A text without tokens keeps its first
-                position, so that no sequence is empty.
+            masks: mask_BL of each batch, true for tokens; padding is at either end of a text. A
+                text without tokens keeps its first position, so that no sequence is empty.
 
         Example:
             >>> packing = Packing.of([torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])])
