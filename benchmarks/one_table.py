@@ -93,10 +93,10 @@ class Part:
 
 
 PARTS = [
-    Part("training_step.py", ["--steps", "8"], ["--steps", "1"], training),
+    Part("training_step.py", ["--steps", "24"], ["--steps", "1"], training),
     Part(
         "frozen_encoder.py",
-        ["--limit", "150", "--epochs", "3"],
+        ["--limit", "400"],
         ["--limit", "12", "--epochs", "2", "--trials", "2", "--model", "tiny"],
         frozen,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,6 +87,30 @@ def test_nothing_is_computed_twice(
     answers(folder, "mood", tmp_path)
     monkeypatch.setattr(soft_answers, "load", lambda *_, **__: pytest.fail("loaded again"))
     answers(folder, "mood", tmp_path)
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_interrupted_answers_go_on_where_they_were(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    monkeypatch.setattr(soft_answers, "BATCH_SIZE", 2)
+    monkeypatch.setattr(soft_answers, "SECONDS_BETWEEN_DRAFTS", 0.0)
+    whole, compute, calls = answers(folder, task, None), soft_answers._logits, []
+
+    def interrupted_once(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return compute(*given)
+
+    monkeypatch.setattr(soft_answers, "_logits", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        answers(folder, task, tmp_path)
+    assert equal(answers(folder, task, tmp_path), whole)
+    num_batches = -(-len(TEXTS[task]) // 2)
+    assert len(calls) == num_batches + 1, "only the interrupted batch is computed twice"
+    (file,) = tmp_path.iterdir()
+    assert "unfinished" not in file.name
 
 
 def test_changed_rows_and_another_teacher_are_answered_afresh(folder: Path, tmp_path: Path) -> None:

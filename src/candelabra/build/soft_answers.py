@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 VERSION = 1
 """Part of every cache key. It grows when the stored arrays change their meaning."""
 BATCH_SIZE = 64
+SECONDS_BETWEEN_DRAFTS = 60.0
+"""How often unfinished answers are written, so that an interrupted run can go on from them."""
 
 
 def cached_answers(
@@ -46,7 +49,8 @@ def cached_answers(
     """Return the answers of a bundle, from the cache if it has them.
 
     The key of the cache is made of the bundle's checksums and the examples, so that another teacher
-    or a changed row is answered again. A damaged file is made again.
+    or a changed row is answered again. A damaged file is made again. Answers that were interrupted
+    go on where they were written last.
 
     Args:
         folder: Folder of the bundle.
@@ -66,8 +70,10 @@ def cached_answers(
     parts += [list(labels), precision]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     path = None if cache_dir is None else cache_dir / f"{key}-teacher.safetensors"
-    if path is not None and (kept := _kept(path)):
-        return kept
+    draft = None if cache_dir is None else cache_dir / f"{key}-teacher-unfinished.safetensors"
+    if kept := _kept(path):
+        starts_N = torch.from_numpy(kept["starts"]) if "starts" in kept else None
+        return SoftAnswers(torch.from_numpy(kept["logits"]), starts_N)
     bundle = load(folder, device=device)
     theirs = bundle.model.head(task).kind
     if theirs != kind:
@@ -75,14 +81,23 @@ def cached_answers(
             f"teacher: {folder} teaches {theirs}, and the head that learns from it is one of "
             f"{kind}; both must be the same"
         )
-    found = soft_answers(bundle, task, examples, labels, precision=precision)
-    if path is not None:
-        _store(path, found)
+    found = soft_answers(bundle, task, examples, labels, precision=precision, draft=draft)
+    arrays = {"logits": found.logits.numpy()}
+    if found.starts_N is not None:
+        arrays["starts"] = found.starts_N.numpy()
+    if path is not None and draft is not None and _store(path, arrays):
+        draft.unlink(missing_ok=True)
     return found
 
 
 def soft_answers(
-    bundle: Bundle, task: str, examples: Examples, labels: Sequence[str], *, precision: str
+    bundle: Bundle,
+    task: str,
+    examples: Examples,
+    labels: Sequence[str],
+    *,
+    precision: str,
+    draft: Path | None = None,
 ) -> SoftAnswers:
     """Compute the answers of a bundle to examples of one of its tasks.
 
@@ -92,6 +107,8 @@ def soft_answers(
         examples: Examples to answer; their labels are not read.
         labels: Label names of the student, the same as those of the teacher in any order.
         precision: Name of the precision, as in `candelabra.hardware.half`.
+        draft: File that gets the unfinished answers from time to time, and from which they go on;
+            `None` to start anew and write none.
 
     Returns:
         The answers in half precision, in the order of the examples and of the labels.
@@ -107,24 +124,25 @@ def soft_answers(
     starts_N = None
     if examples.words is not None:
         starts_N = np.cumsum([0, *map(len, examples.words)])
-    logits: Tensor | None = None
+    batches = list(longest_first(split.lengths, BATCH_SIZE))
+    unfinished = _kept(draft)
+    logits = torch.from_numpy(unfinished["logits"]) if unfinished else None
+    num_done = int(unfinished["num_batches"]) if unfinished else 0
+    written = time.monotonic()
     # A large teacher may need hours for its answers.
     with Progress(f"answers of the teacher of {task}", total=len(examples)) as progress:
-        for rows_B in longest_first(split.lengths, BATCH_SIZE):
+        progress.advance(sum(map(len, batches[:num_done])))
+        for number, rows_B in enumerate(batches[num_done:], start=num_done + 1):
             part, first_BW = _logits(bundle, task, split, rows_B, precision)
             part = (part[..., order] if order else part).half().cpu()
             if logits is None:
                 size = len(examples) if starts_N is None else int(starts_N[-1])
                 logits = part.new_zeros((size, *part.shape[1 if starts_N is None else 2 :]))
+            _put(logits, part, rows_B, starts_N, first_BW)
             progress.advance(len(rows_B))
-            if starts_N is None:
-                logits[torch.from_numpy(rows_B)] = part
-                continue
-            assert first_BW is not None
-            part = part.masked_fill((first_BW.cpu() < 0).unsqueeze(-1), torch.nan)
-            for row, answer_WC in zip(rows_B, part, strict=True):
-                begin, end = starts_N[row], starts_N[row + 1]
-                logits[begin:end] = answer_WC[: end - begin]
+            if draft is not None and time.monotonic() - written > SECONDS_BETWEEN_DRAFTS:
+                _store(draft, {"logits": logits.numpy(), "num_batches": np.array(number)})
+                written = time.monotonic()
     assert logits is not None, "a split without examples is refused before"
     return SoftAnswers(logits, None if starts_N is None else torch.from_numpy(starts_N))
 
@@ -140,26 +158,42 @@ def _logits(
     return bundle.model.head(task).soft_answers(logits, batch.first_BW), batch.first_BW
 
 
-def _kept(path: Path) -> SoftAnswers | None:
-    """Return the answers of a file of the cache, or `None` without a whole one."""
-    if not path.exists():
-        return None
+def _put(
+    logits: Tensor,
+    part: Tensor,
+    rows_B: np.ndarray,
+    starts_N: np.ndarray | None,
+    first_BW: Tensor | None,
+) -> None:
+    """Write the answers to a batch to their places."""
+    if starts_N is None:
+        logits[torch.from_numpy(rows_B)] = part
+        return
+    assert first_BW is not None
+    part = part.masked_fill((first_BW.cpu() < 0).unsqueeze(-1), torch.nan)
+    for row, answer_WC in zip(rows_B, part, strict=True):
+        begin, end = starts_N[row], starts_N[row + 1]
+        logits[begin:end] = answer_WC[: end - begin]
+
+
+def _kept(path: Path | None) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of the cache; empty without a whole one."""
+    if path is None or not path.exists():
+        return {}
     try:
-        arrays = read_arrays(path)
-        starts_N = torch.from_numpy(arrays["starts"]) if "starts" in arrays else None
-        return SoftAnswers(torch.from_numpy(arrays["logits"]), starts_N)
-    except (OSError, KeyError, ValueError) as error:
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
         log.warning("the answers in %s are damaged (%s); they are made again", path, error)
-        return None
+        return {}
 
 
-def _store(path: Path, answers: SoftAnswers) -> None:
+def _store(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Write arrays to a file of the cache, and return whether that was possible."""
     from safetensors import SafetensorError
 
-    arrays = {"logits": answers.logits.numpy()}
-    if answers.starts_N is not None:
-        arrays["starts"] = answers.starts_N.numpy()
     try:
         write_arrays(path, arrays)
     except (OSError, SafetensorError) as error:
         log.warning("the answers of the teacher cannot be kept in %s (%s)", path, error)
+        return False
+    return True
