@@ -1,7 +1,7 @@
 """Attention for training on a CPU, over texts that are packed into one sequence.
 
 Shapes: T tokens of all texts, H heads, D width of a head; N texts of a block, M positions of its
-longest text, G = N * H.
+longest text, G = N * H, L positions of the longest text of all.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ MODEL_TYPES = (
     "distilbert",
     "electra",
     "modernbert",
+    "mpnet",
     "roberta",
     "xlm-roberta",
 )
 """Architectures whose results and gradients the tests compare with transformers' own attention."""
+MPNET = "mpnet"
 BLOCK_SCORES = 256 * 256
 """Scores of one head in a block, M * M for each text: a block then fits into the cache."""
 
@@ -62,12 +64,12 @@ class Block:
 def supports_blocks(backbone: PreTrainedModel) -> bool:
     """Return whether this attention gives the results of the backbone's own.
 
-    An architecture outside the attention interface, such as MPNet, would accept the name with a
-    warning and then ignore its relative positions.
+    An architecture outside the attention interface would accept the name with a warning and then
+    compute something else. MPNet is one, and calls this attention by modules of its own.
     """
     config = backbone.config
     return bool(
-        supports_other_attention(backbone)
+        (supports_other_attention(backbone) or config.model_type == MPNET)
         and config.model_type in MODEL_TYPES
         and not getattr(config, "is_decoder", False)
     )
@@ -97,6 +99,7 @@ def blocks_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
+    bias_HLL: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Compute bidirectional attention within each text, with the signature of transformers.
@@ -111,6 +114,7 @@ def blocks_attention(
         scaling: Factor of the scores; 1 / sqrt(D) by default.
         dropout: Probability that an attention probability is dropped.
         sliding_window: Keys must be nearer to their query than this; `None` for no limit.
+        bias_HLL: Bias of the scores between two positions of a text, for L positions or more.
 
     Returns:
         Output (1, T, H, D), and `None` in place of the probabilities, which are not kept.
@@ -123,7 +127,7 @@ def blocks_attention(
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     blocks = blocks_of(text_lengths, sliding_window)
     with torch.autocast(device, enabled=False):
-        output_THD: Tensor = _BlockAttention.apply(*heads_THD, factor, dropout, blocks)
+        output_THD: Tensor = _BlockAttention.apply(*heads_THD, bias_HLL, factor, dropout, blocks)
     return output_THD[None], None
 
 
@@ -174,6 +178,7 @@ class _BlockAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        bias_HLL: Tensor | None,
         scaling: float,
         dropout: float,
         blocks: Sequence[Block],
@@ -185,6 +190,8 @@ class _BlockAttention(torch.autograd.Function):
         for block in blocks:
             q_GMD, k_GMD, v_GMD = (_take(tensor, block) for tensor in (query, key, value))
             scores_GMM = torch.bmm(q_GMD * scaling, k_GMD.mT)
+            if bias_HLL is not None:
+                _of_heads(scores_GMM, block).add_(bias_HLL[:, : block.length, : block.length])
             _hide_(scores_GMM, block)
             probs_GMM = torch.softmax(scores_GMM, -1)
             kept.append(probs_GMM)
@@ -193,16 +200,17 @@ class _BlockAttention(torch.autograd.Function):
                 kept.append(keep)
                 probs_GMM = apply_keep_bits_(probs_GMM.clone(), keep)
             _put_(output, block, torch.bmm(probs_GMM, v_GMD))
-        ctx.save_for_backward(query, key, value, *kept)
+        ctx.save_for_backward(query, key, value, bias_HLL, *kept)
         ctx.scaling, ctx.blocks, ctx.drops = scaling, blocks, bool(dropout)
         return output.mul_(ctx.factor) if dropout else output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of query, key and value; the other inputs have none."""
-        query, key, value, *kept = ctx.saved_tensors
+        """Return the gradients of query, key, value and bias; the other inputs have none."""
+        query, key, value, bias_HLL, *kept = ctx.saved_tensors
         grads = [torch.empty_like(grad, memory_format=torch.contiguous_format) for _ in range(3)]
+        dbias_HLL = None if bias_HLL is None else torch.zeros_like(bias_HLL)
         grad_THD = grad * ctx.factor if ctx.drops else grad
         stored = iter(kept)
         for block in ctx.blocks:
@@ -216,10 +224,13 @@ class _BlockAttention(torch.autograd.Function):
             dscores_GMM = torch.ops.aten._softmax_backward_data(
                 dprobs_GMM, probs_GMM, -1, probs_GMM.dtype
             )
+            if dbias_HLL is not None:
+                dbias_HMM = _of_heads(dscores_GMM, block).sum(0, dtype=dbias_HLL.dtype)
+                dbias_HLL[:, : block.length, : block.length] += dbias_HMM
             _put_(grads[0], block, torch.bmm(dscores_GMM, k_GMD).mul_(ctx.scaling))
             _put_(grads[1], block, torch.bmm(dscores_GMM.mT, q_GMD).mul_(ctx.scaling))
             _put_(grads[2], block, torch.bmm(dropped_GMM.mT, grad_GMD))
-        return (*grads, None, None, None)
+        return (*grads, dbias_HLL, None, None, None)
 
 
 def _take(tensor_THD: Tensor, block: Block) -> Tensor:
@@ -243,8 +254,13 @@ def _put_(output_THD: Tensor, block: Block, part_GMD: Tensor) -> None:
         torch.index_select(part_NMHD.flatten(0, 1), 0, block.places, out=place_THD)
 
 
+def _of_heads(scores_GMM: Tensor, block: Block) -> Tensor:
+    """Return a view (N, H, M, M) of the scores of a block."""
+    return scores_GMM.view(block.num_texts, -1, block.length, block.length)
+
+
 def _hide_(scores_GMM: Tensor, block: Block) -> None:
     """Set the scores of hidden keys to the lowest number; infinity makes an empty row NaN."""
     if block.hidden is not None:
-        scores = scores_GMM.view(block.num_texts, -1, block.length, block.length)
+        scores = _of_heads(scores_GMM, block)
         scores.masked_fill_(block.hidden, torch.finfo(scores.dtype).min)

@@ -72,6 +72,10 @@ class Encoder(nn.Module):
             backbone.pooler = None  # type: ignore[assignment]
         if bit_dropout:
             use_bit_dropout(backbone)
+        if backbone.config.model_type == blocks.MPNET:
+            from candelabra.model.mpnet import accept_packed_texts
+
+            accept_packed_texts(backbone)
         self.backbone = backbone
         dense = getattr(pooler, "dense", None)
         self.pooler = dense.state_dict() if isinstance(dense, nn.Linear) else None
@@ -246,11 +250,15 @@ class Encoder(nn.Module):
             device: Device type, such as `cpu`.
             training: Whether the encoder is in training mode.
         """
-        if self.attention not in ("auto", blocks.NAME) or not supports_sdpa(self.backbone):
-            return attention_name(self.backbone)  # as it was loaded
-        if not training or device != "cpu":
-            return "sdpa"
-        return blocks.NAME if blocks.supports_blocks(self.backbone) else "eager"
+        as_loaded = attention_name(self.backbone)
+        if self.attention not in ("auto", blocks.NAME):
+            return as_loaded
+        trains_on_cpu = training and device == "cpu"
+        if trains_on_cpu and blocks.supports_blocks(self.backbone):
+            return blocks.NAME
+        if not supports_sdpa(self.backbone):
+            return as_loaded
+        return "eager" if trains_on_cpu else "sdpa"
 
     def _packs(self, device: str) -> bool:
         """Return whether the attention in use reads texts of any length from one sequence."""
@@ -258,9 +266,9 @@ class Encoder(nn.Module):
         return self.training and name in PACKED and blocks.supports_blocks(self.backbone)
 
     def _choose_attention(self, device: str) -> str:
-        """Set the attention of the backbone and return its name."""
+        """Set the attention of the backbone, where it can be set, and return its name."""
         wanted = self.attention_of(device, training=self.training)
-        if attention_name(self.backbone) != wanted:
+        if attention_name(self.backbone) != wanted and supports_sdpa(self.backbone):
             blocks.register()
             self.backbone.set_attn_implementation(wanted)
         return wanted

@@ -95,9 +95,9 @@ def _with_a_token(mask_BL: Tensor) -> Tensor:
 
 def position_ids(embeddings: nn.Module, tokens: Tokens) -> Tensor:
     """Return the position ids (B, L) that an encoder's embeddings give to a padded batch."""
-    numbered = getattr(embeddings, "create_position_ids_from_input_ids", None)
-    if numbered is not None:  # RoBERTa and its kin count tokens, from the padding id on
-        ids_BL: Tensor = numbered(tokens.ids_BL, embeddings.padding_idx)
-        return ids_BL
+    padding_id = getattr(embeddings, "padding_idx", None)
+    if padding_id is not None:  # RoBERTa, MPNet and their kin count tokens, from the padding id on
+        is_token_BL = (tokens.ids_BL != padding_id).long()
+        return is_token_BL.cumsum(1) * is_token_BL + int(padding_id)
     length = tokens.ids_BL.shape[1]
     return torch.arange(length, device=tokens.ids_BL.device).expand_as(tokens.ids_BL)
