@@ -93,7 +93,7 @@ class Part:
 
 
 PARTS = [
-    Part("training_step.py", ["--steps", "24"], ["--steps", "1"], training),
+    Part("training_step.py", ["--steps", "12"], ["--steps", "1"], training),
     Part(
         "frozen_encoder.py",
         ["--limit", "400"],

@@ -13,16 +13,23 @@ from transformers import TrainerCallback
 
 
 class Clock:
-    """Writes the seconds from the start of the training to the end of its last step.
+    """Writes the seconds from the start of the last epoch to the end of its last step.
 
     Everything that a framework does in between is inside: fetching batches, forward, backward,
-    clipping, optimizer, schedule, logging. Processor seconds do not grow on a shared core.
+    clipping, optimizer, schedule, logging. The epoch before it warms the process up: its memory
+    grows for the first dozen steps. Processor seconds do not grow on a shared core.
     """
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.times: list[float] = []
         self.processor: list[float] = []
+
+    def begin(self) -> None:
+        """Forget what was noted, and note the start of an epoch."""
+        self.times.clear()
+        self.processor.clear()
+        self.tick()
 
     def tick(self) -> None:
         """Note the time: at the start, and at the end of each step."""
@@ -46,8 +53,8 @@ class LightningClock(pl.Callback):
     def __init__(self, path: str) -> None:
         self.clock = Clock(path)
 
-    def on_train_start(self, *_: Any, **__: Any) -> None:
-        self.clock.tick()
+    def on_train_epoch_start(self, *_: Any, **__: Any) -> None:
+        self.clock.begin()
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         self.clock.tick()
@@ -62,8 +69,8 @@ class TrainerClock(TrainerCallback):
     def __init__(self, path: str) -> None:
         self.clock = Clock(path)
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.clock.tick()
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        self.clock.begin()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.clock.tick()

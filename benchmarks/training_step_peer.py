@@ -25,6 +25,8 @@ from transformers import (
     set_seed,
 )
 
+EPOCHS = 2
+
 
 class HeadLoss(nn.Module):
     """A head on the embedding, and cross-entropy: sentence-transformers has no such loss."""
@@ -52,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--attention", required=True)
     add("--group-by-length", action="store_true")
     options = parser.parse_args()
-    options.epochs, options.max_steps, options.lr = 1, -1, 5e-5
+    options.epochs, options.max_steps, options.lr = EPOCHS, -1, 5e-5
     return options
 
 
@@ -83,7 +85,7 @@ def sentence_trainer_of(options: argparse.Namespace, folder: str) -> Trainer:
         model=model,
         args=SentenceTransformerTrainingArguments(
             output_dir=folder,
-            num_train_epochs=1,
+            num_train_epochs=EPOCHS,
             per_device_train_batch_size=options.batch_size,
             bf16=options.precision == "bf16",
             use_cpu=True,
