@@ -11,11 +11,12 @@ import torch
 
 from candelabra.errors import ConfigError
 
-MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_MMAP_MAX": -4}
+MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_MMAP_THRESHOLD": -3, "M_MMAP_MAX": -4}
 """Parameter numbers from malloc.h of glibc."""
 KEEP = {"M_TRIM_THRESHOLD": 2**31 - 1, "M_MMAP_MAX": 0}
-GIVE_BACK = {"M_TRIM_THRESHOLD": 128 * 1024, "M_MMAP_MAX": 65536}
-"""Default values of glibc."""
+GIVE_BACK = {"M_TRIM_THRESHOLD": 2**26, "M_MMAP_THRESHOLD": 2**25, "M_MMAP_MAX": 65536}
+"""What glibc's defaults come to in a process that frees large tensors: it raises the thresholds up
+to these, unless one of them is set."""
 
 
 def device_type(accelerator: str) -> str:
@@ -74,11 +75,11 @@ def precision(asked: str, device: str, *, key: str = "precision") -> Any:
 def keep_freed_memory(keep: bool) -> bool:
     """Make glibc keep the memory of freed tensors for later tensors, or return it to the kernel.
 
-    By default glibc returns the memory of each large tensor. The next tensor then gets new pages,
+    By default glibc returns the memory of large tensors. The next tensor then gets new pages,
     and a training step on a CPU spends much of its time in page faults.
 
     Args:
-        keep: Whether to keep freed memory. `False` restores the defaults of glibc, and returns
+        keep: Whether to keep freed memory. `False` does as glibc does by default, and returns
             what was kept.
 
     Returns:
