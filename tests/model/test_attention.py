@@ -79,16 +79,29 @@ def test_half_precision_is_as_exact_as_eager_attention(kind: str) -> None:
 def test_it_is_chosen_for_training_on_a_cpu_alone(kind: str) -> None:
     encoder, tokens = encoder_of(kind, "auto"), tokens_of(masks()["right"])
     real = tokens.mask_BL.bool()
-    found, other = [], "eager" if kind == "mpnet" else "sdpa"
-    for training, name in ((True, "blocks"), (False, other), (True, "blocks")):
+    found = []
+    # MPNet has no other attention, and needs no name of another in its configuration.
+    in_evaluation = "blocks" if kind == "mpnet" else "sdpa"
+    for training, name in ((True, "blocks"), (False, in_evaluation), (True, "blocks")):
         found.append(encoder.train(training)(tokens).hidden_BLD[real])
-        assert encoder.backbone.config._attn_implementation == (
-            "eager" if kind == "mpnet" else name
-        )
+        in_use = encoder.backbone.config._attn_implementation
+        assert in_use == ("eager" if kind == "mpnet" else name)
         assert encoder.attention_of("cpu", training=training) == name
-    assert encoder.attention_of("cuda", training=True) == other
+    assert encoder.attention_of("cuda", training=True) == ("eager" if kind == "mpnet" else "sdpa")
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], atol=1e-4, rtol=1e-4)
+
+
+def test_mpnet_is_packed_in_evaluation_too() -> None:
+    ours, eager = encoder_of("mpnet", "auto").eval(), encoder_of("mpnet", "eager").eval()
+    for padding in ("full", "right", "left"):
+        tokens = tokens_of(masks()[padding])
+        real = tokens.mask_BL.bool()
+        with torch.inference_mode():
+            found, expected = (encoder(tokens, every_layer=True) for encoder in (ours, eager))
+        for one, other in zip(found.layers, expected.layers, strict=True):
+            torch.testing.assert_close(one[real], other[real], atol=1e-4, rtol=1e-4)
+            assert one[~real].eq(0).all()
 
 
 @every

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-PACKED = (blocks.NAME, "flash_attention_2")
-"""Attentions that read the texts of a batch from one sequence without padding."""
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers", "encoder.layers")
 """Paths of the layer list in transformers: BERT and MPNet, DistilBERT, ModernBERT, others."""
 
@@ -244,7 +242,8 @@ class Encoder(nn.Module):
         """Return the name of the attention that is used.
 
         With `auto` and `blocks` that is `blocks` for training on a CPU (`eager` for architectures
-        that do not support it), and otherwise `sdpa`, where the architecture has it.
+        that do not support it), and otherwise `sdpa`. MPNet has no `sdpa`, and takes `blocks` on a
+        CPU in any mode.
 
         Args:
             device: Device type, such as `cpu`.
@@ -253,17 +252,20 @@ class Encoder(nn.Module):
         as_loaded = attention_name(self.backbone)
         if self.attention not in ("auto", blocks.NAME):
             return as_loaded
-        trains_on_cpu = training and device == "cpu"
-        if trains_on_cpu and blocks.supports_blocks(self.backbone):
+        has_sdpa, on_cpu = supports_sdpa(self.backbone), device == "cpu"
+        if on_cpu and (training or not has_sdpa) and blocks.supports_blocks(self.backbone):
             return blocks.NAME
-        if not supports_sdpa(self.backbone):
+        if not has_sdpa:
             return as_loaded
-        return "eager" if trains_on_cpu else "sdpa"
+        return "eager" if on_cpu and training else "sdpa"
 
     def _packs(self, device: str) -> bool:
         """Return whether the attention in use reads texts of any length from one sequence."""
+        if torch.compiler.is_exporting():  # the lengths would be constants of the graph
+            return False
         name = self.attention_of(device, training=self.training)
-        return self.training and name in PACKED and blocks.supports_blocks(self.backbone)
+        is_flash = name == "flash_attention_2" and blocks.supports_blocks(self.backbone)
+        return name == blocks.NAME or (is_flash and self.training)
 
     def _choose_attention(self, device: str) -> str:
         """Set the attention of the backbone, where it can be set, and return its name."""
