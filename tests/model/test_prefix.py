@@ -88,10 +88,13 @@ def test_the_layers_above_see_no_difference(kind: str, depth: int) -> None:
     features_BLD = output_of(encoder, tokens, depth)
     encoder.prefix = prefix
     found_BLD = encoder(replace(tokens, features_BLD=features_BLD)).hidden_BLD
-    assert torch.equal(found_BLD, expected_BLD)
+    # MPNet computes features from padded texts, and packs them otherwise.
+    allowed = 1e-5 if kind == "mpnet" else 0.0
+    torch.testing.assert_close(found_BLD, expected_BLD, rtol=allowed, atol=allowed)
     found = gradients_of(encoder, found_BLD)
     assert len(found) == len(expected) > 0
-    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=allowed, atol=allowed)
     # A pass that needs every layer computes them.
     layers = encoder(replace(tokens, features_BLD=features_BLD), every_layer=True).layers
     assert layers is not None
