@@ -32,7 +32,7 @@ class Clock:
         self.tick()
 
     def tick(self) -> None:
-        """Note the time: at the start, and at the end of each step."""
+        """Note the time: at the start of an epoch, and at the end of each step."""
         self.times.append(time.perf_counter())
         self.processor.append(time.process_time())
 

@@ -106,11 +106,17 @@ def test_interrupted_answers_go_on_where_they_were(
     monkeypatch.setattr(soft_answers, "_logits", interrupted_once)
     with pytest.raises(KeyboardInterrupt):
         answers(folder, task, tmp_path)
+    (draft,) = tmp_path.iterdir()
+    damaged = tmp_path / "other" / draft.name
+    damaged.parent.mkdir()
+    damaged.write_bytes(draft.read_bytes()[:-1])
+    assert equal(answers(folder, task, damaged.parent), whole)
+    calls.clear()
+    calls.extend([()] * 3)
     assert equal(answers(folder, task, tmp_path), whole)
     num_batches = -(-len(TEXTS[task]) // 2)
-    assert len(calls) == num_batches + 1, "only the interrupted batch is computed twice"
-    (file,) = tmp_path.iterdir()
-    assert "unfinished" not in file.name
+    assert len(calls) - 3 == num_batches - 2, "two batches were written"
+    assert not list(tmp_path.glob("**/*unfinished*"))
 
 
 def test_changed_rows_and_another_teacher_are_answered_afresh(folder: Path, tmp_path: Path) -> None:

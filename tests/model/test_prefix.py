@@ -62,10 +62,10 @@ def test_the_depth_follows_what_thaws() -> None:
     assert depths == [WHOLE, 1, 0, 0]
 
 
-def partly(kind: str, depth: int) -> tuple[MultiTaskModel, FrozenPrefix]:
-    """A model on a random encoder whose lowest layers are frozen."""
+def frozen(kind: str, scheme: Scheme) -> tuple[MultiTaskModel, FrozenPrefix]:
+    """A model on a random encoder that is frozen by a scheme."""
     model = small_model({}, small_encoder(kind))
-    model.freezer = Freezer(FreezeLowerLayers(num_layers=depth))
+    model.freezer = Freezer(scheme)
     model.freezer.apply(model, 0)
     prefix = frozen_prefix(model)
     assert prefix is not None
@@ -81,7 +81,7 @@ def gradients_of(encoder: Encoder, hidden_BLD: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_layers_above_see_no_difference(kind: str, depth: int) -> None:
-    model, prefix = partly(kind, depth)
+    model, prefix = frozen(kind, FreezeLowerLayers(num_layers=depth))
     encoder, tokens = model.encoder.eval(), random_tokens(9)
     expected_BLD = encoder(tokens).hidden_BLD
     expected = gradients_of(encoder, expected_BLD)
@@ -93,12 +93,28 @@ def test_the_layers_above_see_no_difference(kind: str, depth: int) -> None:
     torch.testing.assert_close(found_BLD, expected_BLD, rtol=allowed, atol=allowed)
     found = gradients_of(encoder, found_BLD)
     assert len(found) == len(expected) > 0
+    largest = max(float(gradient.abs().max()) for gradient in expected)
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=allowed, atol=allowed)
+        torch.testing.assert_close(one, other, rtol=0, atol=10 * allowed * largest)
     # A pass that needs every layer computes them.
     layers = encoder(replace(tokens, features_BLD=features_BLD), every_layer=True).layers
     assert layers is not None
     assert len({id(layer) for layer in layers}) == 4
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frozen_encoder_is_not_asked_for_what_is_stored(kind: str, training: bool) -> None:
+    """Alone and with texts that are not stored, of tokens and pooled."""
+    model, prefix = frozen(kind, FreezeEncoder())
+    encoder, other = model.encoder.train(training), random_tokens(9)
+    encoder.prefix = prefix
+    whole = replace(other, features_BLD=torch.rand(3, 9, 16))
+    pooled = replace(other, features_BLD=torch.rand(3, 1, 16))
+    for batches in ([whole], [pooled], [whole, other, pooled]):
+        for tokens, encoded in zip(batches, encoder.encode(batches), strict=True):
+            if tokens.features_BLD is not None:
+                assert torch.equal(encoded.hidden_BLD, tokens.features_BLD)
 
 
 def test_features_do_not_count_in_a_pass_that_learns_more() -> None:

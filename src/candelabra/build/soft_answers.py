@@ -49,8 +49,8 @@ def cached_answers(
     """Return the answers of a bundle, from the cache if it has them.
 
     The key of the cache is made of the bundle's checksums and the examples, so that another teacher
-    or a changed row is answered again. A damaged file is made again. Answers that were interrupted
-    go on where they were written last.
+    or a changed row is answered again. A damaged file is made again. Unfinished
+    answers are written from time to time, and the next call goes on from them.
 
     Args:
         folder: Folder of the bundle.
@@ -71,7 +71,7 @@ def cached_answers(
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     path = None if cache_dir is None else cache_dir / f"{key}-teacher.safetensors"
     draft = None if cache_dir is None else cache_dir / f"{key}-teacher-unfinished.safetensors"
-    if kept := _kept(path):
+    if kept := _kept(path, "logits"):
         starts_N = torch.from_numpy(kept["starts"]) if "starts" in kept else None
         return SoftAnswers(torch.from_numpy(kept["logits"]), starts_N)
     bundle = load(folder, device=device)
@@ -124,24 +124,26 @@ def soft_answers(
     starts_N = None
     if examples.words is not None:
         starts_N = np.cumsum([0, *map(len, examples.words)])
-    batches = list(longest_first(split.lengths, BATCH_SIZE))
-    unfinished = _kept(draft)
+    unfinished = _kept(draft, "logits", "num_answered")
     logits = torch.from_numpy(unfinished["logits"]) if unfinished else None
-    num_done = int(unfinished["num_batches"]) if unfinished else 0
+    num_answered, num_before = 0, int(unfinished["num_answered"]) if unfinished else 0
     written = time.monotonic()
     # A large teacher may need hours for its answers.
     with Progress(f"answers of the teacher of {task}", total=len(examples)) as progress:
-        progress.advance(sum(map(len, batches[:num_done])))
-        for number, rows_B in enumerate(batches[num_done:], start=num_done + 1):
+        for rows_B in longest_first(split.lengths, BATCH_SIZE):
+            progress.advance(len(rows_B))
+            num_answered += len(rows_B)
+            if num_answered <= num_before:
+                continue
             part, first_BW = _logits(bundle, task, split, rows_B, precision)
             part = (part[..., order] if order else part).half().cpu()
             if logits is None:
                 size = len(examples) if starts_N is None else int(starts_N[-1])
                 logits = part.new_zeros((size, *part.shape[1 if starts_N is None else 2 :]))
             _put(logits, part, rows_B, starts_N, first_BW)
-            progress.advance(len(rows_B))
-            if draft is not None and time.monotonic() - written > SECONDS_BETWEEN_DRAFTS:
-                _store(draft, {"logits": logits.numpy(), "num_batches": np.array(number)})
+            if draft is not None and time.monotonic() - written >= SECONDS_BETWEEN_DRAFTS:
+                arrays = {"logits": logits.numpy(), "num_answered": np.array(num_answered)}
+                _store(draft, arrays)
                 written = time.monotonic()
     assert logits is not None, "a split without examples is refused before"
     return SoftAnswers(logits, None if starts_N is None else torch.from_numpy(starts_N))
@@ -176,15 +178,18 @@ def _put(
         logits[begin:end] = answer_WC[: end - begin]
 
 
-def _kept(path: Path | None) -> dict[str, np.ndarray]:
-    """Return the arrays of a file of the cache; empty without a whole one."""
+def _kept(path: Path | None, *names: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of the cache; empty without a whole one that has these names."""
     if path is None or not path.exists():
         return {}
     try:
-        return read_arrays(path)
+        arrays = read_arrays(path)
+        if missing := set(names) - arrays.keys():
+            raise ValueError(f"without {', '.join(sorted(missing))}")
     except (OSError, ValueError) as error:
         log.warning("the answers in %s are damaged (%s); they are made again", path, error)
         return {}
+    return arrays
 
 
 def _store(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:

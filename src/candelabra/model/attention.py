@@ -1,4 +1,4 @@
-"""Attention for training on a CPU, over texts that are packed into one sequence.
+"""Attention on a CPU over texts packed into one sequence: in training, and for MPNet always.
 
 Shapes: T tokens of all texts, H heads, D width of a head; N texts of a block, M positions of its
 longest text, G = N * H, L positions of the longest text of all.
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NAME = "blocks"
 """Name of this attention in transformers' attention interface."""
+MPNET = "mpnet"
+"""Architecture that calls this attention by modules of its own, see `candelabra.model.mpnet`."""
 MODEL_TYPES = (
     "albert",
     "bert",
@@ -31,12 +33,11 @@ MODEL_TYPES = (
     "distilbert",
     "electra",
     "modernbert",
-    "mpnet",
+    MPNET,
     "roberta",
     "xlm-roberta",
 )
 """Architectures whose results and gradients the tests compare with transformers' own attention."""
-MPNET = "mpnet"
 BLOCK_SCORES = 256 * 256
 """Scores of one head in a block, M * M for each text: a block then fits into the cache."""
 
@@ -186,6 +187,7 @@ class _BlockAttention(torch.autograd.Function):
         """Return the attention output (T, H, D) of query, key and value (T, H, D)."""
         output = torch.empty_like(value, memory_format=torch.contiguous_format)
         kept: list[Tensor] = []
+        has_backward = any(ctx.needs_input_grad)
         ctx.factor = 1.0
         for block in blocks:
             q_GMD, k_GMD, v_GMD = (_take(tensor, block) for tensor in (query, key, value))
@@ -194,10 +196,12 @@ class _BlockAttention(torch.autograd.Function):
                 _of_heads(scores_GMM, block).add_(bias_HLL[:, : block.length, : block.length])
             _hide_(scores_GMM, block)
             probs_GMM = torch.softmax(scores_GMM, -1)
-            kept.append(probs_GMM)
+            if has_backward:
+                kept.append(probs_GMM)
             if dropout:
                 keep, ctx.factor = draw_keep_bits(probs_GMM.shape, dropout, probs_GMM.dtype)
-                kept.append(keep)
+                if has_backward:
+                    kept.append(keep)
                 probs_GMM = apply_keep_bits_(probs_GMM.clone(), keep)
             _put_(output, block, torch.bmm(probs_GMM, v_GMD))
         ctx.save_for_backward(query, key, value, bias_HLL, *kept)
@@ -210,7 +214,7 @@ class _BlockAttention(torch.autograd.Function):
         """Return the gradients of query, key, value and bias; the other inputs have none."""
         query, key, value, bias_HLL, *kept = ctx.saved_tensors
         grads = [torch.empty_like(grad, memory_format=torch.contiguous_format) for _ in range(3)]
-        dbias_HLL = None if bias_HLL is None else torch.zeros_like(bias_HLL)
+        dbias_HLL = torch.zeros_like(bias_HLL) if ctx.needs_input_grad[3] else None
         grad_THD = grad * ctx.factor if ctx.drops else grad
         stored = iter(kept)
         for block in ctx.blocks:

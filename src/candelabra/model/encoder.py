@@ -20,7 +20,6 @@ from candelabra.model.prefix import WHOLE, FrozenPrefix
 from candelabra.records import Encoded, Tokens
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers", "encoder.layers")
@@ -137,12 +136,9 @@ class Encoder(nn.Module):
         Raises:
             ValueError: If the backbone has its layers at none of the paths `LAYER_LISTS`.
         """
+        modules = dict(self.backbone.named_modules())
         for path in LAYER_LISTS:
-            try:
-                found = self.backbone.get_submodule(path)
-            except AttributeError:
-                continue
-            if isinstance(found, nn.ModuleList):
+            if isinstance(found := modules.get(path), nn.ModuleList):
                 return list(found)
         raise ValueError(
             f"{type(self.backbone).__name__} keeps its layers in none of {list(LAYER_LISTS)}"
@@ -163,6 +159,10 @@ class Encoder(nn.Module):
             return _stored(tokens)
         if self._packs(tokens.ids_BL.device.type):
             return self._forward_packed([tokens], every_layer=every_layer)[0]
+        return self.forward_padded(tokens, every_layer=every_layer)
+
+    def forward_padded(self, tokens: Tokens, *, every_layer: bool = False) -> Encoded:
+        """Encode tokens as `forward` does, by layers that read the padded batch."""
         self._choose_attention(tokens.ids_BL.device.type)
         features_BLD = None if every_layer else self._features_of(tokens)
         inputs = {"input_ids": tokens.ids_BL, "attention_mask": tokens.mask_BL}
@@ -181,7 +181,7 @@ class Encoder(nn.Module):
         Returns:
             For each batch what `forward` returns for it.
         """
-        if self._packs(batches[0].ids_BL.device.type):
+        if self._packs(batches[0].ids_BL.device.type) and not any(map(self.is_stored, batches)):
             return self._forward_packed(batches, every_layer=every_layer)
         return [self(tokens, every_layer=every_layer) for tokens in batches]
 
@@ -242,8 +242,8 @@ class Encoder(nn.Module):
         """Return the name of the attention that is used.
 
         With `auto` and `blocks` that is `blocks` for training on a CPU (`eager` for architectures
-        that do not support it), and otherwise `sdpa`. MPNet has no `sdpa`, and takes `blocks` on a
-        CPU in any mode.
+        that do not support it), and otherwise `sdpa`. Without `sdpa` an architecture keeps what it
+        was loaded with, but for MPNet, which takes `blocks` on a CPU in any mode.
 
         Args:
             device: Device type, such as `cpu`.

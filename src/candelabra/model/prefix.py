@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from candelabra.model.internals import attention_name
 from candelabra.records import Tokens
 
 if TYPE_CHECKING:
@@ -142,21 +141,11 @@ def _output(encoder: Encoder, tokens: Tokens, depth: int) -> Any:
         lambda module, args, output: outputs.append(output)
     )
     try:
-        with _returning(encoder.layers[depth:], outputs), _padding(encoder):
-            encoder(tokens)
+        with _returning(encoder.layers[depth:], outputs):
+            encoder.forward_padded(tokens)
     finally:
         hook.remove()
     return outputs[0]
-
-
-@contextmanager
-def _padding(encoder: Encoder) -> Iterator[None]:
-    """Let the layers of an encoder read padded batches, in evaluation mode."""
-    chosen, encoder.attention = encoder.attention, attention_name(encoder.backbone)
-    try:
-        yield
-    finally:
-        encoder.attention = chosen
 
 
 @contextmanager
