@@ -86,7 +86,7 @@ NEEDED = {
     ],
     "task/stsb_judge": ["tasks=sample_pairs", "+task@tasks.it=stsb_judge"],
     "sweep/best": ["sweep=best", "experiment=best_small"],
-    "sweep/distillation": ["sweep=distillation", "experiment=best_small"],
+    "sweep/distillation": ["sweep=distillation", "experiment=best_small", "teacher=null"],
     **{
         f"loss/{name}": [*PLAIN_LOSSES, f"+task@tasks.it={task}", f"loss@tasks.it.loss={name}"]
         for name, task in (

@@ -196,6 +196,8 @@ def _missing_option(error: MissingConfigException) -> str:
     if missing in EXTRAS:
         return f'{group}={option} needs its extra: pip install "candelabra[{EXTRAS[missing]}]"'
     options = sorted(name for name in error.options if name != "base")
+    if option == "help":
+        return f"{group} is a group ({_listed(options)})"
     return f"{group} has no option '{option}'{nearest(option, options)} ({_listed(options)})"
 
 

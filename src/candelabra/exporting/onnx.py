@@ -25,7 +25,7 @@ EMBEDDING = "embedding"
 FILE, INT8 = "model.onnx", "model_int8.onnx"
 WORDS = (
     "Tagging heads return logits for every token. The tag of a word is that of its first token, as "
-    "in the code above."
+    "in the code of the folder's README.md."
 )
 
 
