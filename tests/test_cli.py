@@ -85,6 +85,7 @@ CASES = {
         ["experiment=nope"],
         ["experiment has no option 'nope'", "imdb_mit_movie", "quickstart"],
     ),
+    "options of a group": (["pooling=help"], ["pooling is a group (options: attention, cls"]),
     "unknown key": (
         ["trainer.max_epoch=3"],
         ["no key 'trainer.max_epoch'", "did you mean 'max_epochs'?", "gradient_clip_val"],

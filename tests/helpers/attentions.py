@@ -14,11 +14,14 @@ LOCAL = {"modernbert": {"local_attention": 4, "global_attn_every_n_layers": 3}}
 LENGTH = 12
 
 
-def encoder_of(kind: str, attention: str, *, spread: float = 0.5) -> Encoder:
-    """The same weights for every kind of attention; those of a wide spread make it uneven."""
-    off = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
-    off |= dict.fromkeys(("dropout", "attention_dropout"), 0.0)
-    settings = {"initializer_range": spread, "pad_token_id": 0, **off, **LOCAL.get(kind, {})}
+def encoder_of(kind: str, attention: str, *, spread: float = 0.5, dropped: float = 0.0) -> Encoder:
+    """The same weights for every kind of attention; those of a wide spread make it uneven.
+
+    Only probabilities of the attention are dropped.
+    """
+    rates = dict.fromkeys(("hidden_dropout_prob", "dropout"), 0.0)
+    rates |= dict.fromkeys(("attention_probs_dropout_prob", "attention_dropout"), dropped)
+    settings = {"initializer_range": spread, "pad_token_id": 0, **rates, **LOCAL.get(kind, {})}
     encoder = small_encoder(kind, attention=attention, **settings)
     if attention == "eager":
         encoder.backbone.set_attn_implementation("eager")

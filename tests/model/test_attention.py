@@ -118,6 +118,16 @@ def test_no_gradient_is_left_to_padding(kind: str) -> None:
         torch.testing.assert_close(gradients[name], same[name], atol=1e-4, rtol=1e-4)
 
 
+@every
+def test_the_attention_drops_in_training_alone(kind: str) -> None:
+    """Other dropout is off, so that only the attention's own makes two passes differ."""
+    encoder, tokens = encoder_of(kind, "blocks", dropped=0.5), tokens_of(masks()["right"])
+    first, other = encoder(tokens).hidden_BLD, encoder(tokens).hidden_BLD
+    assert not torch.allclose(first, other)
+    encoder.eval()
+    assert torch.equal(encoder(tokens).hidden_BLD, encoder(tokens).hidden_BLD)
+
+
 def test_architectures_of_another_attention_are_left_alone() -> None:
     others = [small_config(kind) for kind in ("deberta-v2", "bert")]
     others[-1].is_decoder = True

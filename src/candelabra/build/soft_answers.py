@@ -49,8 +49,8 @@ def cached_answers(
     """Return the answers of a bundle, from the cache if it has them.
 
     The key of the cache is made of the bundle's checksums and the examples, so that another teacher
-    or a changed row is answered again. A damaged file is made again. Unfinished
-    answers are written from time to time, and the next call goes on from them.
+    or a changed row is answered again. A damaged file is made again. Unfinished answers are written
+    from time to time, and the next call goes on from them.
 
     Args:
         folder: Folder of the bundle.

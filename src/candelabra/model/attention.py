@@ -1,4 +1,4 @@
-"""Attention on a CPU over texts packed into one sequence: in training, and for MPNet always.
+"""Attention on a CPU over packed texts: in training, and for MPNet in inference as well.
 
 Shapes: T tokens of all texts, H heads, D width of a head; N texts of a block, M positions of its
 longest text, G = N * H, L positions of the longest text of all.
