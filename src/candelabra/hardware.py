@@ -76,7 +76,7 @@ def keep_freed_memory(keep: bool) -> bool:
     """Make glibc keep the memory of freed tensors for later tensors, or return it to the kernel.
 
     By default glibc returns the memory of tensors of more than 32 MiB. The next one gets new pages,
-    and a training step of a large model on a CPU spends a tenth of its time in page faults.
+    each at the cost of a page fault.
 
     Args:
         keep: Whether to keep freed memory. `False` does as glibc does by default, and returns
