@@ -90,22 +90,32 @@ def test_nothing_is_computed_twice(
 
 
 @pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, SystemExit, MemoryError])
 def test_interrupted_answers_go_on_where_they_were(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    ended: type[BaseException],
 ) -> None:
     monkeypatch.setattr(soft_answers, "BATCH_SIZE", 2)
-    monkeypatch.setattr(soft_answers, "SECONDS_BETWEEN_DRAFTS", 0.0)
+    # An interruption writes the answers; an error leaves those that were written before.
+    between = 0.0 if ended is MemoryError else 1000.0
+    monkeypatch.setattr(soft_answers, "SECONDS_BETWEEN_DRAFTS", between)
     whole, compute, calls = answers(folder, task, None), soft_answers._logits, []
 
     def interrupted_once(*given: Any) -> Any:
         calls.append(given)
         if len(calls) == 3:
-            raise KeyboardInterrupt
+            raise ended
         return compute(*given)
 
     monkeypatch.setattr(soft_answers, "_logits", interrupted_once)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ended):
         answers(folder, task, tmp_path)
+    hint = "4 answers of the teacher are kept for the next run with it"
+    assert (hint in capsys.readouterr().out) == (ended is not MemoryError)
     (draft,) = tmp_path.iterdir()
     damaged = tmp_path / "other" / draft.name
     damaged.parent.mkdir()

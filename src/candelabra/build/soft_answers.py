@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from candelabra.errors import ConfigError
 from candelabra.files import checksum
 from candelabra.hardware import half
 from candelabra.records import Examples
-from candelabra.tables import Progress
+from candelabra.tables import Progress, show
 from candelabra.training.teaching import SoftAnswers
 
 log = logging.getLogger(__name__)
@@ -124,29 +125,64 @@ def soft_answers(
     starts_N = None
     if examples.words is not None:
         starts_N = np.cumsum([0, *map(len, examples.words)])
-    unfinished = _kept(draft, "logits", "num_answered")
-    logits = torch.from_numpy(unfinished["logits"]) if unfinished else None
-    num_answered, num_before = 0, int(unfinished["num_answered"]) if unfinished else 0
-    written = time.monotonic()
+    num_seen = 0
     # A large teacher may need hours for its answers.
-    with Progress(f"answers of the teacher of {task}", total=len(examples)) as progress:
+    progress = Progress(f"answers of the teacher of {task}", total=len(examples))
+    with progress, _Unfinished(draft) as answered:
         for rows_B in longest_first(split.lengths, BATCH_SIZE):
             progress.advance(len(rows_B))
-            num_answered += len(rows_B)
-            if num_answered <= num_before:
+            num_seen += len(rows_B)
+            if num_seen <= answered.num_examples:
                 continue
             part, first_BW = _logits(bundle, task, split, rows_B, precision)
             part = (part[..., order] if order else part).half().cpu()
-            if logits is None:
+            if answered.logits is None:
                 size = len(examples) if starts_N is None else int(starts_N[-1])
-                logits = part.new_zeros((size, *part.shape[1 if starts_N is None else 2 :]))
-            _put(logits, part, rows_B, starts_N, first_BW)
-            if draft is not None and time.monotonic() - written >= SECONDS_BETWEEN_DRAFTS:
-                arrays = {"logits": logits.numpy(), "num_answered": np.array(num_answered)}
-                _store(draft, arrays)
-                written = time.monotonic()
-    assert logits is not None, "a split without examples is refused before"
-    return SoftAnswers(logits, None if starts_N is None else torch.from_numpy(starts_N))
+                shape = part.shape[1 if starts_N is None else 2 :]
+                answered.logits = part.new_zeros((size, *shape))
+            _put(answered.logits, part, rows_B, starts_N, first_BW)
+            answered.advance(len(rows_B))
+    assert answered.logits is not None, "a split without examples is refused before"
+    return SoftAnswers(answered.logits, None if starts_N is None else torch.from_numpy(starts_N))
+
+
+class _Unfinished:
+    """Answers so far, kept in a file from time to time and when the run is interrupted.
+
+    Args:
+        path: The file, whose answers are the first ones; `None` keeps none.
+
+    Attributes:
+        logits: The answers, in the order of the examples; `None` before the first of them.
+        num_examples: Number of examples that are answered.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        kept = _kept(path, "logits", "num_answered")
+        self.logits = torch.from_numpy(kept["logits"]) if kept else None
+        self.num_examples = int(kept["num_answered"]) if kept else 0
+        self._path, self._written = path, time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        interrupted = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
+        if interrupted and self.num_examples and self._write():
+            show(f"{self.num_examples:,} answers of the teacher are kept for the next run with it")
+
+    def advance(self, count: int) -> None:
+        """Report that `count` more examples are answered."""
+        self.num_examples += count
+        if time.monotonic() - self._written >= SECONDS_BETWEEN_DRAFTS:
+            self._write()
+
+    def _write(self) -> bool:
+        self._written = time.monotonic()
+        if self._path is None or self.logits is None:
+            return False
+        arrays = {"logits": self.logits.numpy(), "num_answered": np.array(self.num_examples)}
+        return _store(self._path, arrays)
 
 
 @torch.inference_mode()
