@@ -81,6 +81,18 @@ class EveryStep(ResumeCheckpoint):
         super().save(trainer)
 
 
+class Uneven(EveryStep):
+    """Saves by the clock alone, which goes in the first process and stands still in others."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.every_n_train_steps = 1000
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.minutes = 1e-9 if trainer.is_global_zero else 1e9
+
+
 def trainer_of(ranks: int, *, unused: bool = False, **kwargs: Any) -> pl.Trainer:
     if ranks > 1:
         kwargs["strategy"] = DDPStrategy(
@@ -158,14 +170,22 @@ def trained(
     return module, scores_of(trainer, "val")
 
 
-def kept(toys: Splits, ranks: int, folder: Path, start: Path | None = None) -> MultiTaskModule:
+def kept(
+    toys: Splits,
+    ranks: int,
+    folder: Path,
+    start: Path | None = None,
+    *,
+    saving: type[EveryStep] = EveryStep,
+    max_epochs: int = 2,
+) -> MultiTaskModule:
     """A run with a checkpoint of each step in `folder`, from the checkpoint `start` on."""
     trainer = trainer_of(
         ranks,
-        callbacks=[EveryStep(folder)],
+        callbacks=[saving(folder)],
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=True,
-        max_epochs=2,
+        max_epochs=max_epochs,
     )
     freezer = Freezer(Gradual(epochs_per_group=0.5, warmup_steps=0), steps_per_epoch=4)
     model = toy_model(freezer=freezer)
@@ -191,6 +211,7 @@ def main(folder: Path) -> None:
         module, metrics = trained(toys, 2, **case)
         found[name] = {"weights": module.model.state_dict(), "metrics": metrics}
     kept(toys, 2, folder / "two")
+    kept(toys, 2, folder / "by the clock", saving=Uneven, max_epochs=3)
     resumed = kept(toys, 2, folder / "again", folder / "one" / f"{RESUMED_AT}.ckpt")
     found["resumed"] = {"weights": resumed.model.state_dict()}
     found["tested"] = {"metrics": predicted(toys, 2, folder / "two predictions")}

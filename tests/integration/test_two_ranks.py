@@ -57,6 +57,11 @@ def test_two_ranks_equal_one(toys: Splits, found: dict[str, Any], case: str) -> 
     assert found[case]["metrics"] == pytest.approx(metrics, abs=3e-5)
 
 
+def test_two_ranks_save_by_the_clock_of_the_first(folder: Path) -> None:
+    """An epoch has four steps, before whose validation a checkpoint is written as well."""
+    assert {file.stem for file in (folder / "by the clock").iterdir()} == {"4", "8", "10", "12"}
+
+
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")  # the sampler is resumable
 def test_a_resume_with_more_or_fewer_processes_goes_on(
     toys: Splits, folder: Path, found: dict[str, Any], tmp_path: Path

@@ -228,6 +228,7 @@ RULES: dict[str, Rule] = {
     "callbacks.*.save_weights_only": flag,
     "callbacks.*.enable_version_counter": flag,
     "callbacks.*.every_n_train_steps": whole(1),
+    "callbacks.*.minutes": POSITIVE,
     "callbacks.*.every_n_steps": whole(1),
     "callbacks.*.patience": whole(),
     "callbacks.*.action": choice("stop", "skip"),

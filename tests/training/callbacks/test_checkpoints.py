@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from candelabra.errors import TrainingError
 from candelabra.model.backbones import Tiny
+from candelabra.training.callbacks import checkpoints
 from candelabra.training.callbacks.checkpoints import (
     RESUME_FILE,
     AtomicCheckpointIO,
@@ -148,6 +150,8 @@ def test_another_file_is_no_checkpoint(tmp_path: Path) -> None:
 def test_the_interval_is_one_step_or_more(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="every_n_train_steps must be 1 or more, got 0"):
         ResumeCheckpoint(dirpath=tmp_path, every_n_train_steps=0)
+    with pytest.raises(ValueError, match="minutes must be more than 0, got 0"):
+        ResumeCheckpoint(dirpath=tmp_path, minutes=0)
 
 
 IN_FILES = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()]}
@@ -155,6 +159,32 @@ IN_FILES = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()]}
 
 class StoppedError(Exception):
     """Ends a run; the folder stays as a kill would leave it."""
+
+
+class Steps(ResumeCheckpoint):
+    """Notes the steps of its checkpoints."""
+
+    def __init__(self, folder: Path, **kwargs: Any) -> None:
+        super().__init__(dirpath=folder, **kwargs)
+        self.steps: list[int] = []
+
+    def save(self, trainer: Any) -> None:
+        super().save(trainer)
+        self.steps.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_slow_steps_are_saved_by_the_clock(
+    toys: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    """Looks at the clock every 10 steps, of a minute each; step 40 ends an epoch of 8."""
+    module = toy_module(optimizer=sgd)
+    clock = SimpleNamespace(monotonic=lambda: 60.0 * module.steps_done)
+    monkeypatch.setattr(checkpoints, "time", clock)
+    callback = Steps(tmp_path, minutes=11.5)
+    settings = {"accumulate_grad_batches": accumulate, "limit_val_batches": 0, "max_epochs": 6}
+    fit(toys, module, callbacks=[callback], data={"steps_per_epoch": 8}, **settings, **IN_FILES)
+    assert callback.steps == [20, 41]
 
 
 class StopAfter(ResumeCheckpoint):

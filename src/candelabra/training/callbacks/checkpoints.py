@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import signal
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 
 RESUME_FILE = "resume.ckpt"
+STEPS_PER_LOOK = 10
+"""Steps between two looks at the clock, on which all processes have to agree."""
 DAMAGES = (
     pickle.UnpicklingError,
     AttributeError,
@@ -128,7 +131,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Callback that writes `resume.ckpt` every few steps and before every validation.
+    """Callback that writes `resume.ckpt` by steps and minutes, and before every validation.
 
     From a checkpoint of a step after which a validation follows, Lightning would resume behind the
     validation. Therefore such a checkpoint is written when the validation starts, and a resumed run
@@ -137,25 +140,34 @@ class ResumeCheckpoint(Checkpoint):
 
     Args:
         dirpath: Folder of the file.
-        every_n_train_steps: Number of optimizer steps between two checkpoints.
+        every_n_train_steps: Greatest number of optimizer steps between two checkpoints.
+        minutes: Time after which the next one is due even if there were fewer steps.
 
     Attributes:
         path: Path of the file.
         saved_step: Step of the latest checkpoint, or the step that this process started from.
     """
 
-    def __init__(self, *, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
+    def __init__(
+        self, *, dirpath: str | Path, every_n_train_steps: int = 500, minutes: float = 10.0
+    ) -> None:
         super().__init__()
         if every_n_train_steps < 1:
             raise ValueError(f"every_n_train_steps must be 1 or more, got {every_n_train_steps}")
+        if not minutes > 0:
+            raise ValueError(f"minutes must be more than 0, got {minutes}")
         self.path = Path(dirpath) / RESUME_FILE
         self.every_n_train_steps = every_n_train_steps
+        self.minutes = minutes
         self.saved_step = 0
+        self._saved_at = time.monotonic()
+        self._late = False
         self._before_validation = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the step that a resumed run starts from, so that nothing of it is written again."""
         self.saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
         for logger in trainer.loggers:
             if trainer.global_step and isinstance(logger, MetricsFile):
                 logger.resume_at(trainer.global_step)
@@ -164,10 +176,15 @@ class ResumeCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Save if a checkpoint is due, at the first step from which a run can resume."""
-        every = self.every_n_train_steps
-        due = trainer.global_step // every > self.saved_step // every
-        if due and can_go_on_from_here(trainer, pl_module):
+        if self._due(trainer) and can_go_on_from_here(trainer, pl_module):
             self.save(trainer)
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        every, step = self.every_n_train_steps, trainer.global_step
+        if not self._late and step % STEPS_PER_LOOK == 0:
+            late = time.monotonic() - self._saved_at >= 60 * self.minutes
+            self._late = trainer.strategy.broadcast(late)
+        return self._late or step // every > self.saved_step // every
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the state from which a resumed run repeats this validation.
@@ -209,6 +226,8 @@ class ResumeCheckpoint(Checkpoint):
                 logger.save()
         trainer.save_checkpoint(self.path)
         self.saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
+        self._late = False
 
 
 def can_go_on_from_here(trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
