@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
 from candelabra.config.schema import register
 from candelabra.config.targets import conf_dir
@@ -21,6 +23,32 @@ def tried(key: str, text: str) -> list[str]:
         interval = override.value()
         return [f"{key}={end}" for end in (interval.start, interval.end)]
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def settings_of(node: DictConfig, key: str = "") -> dict[str, Any]:
+    """Each value below a node, by its key."""
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        below = isinstance(value, DictConfig)
+        found |= settings_of(value, f"{key}{name}.") if below else {f"{key}{name}": value}
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith("sweep/")])
+def test_a_sweep_keeps_its_own_settings_beside_the_experiment_of_its_command(name: str) -> None:
+    """Otherwise a search is one of other settings than its file has, and nothing says so."""
+    register()
+    yaml = conf_dir() / f"{name}.yaml"
+    command = yaml.read_text().splitlines()[1].split()
+    typed = [word for word in command if word.startswith(("sweep=", "experiment="))]
+    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=typed, return_hydra_config=True)
+    own = OmegaConf.load(yaml)
+    assert isinstance(own, DictConfig)
+    for other in ("defaults", "hydra"):
+        own.pop(other, None)
+    for key, value in settings_of(own).items():
+        assert OmegaConf.select(cfg, key) == value, key
 
 
 LONG = ("sweep/contrastive_losses",)
