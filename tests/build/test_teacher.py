@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from candelabra.build import soft_answers
 from candelabra.build.soft_answers import cached_answers
+from candelabra.build.teacher import check_head
 from candelabra.bundle.bundle import load
 from candelabra.bundle.teachers import check_labels, teacher_folders
+from candelabra.data.token_cache import write_arrays
+from candelabra.data.waiting_lock import waiting_lock
 from candelabra.errors import BundleError, ConfigError
+from candelabra.model.backbones import Tiny
+from candelabra.model.heads.regression import RegressionHead
 from candelabra.training.teaching import SoftAnswers
 from helpers.bundles import LABELS, made
+from helpers.small_models import small_model
 from helpers.toys import toy_sentences, toy_tags
 
 TEXTS = {"mood": toy_sentences(9, 1), "who": toy_tags(7, 1)}
-KINDS = {"mood": "classification", "who": "tagging"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +47,6 @@ def answers(
         task,
         TEXTS[task],
         labels or LABELS[task],
-        kind=KINDS[task],
         fingerprint=rows,
         cache_dir=cache,
         precision="32-true",
@@ -51,7 +60,7 @@ def equal(one: SoftAnswers, other: SoftAnswers) -> bool:
     return same and torch.equal(one.logits, other.logits)
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", TEXTS)
 def test_answers_are_those_of_the_model_one_text_at_a_time(folder: Path, task: str) -> None:
     found, bundle = answers(folder, task, None), load(folder)
     for place, text in enumerate(TEXTS[task].texts[0]):
@@ -69,7 +78,7 @@ def test_answers_are_those_of_the_model_one_text_at_a_time(folder: Path, task: s
             assert found.logits[begin:end].isfinite().all()
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", TEXTS)
 def test_the_cache_gives_what_is_computed_afresh(folder: Path, tmp_path: Path, task: str) -> None:
     afresh = answers(folder, task, None)
     assert equal(answers(folder, task, tmp_path), afresh)
@@ -89,7 +98,33 @@ def test_nothing_is_computed_twice(
     answers(folder, "mood", tmp_path)
 
 
-@pytest.mark.parametrize("task", KINDS)
+def test_two_processes_compute_the_answers_once(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from build.test_teacher import *; "
+        "found = answers(Path(sys.argv[1]), 'mood', Path(sys.argv[2])); "
+        "print(found.logits.sum().item())"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path)]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    first = answers(folder, "mood", tmp_path)
+    (file,) = tmp_path.iterdir()
+    stored = file.read_bytes()
+    file.unlink()
+    held = ExitStack()
+    held.enter_context(waiting_lock(tmp_path / f".{file.name}.lock", "answers"))
+    with held, subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert "waiting for it" in other.stdout.readline()
+        # Other answers than its own show which ones it took.
+        write_arrays(file, {"logits": np.full((9, 2), 0.5, np.float16)})
+        held.close()
+        assert other.stdout.read().strip().endswith("9.0")
+    assert other.returncode == 0
+    assert first.logits.sum() != 9.0
+    assert file.read_bytes() != stored
+
+
+@pytest.mark.parametrize("task", TEXTS)
 @pytest.mark.parametrize("ended", [KeyboardInterrupt, SystemExit, MemoryError])
 def test_interrupted_answers_go_on_where_they_were(
     folder: Path,
@@ -139,6 +174,19 @@ def test_changed_rows_and_another_teacher_are_answered_afresh(folder: Path, tmp_
     assert len(list(cache.iterdir())) == 3
 
 
+def test_numbers_are_not_rounded_to_half_precision() -> None:
+    model = small_model({"year": RegressionHead}, Tiny(max_length=32, width=16).load())
+    (linear,) = model.head("year").linears()
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.bias.fill_(70001.0)
+    bundle = made()
+    config = replace(bundle.config, tasks={"year": {}})
+    bundle = replace(bundle, model=model.eval(), labels={"year": []}, config=config)
+    found = soft_answers.soft_answers(bundle, "year", TEXTS["mood"], [], precision="32-true")
+    assert found.logits.tolist() == [70001.0] * len(TEXTS["mood"])
+
+
 def test_labels_may_have_another_order(folder: Path) -> None:
     turned = list(reversed(LABELS["who"]))
     found, plain = answers(folder, "who", None, labels=turned), answers(folder, "who", None)
@@ -156,18 +204,14 @@ def test_a_full_disk_costs_the_cache_alone(
 
 
 def test_heads_of_another_kind_are_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"teaches classification.*regression; both must be"):
-        cached_answers(
-            folder,
-            "mood",
-            TEXTS["mood"],
-            LABELS["mood"],
-            kind="regression",
-            fingerprint="a",
-            cache_dir=None,
-            precision="32-true",
-            device="cpu",
-        )
+    check_head("mood", folder, "mood", kind="classification", num_texts=1)
+    with pytest.raises(ConfigError, match=r"tasks.mood: .* teaches classification.*regression;"):
+        check_head("mood", folder, "mood", kind="regression", num_texts=1)
+
+
+def test_another_number_of_texts_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"reads 1 text at a time, .* the task has 2 texts"):
+        check_head("mood", folder, "mood", kind="classification", num_texts=2)
 
 
 def test_missing_labels_are_named_on_both_sides(folder: Path) -> None:

@@ -124,6 +124,14 @@ def test_unlabelled_texts_need_no_teacher_here(folder: Path, tmp_path: Path) -> 
     assert record["steps_per_epoch"] == before["steps_per_epoch"] + 5
 
 
+def test_an_experiment_may_name_a_teacher_that_is_trained_later(tmp_path: Path) -> None:
+    experiment = tmp_path / "mine" / "experiment" / "taught.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text("# @package _global_\nteacher: later/teacher\ninit_from: later/start\n")
+    config_dir = ["--config-dir", str(tmp_path / "mine")]
+    pretrained(tmp_path, "experiment=taught", "trainer.max_epochs=1", *config_dir)
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -98,6 +98,10 @@ def test_texts_without_labels_are_learnt_from(run: Run, tmp_path: Path) -> None:
         (["teacher=null"], r"tasks.sentiment.unlabelled=.* needs a teacher of this task"),
         (["teacher={movie: {run}}"], "tasks.sentiment.unlabelled=.* needs a teacher"),
         (["distillation=none"], "tasks.sentiment.unlabelled=.* needs a teacher"),
+        (
+            ["tasks.sentiment.train=false", "teacher={movie: {run}}"],
+            "tasks.sentiment.unlabelled=.* is for training, and tasks.sentiment.train is false",
+        ),
         (["tasks.sentiment.unlabelled=no.jsonl"], "sentiment.unlabelled: no.jsonl: missing file"),
         (["tasks.sentiment.columns.text=review"], "missing column 'review'"),
         (

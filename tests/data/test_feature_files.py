@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from candelabra.data import feature_files
+from candelabra.data import waiting_lock
 from candelabra.data.feature_files import ABOUT, FeatureFiles
 from candelabra.data.features import TextFeatures
 from helpers.ended import ended_process
@@ -180,7 +180,7 @@ def test_the_lock_yields_whether_it_had_to_wait(
 ) -> None:
     context = multiprocessing.get_context("fork")
     waits, waited = context.Event(), context.Queue()
-    monkeypatch.setattr(feature_files, "show", lambda message: waits.set())
+    monkeypatch.setattr(waiting_lock, "show", lambda message: waits.set())
     process = context.Process(target=_lock, args=(files, waited))
     with files.lock(KEY) as had_to_wait:
         process.start()

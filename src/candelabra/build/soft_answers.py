@@ -9,6 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,7 @@ from candelabra.bundle.bundle import Bundle, load
 from candelabra.bundle.checksums import CHECKSUMS
 from candelabra.data.collate import TokenizedSplit, longest_first
 from candelabra.data.token_cache import read_arrays, tokenize_cached, write_arrays
-from candelabra.errors import ConfigError
+from candelabra.data.waiting_lock import waiting_lock
 from candelabra.files import checksum
 from candelabra.hardware import half
 from candelabra.records import Examples
@@ -28,7 +29,7 @@ from candelabra.tables import Progress, show
 from candelabra.training.teaching import SoftAnswers
 
 log = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2
 """Part of every cache key. It grows when the stored arrays change their meaning."""
 BATCH_SIZE = 64
 SECONDS_BETWEEN_DRAFTS = 60.0
@@ -41,7 +42,6 @@ def cached_answers(
     examples: Examples,
     labels: Sequence[str],
     *,
-    kind: str,
     fingerprint: str,
     cache_dir: Path | None,
     precision: str,
@@ -51,44 +51,39 @@ def cached_answers(
 
     The key of the cache is made of the bundle's checksums and the examples, so that another teacher
     or a changed row is answered again. A damaged file is made again. Unfinished answers are written
-    from time to time, and the next call goes on from them.
+    from time to time, and the next call goes on from them. Of several processes that need the same
+    answers, one computes them and the others wait.
 
     Args:
         folder: Folder of the bundle.
         task: Task of the bundle.
         examples: Examples to answer.
         labels: Label names of the student, in the order of its logits.
-        kind: Kind of the student's head, which the teacher's head must have too.
         fingerprint: Hash of the examples.
         cache_dir: Folder of the cache; `None` disables it.
         precision: Name of the precision, as in `candelabra.hardware.half`.
         device: Device that the teacher runs on.
-
-    Raises:
-        ConfigError: If the teacher's head is of another kind.
     """
-    parts = [VERSION, checksum(folder / CHECKSUMS), task, fingerprint, kind]
-    parts += [list(labels), precision]
+    parts = [VERSION, checksum(folder / CHECKSUMS), task, fingerprint, list(labels), precision]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     path = None if cache_dir is None else cache_dir / f"{key}-teacher.safetensors"
     draft = None if cache_dir is None else cache_dir / f"{key}-teacher-unfinished.safetensors"
-    if kept := _kept(path, "logits"):
-        starts_N = torch.from_numpy(kept["starts"]) if "starts" in kept else None
-        return SoftAnswers(torch.from_numpy(kept["logits"]), starts_N)
-    bundle = load(folder, device=device)
-    theirs = bundle.model.head(task).kind
-    if theirs != kind:
-        raise ConfigError(
-            f"teacher: {folder} teaches {theirs}, and the head that learns from it is one of "
-            f"{kind}; both must be the same"
-        )
-    found = soft_answers(bundle, task, examples, labels, precision=precision, draft=draft)
-    arrays = {"logits": found.logits.numpy()}
-    if found.starts_N is not None:
-        arrays["starts"] = found.starts_N.numpy()
-    if path is not None and draft is not None and _store(path, arrays):
-        draft.unlink(missing_ok=True)
-    return found
+    if (cached := _finished(path)) is not None:
+        return cached
+    with ExitStack() as locks:
+        if path is not None:
+            lock = waiting_lock(path.with_name(f".{path.name}.lock"), "the answers of this teacher")
+            with suppress(OSError):  # Without a writable folder there is nothing to wait for.
+                if locks.enter_context(lock) and (cached := _finished(path)) is not None:
+                    return cached
+        bundle = load(folder, device=device)
+        answers = soft_answers(bundle, task, examples, labels, precision=precision, draft=draft)
+        arrays = {"logits": answers.logits.numpy()}
+        if answers.starts_N is not None:
+            arrays["starts"] = answers.starts_N.numpy()
+        if path is not None and draft is not None and _store(path, arrays):
+            draft.unlink(missing_ok=True)
+    return answers
 
 
 def soft_answers(
@@ -112,7 +107,8 @@ def soft_answers(
             `None` to start anew and write none.
 
     Returns:
-        The answers in half precision, in the order of the examples and of the labels.
+        The answers in the order of the examples and of the labels. They are in half precision,
+        except for numbers, which it may round or not reach.
     """
     cross = bundle.config.tasks[task].get("cross", False)
     tokens = tokenize_cached(
@@ -135,7 +131,8 @@ def soft_answers(
             if num_seen <= answered.num_examples:
                 continue
             part, first_BW = _logits(bundle, task, split, rows_B, precision)
-            part = (part[..., order] if order else part).half().cpu()
+            part = (part[..., order] if order else part).cpu()
+            part = part.float() if part.ndim == 1 else part.half()
             if answered.logits is None:
                 size = len(examples) if starts_N is None else int(starts_N[-1])
                 shape = part.shape[1 if starts_N is None else 2 :]
@@ -212,6 +209,14 @@ def _put(
     for row, answer_WC in zip(rows_B, part, strict=True):
         begin, end = starts_N[row], starts_N[row + 1]
         logits[begin:end] = answer_WC[: end - begin]
+
+
+def _finished(path: Path | None) -> SoftAnswers | None:
+    """Return the answers in a file of the cache; `None` without a whole one."""
+    if not (kept := _kept(path, "logits")):
+        return None
+    starts_N = torch.from_numpy(kept["starts"]) if "starts" in kept else None
+    return SoftAnswers(torch.from_numpy(kept["logits"]), starts_N)
 
 
 def _kept(path: Path | None, *names: str) -> dict[str, np.ndarray]:

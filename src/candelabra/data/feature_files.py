@@ -8,7 +8,6 @@ Shapes: R rows of an array, D encoder width.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -23,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from candelabra.data.feature_writer import FeatureWriter
+from candelabra.data.waiting_lock import waiting_lock
 from candelabra.files import checksum, clear_folder_drafts, drafted, read_json
-from candelabra.tables import show
 
 log = logging.getLogger(__name__)
 
@@ -170,14 +169,8 @@ class FeatureFiles:
         Raises:
             OSError: If the folder is not writable.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f".{key}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            yield _wait_for(descriptor)
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+        with waiting_lock(self.folder / f".{key}.lock", "these features") as waited:
+            yield waited
 
     def entries(self) -> list[Entry]:
         """Return all entries, the one that was used last at the end."""
@@ -242,17 +235,3 @@ def _entry(folder: Path) -> Entry | None:
     except (LookupError, TypeError, ValueError):
         title, used = folder.name, 0.0
     return Entry(folder, title, num_bytes, used)
-
-
-def _wait_for(descriptor: int) -> bool:
-    """Take a lock until the file is closed, and return whether another process had it before."""
-    try:
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            show("another process computes these features: waiting for it")
-            fcntl.lockf(descriptor, fcntl.LOCK_EX)
-            return True
-    except OSError as error:  # such as on a file system without locks
-        log.info("features cannot be locked, so two processes may compute the same: %s", error)
-    return False

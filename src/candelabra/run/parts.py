@@ -90,10 +90,11 @@ def _fingerprints(
         ConfigError: If they differ from those of the run that is resumed.
     """
     fingerprints = {name: task.fingerprint for name, task in data.items()}
-    if cfg.init_from is not None:
-        fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
-    for task, (root, _) in teacher_folders(cfg.teacher, training_tasks(cfg.tasks)).items():
-        fingerprints[f"teacher of {task}"] = transfer.fingerprint(str(root))
+    if command_of(cfg) != "pretrain":  # which learns from texts alone
+        if cfg.init_from is not None:
+            fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
+        for task, (root, _) in teacher_folders(cfg.teacher, training_tasks(cfg.tasks)).items():
+            fingerprints[f"teacher of {task}"] = transfer.fingerprint(str(root))
     if resume is not None:
         resume.check_data(fingerprints)
     return fingerprints

@@ -49,9 +49,17 @@ def check_settings(cfg: DictConfig) -> None:
         return
     if cfg.init_from is not None:
         check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
-    taught = teacher_folders(cfg.teacher, training_tasks(cfg.tasks))
+    trained = training_tasks(cfg.tasks)
+    taught = teacher_folders(cfg.teacher, trained)
     for name, task in cfg.tasks.items():
-        if task.get("unlabelled") is not None and not (name in taught and cfg.distillation.weight):
+        if task.get("unlabelled") is None:
+            continue
+        if name not in trained:
+            raise ConfigError(
+                f"tasks.{name}.unlabelled={task.unlabelled} is for training, and "
+                f"tasks.{name}.train is false"
+            )
+        if not (name in taught and cfg.distillation.weight):
             raise ConfigError(
                 f"tasks.{name}.unlabelled={task.unlabelled} needs a teacher of this task, because "
                 "its answers are all that such texts teach: give teacher=BUNDLE and a "

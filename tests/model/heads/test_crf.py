@@ -17,7 +17,7 @@ from candelabra.model.heads.crf import (
     FORBIDDEN,
     CrfHead,
     forward_scores,
-    marginals,
+    log_marginals,
     negative_log_likelihood,
 )
 from candelabra.model.pooling import mean
@@ -140,7 +140,8 @@ def test_marginals_are_the_slope_of_the_partition() -> None:
     head, logits_BWC = crf(), random_logits().requires_grad_()
     scores_BWC, steps_CC = head.transitions(logits_BWC, MASK_BW)
     forward_scores(scores_BWC, MASK_BW, steps_CC)[:, -1].logsumexp(-1).sum().backward()
-    torch.testing.assert_close(logits_BWC.grad, marginals(scores_BWC, MASK_BW, steps_CC).detach())
+    marginals_BWC = log_marginals(scores_BWC, MASK_BW, steps_CC).detach().exp()
+    torch.testing.assert_close(logits_BWC.grad, marginals_BWC * MASK_BW.unsqueeze(-1))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -199,6 +199,8 @@ def test_a_wider_teacher_is_projected_as_by_a_truncated_decomposition() -> None:
     found = fit_width(vectors_ND, 3)
     reference = TruncatedSVD(3, algorithm="arpack").fit_transform(vectors_ND.numpy())
     np.testing.assert_allclose(found @ found.T, reference @ reference.T, atol=1e-4)
+    sizes = found.square().sum(dim=0).tolist()
+    assert sizes == sorted(sizes, reverse=True), "`truncate_dim` keeps the first axes"
 
 
 def test_a_narrower_teacher_keeps_all_inner_products() -> None:

@@ -162,8 +162,8 @@ class Head(nn.Module, ABC):
         """Compute the divergence of the logits from reference logits, as for distillation.
 
         Args:
-            logits: Output of `forward`.
-            reference: Reference logits for the same batch.
+            logits: Output of `forward`, or of `soft_answers` for a teacher's answers.
+            reference: Reference logits of the same kind for the same batch.
             batch: The batch. Padding and words removed by truncation are ignored.
             temperature: Divisor of both logits (Hinton et al. 2015).
 

@@ -23,6 +23,9 @@ from candelabra.model.heads.tagging import TaggingHead
 from candelabra.model.heads.viterbi import FORBIDDEN, bio_constraints
 from candelabra.records import IGNORED, Batch
 
+IMPOSSIBLE = -100.0
+"""Stored logarithm of the probability of a tag that BIO rules out at a place."""
+
 
 def links(mask_BW: Tensor) -> Tensor:
     """Return a mask of the words whose transition from the previous word counts.
@@ -90,8 +93,8 @@ def negative_log_likelihood(
     return (all_B - gold_B).masked_fill(~known_BW1.any(1)[:, 0], 0.0)
 
 
-def marginals(scores_BWC: Tensor, mask_BW: Tensor, steps_CC: Tensor) -> Tensor:
-    """Compute the marginal probability of each tag at each word, with forward-backward.
+def log_marginals(scores_BWC: Tensor, mask_BW: Tensor, steps_CC: Tensor) -> Tensor:
+    """Compute the logarithm of each tag's marginal probability at each word, by forward-backward.
 
     Args:
         scores_BWC: As in `forward_scores`.
@@ -99,12 +102,12 @@ def marginals(scores_BWC: Tensor, mask_BW: Tensor, steps_CC: Tensor) -> Tensor:
         steps_CC: As in `forward_scores`.
 
     Returns:
-        Probabilities (B, W, C). They are 0 at words outside the mask.
+        Logarithms (B, W, C). They have no meaning at words outside the mask.
     """
     alpha_BWC = forward_scores(scores_BWC, mask_BW, steps_CC)
     backward_BWC = forward_scores(scores_BWC.flip(1), mask_BW.flip(1), steps_CC.T)
     both_BWC = alpha_BWC + backward_BWC.flip(1) - scores_BWC
-    return both_BWC.softmax(-1).masked_fill(~mask_BW.unsqueeze(-1), 0.0)
+    return both_BWC.log_softmax(-1)
 
 
 class Transitions(nn.Module):
@@ -218,12 +221,15 @@ class CrfHead(TaggingHead):
 
     def soft_answers(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
         """Return the logarithms of the marginal probabilities, (B, W, C)."""
-        marginals_BWC = self.probabilities(logits, first_BW)
-        return marginals_BWC.clamp(min=torch.finfo(torch.float16).tiny).log()
-
-    def probabilities(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
-        """Return the marginal probability of each tag at each word, (B, W, C)."""
         assert first_BW is not None
         mask_BW = first_BW >= 0
         scores_BWC, steps_CC = self.transitions(logits, mask_BW)
-        return marginals(scores_BWC, mask_BW, steps_CC)
+        log_BWC = log_marginals(scores_BWC, mask_BW, steps_CC)
+        # A tag that BIO rules out has one value in all models. Others keep theirs, however small,
+        # so that a student that is surely wrong still has a gradient.
+        return torch.where(log_BWC < FORBIDDEN / 2, IMPOSSIBLE, log_BWC)
+
+    def probabilities(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
+        """Return the marginal probability of each tag, (B, W, C); 0 for words outside the text."""
+        assert first_BW is not None
+        return self.soft_answers(logits, first_BW).exp() * (first_BW >= 0).unsqueeze(-1)

@@ -185,7 +185,7 @@ def fit_width(vectors_ND: Tensor, width: int) -> Tensor:
     if missing >= 0:
         return F.pad(vectors_ND, (0, missing))
     _, axes_DD = torch.linalg.eigh(vectors_ND.T @ vectors_ND)  # by ascending eigenvalue
-    axes_DW = axes_DD[:, -width:]
+    axes_DW = axes_DD[:, -width:].flip(1)  # `truncate_dim` keeps the first ones
     # An axis has no direction of its own, and all processes must choose the same.
     largest_W = axes_DW.abs().argmax(dim=0)
     signs_W = axes_DW.gather(0, largest_W[None]).sign()
