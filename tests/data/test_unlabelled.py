@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from candelabra.data.collate import tokenize_task
+from candelabra.data.file_source import Files
 from candelabra.data.files.table import Table
 from candelabra.data.loading import TaskData, load_task
 from candelabra.data.tokens import TextTokenizer
@@ -141,3 +142,18 @@ def test_a_file_in_another_form_is_named(
 ) -> None:
     with pytest.raises(DataError, match=rf"task 'it': .*more.jsonl.*{named}"):
         loaded(case, written(tmp_path, [row]))
+
+
+def test_the_format_of_the_task_s_files_is_that_of_the_texts_too(tmp_path: Path) -> None:
+    lines = {"train.bio": "B-X\tLuc\nO\tfilms\n", "more.bio": "O\tmore\nO\tfilms\n"}
+    for name, sentence in lines.items():
+        (tmp_path / name).write_text("\n".join([sentence] * 8))
+    task = load_task(
+        "who",
+        source=Files("train.bio", folder=str(tmp_path), tag_first=True),
+        columns={"words": "tokens", "tags": "tags"},
+        labels=["O", "B-X", "I-X"],
+        unlabelled=str(tmp_path / "more.bio"),
+    )
+    (texts,) = task.splits["train"].texts
+    assert texts[-task.teacher_only :] == ["more films"] * 8

@@ -70,7 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_task_has_the_rows_with_its_label(run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
-    assert record["unlabelled"] == {
+    assert record["missing_labels"] == {
         task: dict.fromkeys(("train", "test"), NUM_ROWS - NUM_ROWS // n)
         for n, task in enumerate(TASKS, start=2)
     }

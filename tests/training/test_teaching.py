@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -231,6 +232,19 @@ def test_a_student_does_not_move_on_its_own_answers(toys: Splits, tokenizer: Tex
     labelled = fit(toys, toy_module(optimizer=slow), max_epochs=1)
     # The answers are kept in half precision.
     assert difference(taught, toy_module()) < 1e-2 * difference(labelled, toy_module())
+
+
+def test_a_checkpoint_has_the_divergences_that_a_resumed_run_logs_first(
+    toys: Splits, tokenizer: TextTokenizer
+) -> None:
+    teacher = own_answers(toy_model(), toys, tokenizer)
+    taught = fit(toys, toy_module(optimizer=sgd, teacher=teacher), max_epochs=1)
+    checkpoint: dict[str, Any] = {}
+    taught.on_save_checkpoint(checkpoint)
+    logged = taught.trainer.logged_metrics
+    for task, divergence in checkpoint["divergences"].items():
+        assert divergence == pytest.approx(float(logged[f"train/{task}/divergence"]))
+    assert checkpoint["divergences"].keys() == LABELS.keys()
 
 
 def test_weight_0_trains_on_the_labels_alone(toys: Splits, tokenizer: TextTokenizer) -> None:

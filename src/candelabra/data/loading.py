@@ -13,6 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from candelabra.data.bio import OUTSIDE
+from candelabra.data.file_source import Files
+from candelabra.data.files.layout import Layout
 from candelabra.data.files.table import Table
 from candelabra.data.rows.examples import NO_LABEL, OnBadRow, OnMissing, to_examples
 from candelabra.data.rows.labels import LABELLED, infer_labels, read_labels
@@ -21,7 +23,7 @@ from candelabra.data.rows.shapes import LEARNT
 from candelabra.data.rows.splits import carve, strata_of
 from candelabra.data.rows.tag_schemes import with_bio
 from candelabra.data.sources import SPLITS, Source
-from candelabra.data.unlabelled import read_unlabelled
+from candelabra.data.unlabelled import read_unlabelled, unlabelled_examples
 from candelabra.errors import DataError, MissingSplitError
 from candelabra.processes import rank
 from candelabra.records import Examples
@@ -36,8 +38,8 @@ class TaskData:
         labels: Label names in the order of their ids; empty for a task that predicts numbers.
         skipped: Number of skipped rows by split and validation rule, of the splits that were read.
         fingerprint: SHA-256 of the examples and label names of each split.
-        unlabelled: Number of rows without a label in each split that was read; they are not among
-            the examples.
+        missing_labels: Number of rows without a label in each split that was read; they are not
+            among the examples.
         teacher_only: Number of unlabelled rows at the end of `train`, which only the answers of a
             teacher make use of.
     """
@@ -46,7 +48,7 @@ class TaskData:
     labels: list[str]
     skipped: dict[str, dict[str, int]]
     fingerprint: dict[str, str]
-    unlabelled: dict[str, int] = field(default_factory=dict)
+    missing_labels: dict[str, int] = field(default_factory=dict)
     teacher_only: int = 0
 
     @property
@@ -132,8 +134,11 @@ def load_task(
         splits = _limited(splits, names, limit=limits, seed=split_seed)
         num_extra = 0
         if unlabelled is not None and only is None:
-            extra, skipped["unlabelled"] = read_unlabelled(
-                unlabelled,
+            layout = source.layout if isinstance(source, Files) else Layout()
+            more = read_unlabelled(unlabelled, layout)
+            _report_notes(name, {"unlabelled": more})
+            extra, skipped["unlabelled"] = unlabelled_examples(
+                more,
                 columns=columns,
                 labels=names,
                 first_row=len(tables["train"]),
@@ -159,7 +164,7 @@ def _task_data(
         labels,
         skipped={split: counts for split, counts in rules.items() if counts},
         fingerprint={split: fingerprint(examples, labels) for split, examples in splits.items()},
-        unlabelled={
+        missing_labels={
             split: counts[NO_LABEL] for split, counts in skipped.items() if counts.get(NO_LABEL)
         },
     )

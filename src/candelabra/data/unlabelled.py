@@ -11,6 +11,7 @@ from typing import Any
 from candelabra.data.files.layout import Layout
 from candelabra.data.files.readers import check_path, read_tables
 from candelabra.data.files.several import matching
+from candelabra.data.files.table import Table
 from candelabra.data.rows.examples import OnBadRow, to_examples
 from candelabra.data.rows.lists import with_lists
 from candelabra.data.rows.shapes import TARGETS
@@ -35,18 +36,32 @@ def check_unlabelled(file: str, *, key: str) -> None:
         raise DataError(f"{key}: {error}") from error
 
 
-def read_unlabelled(
-    file: str,
+def read_unlabelled(file: str, layout: Layout) -> Table:
+    """Read a file of unlabelled texts.
+
+    Args:
+        file: Path of the file, or a pattern.
+        layout: Format options of the task's own files, which hold for this one too.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    # The sub-folders of the task's own folder are its labels.
+    return read_tables([Path(file).expanduser()], replace(layout, subfolders=None), file)
+
+
+def unlabelled_examples(
+    table: Table,
     *,
     columns: Mapping[str, str],
     labels: Sequence[str],
     first_row: int,
     on_bad_row: OnBadRow,
 ) -> tuple[Examples, dict[str, int]]:
-    """Read the rows of a file as examples of a task whose labels are missing.
+    """Return the rows of a file as examples of a task whose labels are missing.
 
     Args:
-        file: Path of the file, or a pattern. Its column of labels is not read, if it has one.
+        table: Rows of the file. Its column of labels is not read, if it has one.
         columns: Column name of each role; the texts have the same columns as in the train split.
         labels: Names of the labels or tags.
         first_row: Number of the file's first row among the rows of the task.
@@ -56,10 +71,10 @@ def read_unlabelled(
         The examples, and the number of skipped rows for each rule.
 
     Raises:
-        DataError: The file cannot be read, has no column of texts, or a row is invalid.
+        DataError: The file has no column of texts, or a row is invalid.
     """
     texts = {role: column for role, column in columns.items() if role not in TARGETS}
-    table = with_lists(read_tables([Path(file).expanduser()], Layout(), file), texts)
+    table = with_lists(table, texts)
     found, counts = to_examples(table, texts, labels, on_bad_row)
     if not len(found):
         rules = ", ".join(f"{rule} {count}" for rule, count in counts.items())

@@ -22,9 +22,9 @@ def machine_facts(model: MultiTaskModel, device: str, *, num_processes: int) -> 
 
 
 def row_counts(data: Mapping[str, TaskData]) -> dict[str, Any]:
-    """Return the numbers of skipped, unlabelled and teacher-only rows of each task."""
+    """Return how many rows of each task are skipped, lack a label, or have only a teacher."""
     return {
         "skipped": {name: task.skipped for name, task in data.items()},
-        "unlabelled": {name: task.unlabelled for name, task in data.items()},
+        "missing_labels": {name: task.missing_labels for name, task in data.items()},
         "teacher_only": {name: task.teacher_only for name, task in data.items()},
     }

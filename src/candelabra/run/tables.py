@@ -23,7 +23,7 @@ def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("task")
     columns = ("train", "validation", "test", "labels", "share", "steps", "in a step", "drawn")
-    partial = any(task.unlabelled for task in data.values())
+    partial = any(task.missing_labels for task in data.values())
     extra = any(task.teacher_only for task in data.values())
     more = (["no label"] if partial else []) + (["teacher only"] if extra else [])
     for column in (*columns, "repeated", "left out", "skipped", *more):
@@ -32,10 +32,10 @@ def tasks_table(data: Mapping[str, TaskData], schedule: Schedule) -> Table:
     for name, task in data.items():
         sizes = [len(task.splits[split]) if split in task.splits else "-" for split in columns[:3]]
         skipped = sum(n for rules in task.skipped.values() for n in rules.values())
-        unlabelled = [sum(task.unlabelled.values())] if partial else []
+        no_label = [sum(task.missing_labels.values())] if partial else []
         only_taught = [task.teacher_only] if extra else []
         drawn = _drawn(shares[name], plan[name]) if name in plan else ["-"] * 6
-        cells = (*sizes, len(task.labels), *drawn, skipped, *unlabelled, *only_taught)
+        cells = (*sizes, len(task.labels), *drawn, skipped, *no_label, *only_taught)
         table.add_row(name, *map(str, cells))
     return table
 

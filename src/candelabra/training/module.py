@@ -71,10 +71,8 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         self.session = {"examples": 0, "tokens": 0}  # counts since this process started
         self.last_losses: dict[str, Tensor] = {}
         self._holds: dict[str, Tensor] = {}  # distillation loss for each task's batch
-        self._latest_divergences: dict[str, Tensor | float] = (
-            {} if teacher is None else dict.fromkeys(teacher.answers, 0.0)
-        )
         self._latest_losses: dict[str, Tensor | float] = {}  # includes tasks absent from the step
+        self._latest_divergences: dict[str, Tensor | float] = {}  # from the teachers, likewise
         self.last_grad_norm: Tensor | None = None  # before clipping
         self._optimizer_is_new = False
         # Registered as submodules so that they move to the device with the module.
@@ -272,6 +270,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
             task: seen + uncounted.get(task, 0) for task, seen in self.examples_seen.items()
         }
         checkpoint["losses"] = {task: float(loss) for task, loss in self._latest_losses.items()}
+        checkpoint["divergences"] = {t: float(d) for t, d in self._latest_divergences.items()}
         checkpoint["main_scores"] = {
             "last": self.scores,
             "epoch": self.epoch_scores,
@@ -292,6 +291,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         self.steps_done = checkpoint["steps_done"]
         self.examples_seen = checkpoint["examples_seen"]
         self._latest_losses = checkpoint["losses"]
+        self._latest_divergences = checkpoint.get("divergences", {})  # not in older checkpoints
         self.scores = checkpoint["main_scores"]["last"]
         self.epoch_scores = checkpoint["main_scores"]["epoch"]
         self.start_scores = checkpoint["main_scores"]["start"]
