@@ -24,7 +24,9 @@ def folder(tmp_path: Path) -> Path:
             writer.write("0-mean", 0, np.ones((300, 1000), dtype=np.float32))
     os.utime(files.folder / KEYS[0] / ABOUT, (86400, 86400))
     (tmp_path / f"{KEYS[0]}-0.safetensors").write_bytes(b"." * 10**6)
+    # A killed process leaves its locks.
     (tmp_path / "features" / f".{KEYS[0]}.lock").touch()
+    (tmp_path / f".{KEYS[0]}-teacher.safetensors.lock").touch()
     (tmp_path / "own").touch()
     graph = tmp_path / "onnx" / KEYS[0]
     graph.mkdir(parents=True)

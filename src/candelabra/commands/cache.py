@@ -43,6 +43,8 @@ def main(overrides: list[str]) -> int:
         features = FeatureFiles(folder / FOLDER, None)
         if cfg["clear"]:  # `clear` is a method, too
             remove_drafts(folder, [CACHED])
+            for lock in folder.glob(f".{CACHED}.lock"):
+                lock.unlink(missing_ok=True)
             features.clear_rest()
             clear_folder_drafts(folder / GRAPHS, ["*"])
         entries = [*_graphs(folder / GRAPHS), *_features(features)]
