@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.bundles import made
 from helpers.command_line import SMALL, Run, called
 from helpers.stand_ins import write_data
 
@@ -65,6 +66,16 @@ def test_a_wrong_teacher_is_named_before_any_work(tmp_path: Path) -> None:
     assert "teacher" in done.message
     done = called("train", *SMALL, "distillation.weight=2", f"hydra.run.dir={tmp_path / 'run'}")
     assert "distillation.weight must be" in done.message
+
+
+def test_all_teachers_are_checked_before_the_first_answers(run: Run, tmp_path: Path) -> None:
+    made().merged("mood").save(tmp_path / "moods")
+    teachers = f"teacher={{sentiment: {run.folder}, movie: {tmp_path / 'moods'}}}"
+    places = [f"hydra.run.dir={tmp_path / 'run'}", f"paths.cache_dir={tmp_path / 'cache'}"]
+    done = called("train", *SMALL, teachers, *places)
+    assert done.status == 2
+    assert re.search(r"teacher of tasks.movie: .* teaches classification", done.message)
+    assert not list(tmp_path.glob("cache/*teacher*"))
 
 
 def texts_of(folder: Path, name: str, rows: list[dict[str, object]]) -> Path:

@@ -157,3 +157,19 @@ def test_the_format_of_the_task_s_files_is_that_of_the_texts_too(tmp_path: Path)
     )
     (texts,) = task.splits["train"].texts
     assert texts[-task.teacher_only :] == ["more films"] * 8
+
+
+def test_the_texts_may_lie_in_other_folders_than_those_of_the_labels(tmp_path: Path) -> None:
+    for place in ("films/neg", "films/pos", "more/unsup"):
+        (tmp_path / place).mkdir(parents=True)
+        for row in range(8):
+            (tmp_path / place / f"{row}.txt").write_text(f"{place} {row}")
+    task = load_task(
+        "mood",
+        source=Files("films", folder=str(tmp_path), subfolders=["neg", "pos"]),
+        columns={"text": "text", "label": "label"},
+        labels=["neg", "pos"],
+        unlabelled=str(tmp_path / "more"),
+    )
+    (texts,) = task.splits["train"].texts
+    assert texts[-task.teacher_only :] == [f"more/unsup {row}" for row in range(8)]

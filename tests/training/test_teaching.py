@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from candelabra.data.collate import TokenizedSplit
 from candelabra.data.tokens import TextTokenizer
 from candelabra.model.heads.base import Head
 from candelabra.model.heads.classification import ClassificationHead
-from candelabra.model.heads.crf import CrfHead
+from candelabra.model.heads.crf import IMPOSSIBLE, CrfHead
 from candelabra.model.heads.embedding import EmbeddingHead
 from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.regression import RegressionHead
@@ -136,6 +137,14 @@ def test_a_crf_answers_with_its_marginals() -> None:
     torch.testing.assert_close(found[0], marginals)
 
 
+@pytest.mark.parametrize("spread", [0.1, 50.0])
+def test_a_tag_that_bio_rules_out_is_as_improbable_in_all_models(spread: float) -> None:
+    logits_BWC = spread * torch.randn(1, 3, 3)
+    answers_BWC = CrfHead(8, TAGS).soft_answers(logits_BWC, torch.tensor([[1, 2, 3]]))
+    assert answers_BWC[0, 0, TAGS.index("I-X")] == IMPOSSIBLE
+    assert (answers_BWC != IMPOSSIBLE).sum() == 8, "an I-X may follow in the other places"
+
+
 @pytest.mark.parametrize("gap", [1.0, 9.0, 15.0, 40.0])
 def test_a_crf_that_is_surely_wrong_is_still_corrected(gap: float) -> None:
     head, first_BW = CrfHead(8, TAGS), torch.tensor([[1]])
@@ -234,17 +243,21 @@ def test_a_student_does_not_move_on_its_own_answers(toys: Splits, tokenizer: Tex
     assert difference(taught, toy_module()) < 1e-2 * difference(labelled, toy_module())
 
 
-def test_a_checkpoint_has_the_divergences_that_a_resumed_run_logs_first(
-    toys: Splits, tokenizer: TextTokenizer
+def test_a_resumed_run_logs_the_divergences_of_its_checkpoint(
+    toys: Splits, tokenizer: TextTokenizer, tmp_path: Path
 ) -> None:
     teacher = own_answers(toy_model(), toys, tokenizer)
     taught = fit(toys, toy_module(optimizer=sgd, teacher=teacher), max_epochs=1)
-    checkpoint: dict[str, Any] = {}
-    taught.on_save_checkpoint(checkpoint)
+    file = str(tmp_path / "resume.ckpt")
+    taught.trainer.save_checkpoint(file)
+    # No step is left to train.
+    resumed = fit(toys, toy_module(optimizer=sgd, teacher=teacher), max_epochs=1, ckpt_path=file)
+    stored: dict[str, Any] = {}
+    resumed.on_save_checkpoint(stored)
     logged = taught.trainer.logged_metrics
-    for task, divergence in checkpoint["divergences"].items():
-        assert divergence == pytest.approx(float(logged[f"train/{task}/divergence"]))
-    assert checkpoint["divergences"].keys() == LABELS.keys()
+    assert stored["divergences"] == {
+        task: pytest.approx(float(logged[f"train/{task}/divergence"])) for task in LABELS
+    }
 
 
 def test_weight_0_trains_on_the_labels_alone(toys: Splits, tokenizer: TextTokenizer) -> None:
