@@ -18,7 +18,7 @@ from candelabra.build import soft_answers
 from candelabra.build.soft_answers import cached_answers
 from candelabra.build.teacher import check_head
 from candelabra.bundle.bundle import load
-from candelabra.bundle.teachers import check_labels, teacher_folders
+from candelabra.bundle.teachers import check_labels, check_needed, teacher_folders
 from candelabra.data.token_cache import write_arrays
 from candelabra.data.waiting_lock import waiting_lock
 from candelabra.errors import BundleError, ConfigError
@@ -257,3 +257,17 @@ def test_a_bundle_without_the_task_is_refused(
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="teacher"):
         teacher_folders(str(tmp_path), ["mood"])
+
+
+@pytest.mark.parametrize("teacher", ["", {}])
+def test_an_empty_name_is_no_teacher(teacher: str | dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"teacher must name a bundle, or be null .*, got ('|{)"):
+        teacher_folders(teacher, ["mood"])
+
+
+@pytest.mark.parametrize("word", ["distillation.weight=1", "+distillation.temperature=3"])
+def test_settings_of_the_distillation_need_a_teacher(word: str) -> None:
+    check_needed(["seed=1", word], "BUNDLE")
+    check_needed(["distillation=none"], None)
+    with pytest.raises(ConfigError, match=r"distillation\..* has no effect without a teacher"):
+        check_needed(["seed=1", word], None)

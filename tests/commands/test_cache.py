@@ -85,6 +85,7 @@ def test_wrong_words_are_refused(tmp_path: Path) -> None:
         "cache_dir=null": "cache_dir",
         "clear=maybe": "clear",
         "cleer=true": "did you mean 'clear'?",
+        f"paths.cache_dir={tmp_path}": "no key 'paths.cache_dir'; did you mean 'cache_dir'?",
     }
     for word, part in cases.items():
         done = called("cache", word)

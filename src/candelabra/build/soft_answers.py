@@ -69,6 +69,7 @@ def cached_answers(
     path = None if cache_dir is None else cache_dir / f"{key}-teacher.safetensors"
     draft = None if cache_dir is None else cache_dir / f"{key}-teacher-unfinished.safetensors"
     if (cached := _finished(path)) is not None:
+        show(f"answers of the teacher of {task}: {len(examples):,} from the cache")
         return cached
     with ExitStack() as locks:
         if path is not None:

@@ -15,6 +15,7 @@ from candelabra.bundle.teachers import check_labels, teacher_folders
 from candelabra.data.loading import TaskData
 from candelabra.errors import ConfigError, naming
 from candelabra.model.multitask import MultiTaskModel
+from candelabra.tables import show
 from candelabra.training.teaching import Teacher
 
 
@@ -58,6 +59,9 @@ def build_teacher(
         check_head(task, root, name, kind=head.kind, num_texts=num_texts)
         if head.num_choices:
             check_labels(task, data[task].labels, root, name)
+    for task in trained:
+        by = folders[task][0] if task in folders else "none, it learns from its labels alone"
+        show(f"teacher of {task}: {by}")
     answers = {}
     for task, (root, name) in folders.items():
         head = model.head(task)

@@ -58,7 +58,10 @@ def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
     _check_no_other_format(folder / "config.json")
     for name in BUNDLE_FILES:
         if not (folder / name).is_file():
-            raise BundleError(f"{key}={folder}: no bundle, it has no file {name}")
+            raise BundleError(
+                f"{key}={folder}: no bundle, it has no file {name}; a bundle is the folder "
+                "RUN/bundle of a finished candelabra train, and RUN names it too"
+            )
     for path in folder.rglob("*"):
         _check_kind(path, folder)
         if path.suffix.lower() in CODE or path.name == "adapter_config.json":

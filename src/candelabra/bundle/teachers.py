@@ -27,6 +27,8 @@ def teacher_folders(
     """
     if teacher is None:
         return {}
+    if not teacher:
+        raise ConfigError(f"{KEY} must name a bundle, or be null for no teacher, got {teacher!r}")
     if isinstance(teacher, str):
         root = checked_folder(Path(teacher), key=KEY)
         theirs = stored_labels(root)
@@ -38,6 +40,23 @@ def teacher_folders(
             )
         return found
     return {task: _named(task, folder, tasks) for task, folder in teacher.items()}
+
+
+def check_needed(words: Sequence[str], teacher: str | Mapping[str, str] | None) -> None:
+    """Check that a run whose overrides set how to learn from a teacher has one.
+
+    Args:
+        words: Overrides of the run.
+        teacher: As in `teacher_folders`.
+
+    Raises:
+        ConfigError: It has none, so that the settings would have no effect.
+    """
+    if teacher is not None:
+        return
+    for word in words:
+        if word.lstrip("+").startswith("distillation."):
+            raise ConfigError(f"{word} has no effect without a teacher: add {KEY}=BUNDLE")
 
 
 def _named(task: str, folder: str, tasks: Sequence[str]) -> tuple[Path, str]:

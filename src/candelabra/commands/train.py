@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.encoder_folder import report, take_folder_settings
+from candelabra.bundle.teachers import check_needed
 from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
 from candelabra.config.interpolations import check_interpolations
 from candelabra.config.messages import explained, quoted
@@ -48,6 +49,9 @@ HELP = f"""candelabra train [-m] [overrides]: train one encoder with the heads o
   tasks=NAME                  a preset; +task@tasks.NAME=OPTION adds a task, ~tasks.NAME drops one
   GROUP=OPTION                an option of one of the groups below
   init_from=BUNDLE            starts from the weights of a trained model
+  teacher=BUNDLE              learns from the answers of a trained model beside the labels;
+                              'teacher={{TASK:BUNDLE}}' for one task (docs/distillation.md)
+  tasks.NAME.unlabelled=FILE  texts of a task that only the teacher answers
   head@tasks.NAME.head=mlp    another head
   seed=0  batch_size=32  trainer.max_epochs=3  optimizer.lr=2e-4  encoder.max_length=256
   hydra.run.dir=FOLDER        the run folder itself
@@ -109,6 +113,8 @@ def start_run(arguments: list[str], command: str = "train") -> int:
         """Train one new run, in this process or in several, and return its score."""
         _check_first_start(folder)
         check_settings(cfg)
+        if command == "train":
+            check_needed(overrides, cfg.teacher)
         place = f"hydra.run.dir={quoted(str(folder))}"
         if _train_in_processes(cfg, folder, [*arguments, place]):
             return None

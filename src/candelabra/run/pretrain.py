@@ -124,7 +124,7 @@ def pretrain(
         log_results(trainer, RunMedia(record.path, metrics))
     place = f"encoder=path encoder.name={record.path / 'encoder'}"
     place += f" encoder.max_length={cfg.encoder.max_length}"
-    tables.show(*tables.result_tables(metrics), f"go on with: candelabra train {place}")
+    tables.show(*tables.result_tables(metrics), f"a training begins with this encoder by: {place}")
     return metrics
 
 
