@@ -9,6 +9,7 @@ import pytest
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.checksums import write_checksums
 from candelabra.bundle.folder import read_json
+from candelabra.commands.arguments import compose_command
 from candelabra.exporting.formats import MARK
 from candelabra.model.heads.embedding import EmbeddingHead
 from helpers.command_line import Run, called
@@ -243,3 +244,8 @@ def test_a_full_disk_is_one_message(run: Run, tmp_path: Path, form: str, size: i
     assert done.err.splitlines()[-1].startswith("candelabra: error: output=")
     assert "Traceback" not in done.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_key_of_a_task_may_have_the_name_of_a_key_of_the_command() -> None:
+    cfg, _, _ = compose_command("export", ["+tasks.mood.limit={test: 3}", "limit=5"], ())
+    assert (cfg.tasks.mood.limit, cfg.limit) == ({"test": 3}, 5)

@@ -29,8 +29,8 @@ def pretrained(folder: Path, *words: str) -> Path:
     place = [f"paths.output_dir={folder}", f"hydra.run.dir={folder / 'run'}"]
     done = called("pretrain", *FEW, *place, *words)
     assert done.status == 0, done.err
-    words = f"encoder=path encoder.name={folder / 'run' / 'encoder'}"
-    assert f"a training begins with this encoder by: {words}" in done.out
+    start = f"encoder=path encoder.name={folder / 'run' / 'encoder'}"
+    assert f"a training begins with this encoder by: {start}" in done.out
     return folder / "run"
 
 

@@ -111,3 +111,11 @@ def test_an_interrupted_training_is_a_keyboard_interrupt(monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         candelabra.train(candelabra.compose([*SMALL, "hydra.run.dir=ours"]))
     assert read_json(Path("ours/run.json"))["status"] == "interrupted"
+
+
+def test_settings_of_the_distillation_need_a_teacher() -> None:
+    cfg = candelabra.compose([*SMALL, "distillation.weight=1", "hydra.run.dir=ours"])
+    with pytest.raises(
+        ConfigError, match=r"distillation\.weight=1 has no effect without a teacher"
+    ):
+        candelabra.train(cfg)

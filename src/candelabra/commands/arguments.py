@@ -53,9 +53,9 @@ def compose_command(
         hint = nearest(key, [*keys, *names])
         if WORD.fullmatch(key) and key not in names and hint != nearest(key, names):
             raise ConfigError(f"no key '{key}'{hint}")
-        last = key.rpartition(".")[2]
-        if key != last and last in names:
-            # A training has paths.cache_dir where `candelabra cache` has cache_dir.
+        first, last = key.partition(".")[0].lstrip("+~"), key.rpartition(".")[2]
+        if first not in names and last != key and last in names:
+            # A training has paths.cache_dir where other commands have cache_dir.
             raise ConfigError(f"no key '{key}'; did you mean '{last}'?")
     cfg = compose(command, rest)
     check_known_keys("the configuration", cfg, names)

@@ -14,7 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.encoder_folder import report, take_folder_settings
-from candelabra.bundle.teachers import check_needed
 from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
 from candelabra.config.interpolations import check_interpolations
 from candelabra.config.messages import explained, quoted
@@ -112,9 +111,7 @@ def start_run(arguments: list[str], command: str = "train") -> int:
     def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
         """Train one new run, in this process or in several, and return its score."""
         _check_first_start(folder)
-        check_settings(cfg)
-        if command == "train":
-            check_needed(overrides, cfg.teacher)
+        check_settings(cfg, overrides)
         place = f"hydra.run.dir={quoted(str(folder))}"
         if _train_in_processes(cfg, folder, [*arguments, place]):
             return None

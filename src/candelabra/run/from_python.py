@@ -115,7 +115,7 @@ def train(cfg: DictConfig) -> TrainedRun:
     folder = Path(cfg.paths.run_dir)
     with explained():
         check_run_folder(str(folder))
-        check_settings(cfg)
+        check_settings(cfg, start["overrides"])
         if cfg.trainer.num_nodes > 1 or processes_of(cfg.trainer) > 1:
             raise ConfigError(
                 "candelabra.train trains in one process: take trainer.devices=1, or train on "

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from candelabra.build.early import check_parts
 from candelabra.build.rows import tasks_data
-from candelabra.bundle.teachers import teacher_folders
+from candelabra.bundle.teachers import check_needed, teacher_folders
 from candelabra.bundle.transfer import check_start
 from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
@@ -35,11 +35,16 @@ LOST_PROCESS = re.compile(r"/gloo/|NCCL|TCPStore|clients joined")
 """Messages of PyTorch about another process of the run that died or does not answer."""
 
 
-def check_settings(cfg: DictConfig) -> None:
+def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Check a training's configuration, and the bundle that it starts from.
 
+    Args:
+        cfg: The configuration.
+        overrides: Overrides that are meant for this run alone. Those of a sweep or a resumed run
+            are left out, since a baseline without a teacher may share them.
+
     Raises:
-        ConfigError: A setting is wrong, or unlabelled texts have no teacher.
+        ConfigError: A setting is wrong or has no effect, or unlabelled texts have no teacher.
         DataError: The files of a source are missing.
         BundleError: `init_from` or `teacher` names no bundle.
     """
@@ -49,6 +54,7 @@ def check_settings(cfg: DictConfig) -> None:
         return
     if cfg.init_from is not None:
         check_start(cfg.init_from, cfg.init_heads, list(cfg.tasks))
+    check_needed(overrides, cfg.teacher)
     trained = training_tasks(cfg.tasks)
     taught = teacher_folders(cfg.teacher, trained)
     for name, task in cfg.tasks.items():
