@@ -21,7 +21,7 @@ def test_log_records_cannot_control_a_terminal() -> None:
 
 def test_run_log_is_written_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("candelabra.commands.train.check_settings", lambda _: _log())
+    monkeypatch.setattr("candelabra.commands.train.check_settings", lambda *_: _log())
     assert called("train", *SMALL, "hydra.run.dir=run").status == 2
     assert "bad\\u001b[2Jlabel\\u202e" in (tmp_path / "run" / "run.log").read_text()
 

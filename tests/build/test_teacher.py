@@ -90,6 +90,15 @@ def test_the_cache_gives_what_is_computed_afresh(folder: Path, tmp_path: Path, t
     assert file.read_bytes() == whole
 
 
+def test_answers_from_the_cache_are_said_to_be_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = len(answers(folder, "mood", tmp_path).logits)
+    assert "from the cache" not in capsys.readouterr().out
+    answers(folder, "mood", tmp_path)
+    assert f"answers of the teacher of mood: {first} from the cache" in capsys.readouterr().out
+
+
 def test_nothing_is_computed_twice(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
