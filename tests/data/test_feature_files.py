@@ -189,6 +189,34 @@ def test_the_lock_yields_whether_it_had_to_wait(
     assert (had_to_wait, waited.get()) == (False, True)
 
 
+def _hold(files: FeatureFiles, holds: object, release: object) -> None:
+    with files.lock(KEY):
+        holds.set()  # type: ignore[attr-defined]
+        assert release.wait(60)  # type: ignore[attr-defined]
+
+
+def test_a_third_process_waits_for_the_one_that_waited_for_the_first(
+    files: FeatureFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = multiprocessing.get_context("fork")
+    waits, holds, release, waited = (*(context.Event() for _ in range(3)), context.Queue())
+    monkeypatch.setattr(waiting_lock, "show", lambda message: waits.set())
+    second = context.Process(target=_hold, args=(files, holds, release))
+    third = context.Process(target=_lock, args=(files, waited))
+    with files.lock(KEY):
+        second.start()
+        assert waits.wait(60)
+    assert holds.wait(60)
+    waits.clear()
+    third.start()
+    assert waits.wait(60)
+    release.set()
+    second.join()
+    third.join()
+    assert waited.get() is True
+    assert not list(files.folder.glob(".*.lock"))
+
+
 def test_processes_without_a_lock_leave_one_whole_entry(files: FeatureFiles) -> None:
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=write, args=(files,)) for _ in range(3)]

@@ -29,13 +29,39 @@ def waiting_lock(path: Path, what: str) -> Iterator[bool]:
         OSError: If the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Do not follow a link: its target may belong to somebody else.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    descriptor, waited = _locked(path, what)
     try:
-        yield _wait_for(descriptor, what)
+        yield waited
     finally:
-        path.unlink(missing_ok=True)
+        if _is_at(path, descriptor):
+            path.unlink()
         os.close(descriptor)
+
+
+def _locked(path: Path, what: str) -> tuple[int, bool]:
+    """Return the locked file, and whether another process had it before."""
+    waited = False
+    while True:
+        # Do not follow a link: its target may belong to somebody else.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            waited |= _wait_for(descriptor, what)
+            # The process that had the lock has removed the file. A later process makes another one.
+            locked = _is_at(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if locked:
+            return descriptor, waited
+        os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the path still names the open file."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _wait_for(descriptor: int, what: str) -> bool:
