@@ -64,7 +64,7 @@ def kl(theirs: Tensor, ours: Tensor) -> float:
 
 def divergence(head: Head, answers: SoftAnswers, logits: Tensor, batch: Batch) -> float:
     teacher = Teacher({"task": answers}, weight=0.5, temperature=T)
-    return float(teacher.divergence("task", head, logits, batch))
+    return float(teacher.divergence("task", head, logits, batch).detach())
 
 
 def test_classes_by_the_softened_divergence() -> None:
@@ -143,6 +143,16 @@ def test_a_tag_that_bio_rules_out_is_as_improbable_in_all_models(spread: float) 
     answers_BWC = CrfHead(8, TAGS).soft_answers(logits_BWC, torch.tensor([[1, 2, 3]]))
     assert answers_BWC[0, 0, TAGS.index("I-X")] == IMPOSSIBLE
     assert (answers_BWC != IMPOSSIBLE).sum() == 8, "an I-X may follow in the other places"
+
+
+def test_a_crf_learns_the_allowed_tags_of_a_teacher_that_does_not_follow_bio() -> None:
+    # I-X is the teacher's likeliest tag of the first word, which a CRF rules out.
+    theirs_WC = torch.tensor([[0.5, 0.1, 2.0]])
+    answers = SoftAnswers(theirs_WC, torch.tensor([0, 1]))
+    first_BW = torch.tensor([[1]])
+    for ours_WC in (theirs_WC, torch.randn(1, 3)):
+        found = divergence(CrfHead(8, TAGS), answers, ours_WC[None], batch_of([0], first_BW))
+        assert found == pytest.approx(kl(theirs_WC[0, :2], ours_WC[0, :2]), abs=1e-5)
 
 
 @pytest.mark.parametrize("gap", [1.0, 9.0, 15.0, 40.0])

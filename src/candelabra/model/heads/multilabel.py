@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from candelabra.model.heads.base import PooledHead
 from candelabra.records import Examples
@@ -68,13 +67,11 @@ class MultiLabelHead(PooledHead):
         Returns:
             Mean over the labels, (B), in nats.
         """
-        kl = torch.zeros_like(logits)
-        for sign in (1, -1):
-            answer, target = (
-                F.logsigmoid(sign * each / temperature) for each in (logits, reference)
-            )
-            kl = kl + target.exp() * (target - answer)
-        return kl.mean(dim=-1) * temperature**2
+        # The sigmoid of x is the softmax of x and 0.
+        ours_BC2, theirs_BC2 = (
+            torch.stack([each, torch.zeros_like(each)], dim=-1) for each in (logits, reference)
+        )
+        return super().kl_to(ours_BC2, theirs_BC2, temperature).mean(dim=-1)
 
     def decode(self, logits: Tensor, first_BW: Tensor | None = None) -> Tensor:
         """Return 1 for each predicted label and 0 for the others, (B, C)."""
