@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,14 @@ from candelabra.build.soft_answers import cached_answers
 from candelabra.build.teacher import check_head
 from candelabra.bundle.bundle import load
 from candelabra.bundle.teachers import check_labels, check_needed, teacher_folders
-from candelabra.data.token_cache import write_arrays
+from candelabra.data.collate import TokenizedSplit
+from candelabra.data.token_cache import tokenize_cached, write_arrays
+from candelabra.data.tokens import TextTokenizer
 from candelabra.data.waiting_lock import waiting_lock
 from candelabra.errors import BundleError, ConfigError
 from candelabra.model.backbones import Tiny
 from candelabra.model.heads.regression import RegressionHead
+from candelabra.records import Examples
 from candelabra.training.teaching import SoftAnswers
 from helpers.bundles import LABELS, made
 from helpers.small_models import small_model
@@ -40,18 +45,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answers(
-    folder: Path, task: str, cache: Path | None, *, labels: list[str] | None = None, rows: str = "a"
+    folder: Path,
+    task: str,
+    cache: Path | None,
+    *,
+    examples: Examples | None = None,
+    labels: list[str] | None = None,
+    rows: str = "a",
+    precision: str = "32-true",
 ) -> SoftAnswers:
     return cached_answers(
         folder,
         task,
-        TEXTS[task],
+        examples or TEXTS[task],
         labels or LABELS[task],
         fingerprint=rows,
         cache_dir=cache,
-        precision="32-true",
+        precision=precision,
         device="cpu",
     )
+
+
+def tokenized(examples: Examples, tokenizer: TextTokenizer) -> TokenizedSplit:
+    tokens = tokenize_cached(examples, tokenizer, fingerprint="", cache_dir=None, cross=False)
+    return TokenizedSplit(examples, tokens, tokenizer.pad_id)
 
 
 def equal(one: SoftAnswers, other: SoftAnswers) -> bool:
@@ -72,10 +89,28 @@ def test_answers_are_those_of_the_model_one_text_at_a_time(folder: Path, task: s
             torch.testing.assert_close(ours, expected, atol=2e-3, rtol=0)
         else:
             begin, end = found.starts_N[place], found.starts_N[place + 1]
-            words = TEXTS[task].words
-            assert words is not None
-            assert end - begin == len(words[place])
-            assert found.logits[begin:end].isfinite().all()
+            alone = tokenized(TEXTS[task].take([place]), bundle.tokenizer)
+            with torch.no_grad():
+                (expected_WC,) = bundle.model.forward_task(task, alone.batch([0]))
+            ours_WC = found.logits[begin:end].float()
+            torch.testing.assert_close(ours_WC, expected_WC, atol=2e-3, rtol=2e-3)
+
+
+def test_words_that_the_teacher_does_not_read_have_no_answer(folder: Path, tmp_path: Path) -> None:
+    # The bundle reads 32 tokens at most.
+    texts = ["who is", "film " * 60, "in 1999"]
+    words = [[found.span() for found in re.finditer(r"\w+", text)] for text in texts]
+    long = replace(TEXTS["who"].take([0, 1, 2]), texts=(texts,), words=words)
+    tokenizer = load(folder).tokenizer
+    first_BW = tokenized(long, tokenizer).batch([0, 1, 2]).first_BW
+    assert first_BW is not None
+    inside = [first_W[: len(each)] for first_W, each in zip(first_BW, words, strict=True)]
+    unread = torch.cat(inside) < 0
+    assert 0 < unread.sum() < 60
+    for cache in (None, tmp_path, tmp_path):
+        found = answers(folder, "who", cache, examples=long)
+        assert torch.equal(found.logits.isnan().all(dim=-1), unread)
+        assert torch.equal(found.logits.isnan().any(dim=-1), unread)
 
 
 @pytest.mark.parametrize("task", TEXTS)
@@ -133,6 +168,24 @@ def test_two_processes_compute_the_answers_once(folder: Path, tmp_path: Path) ->
     assert file.read_bytes() != stored
 
 
+def test_answers_that_another_process_has_just_finished_are_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = answers(folder, "mood", tmp_path)
+    (file,) = tmp_path.iterdir()
+    stored = file.read_bytes()
+    file.unlink()
+
+    @contextmanager
+    def finished_before(path: Path, what: str) -> Iterator[None]:
+        file.write_bytes(stored)
+        yield
+
+    monkeypatch.setattr(soft_answers, "waiting_lock", finished_before)
+    monkeypatch.setattr(soft_answers, "load", lambda *_, **__: pytest.fail("computed again"))
+    assert equal(answers(folder, "mood", tmp_path), whole)
+
+
 @pytest.mark.parametrize("task", TEXTS)
 @pytest.mark.parametrize("ended", [KeyboardInterrupt, SystemExit, MemoryError])
 def test_interrupted_answers_go_on_where_they_were(
@@ -173,14 +226,18 @@ def test_interrupted_answers_go_on_where_they_were(
     assert not list(tmp_path.glob("**/*unfinished*"))
 
 
-def test_changed_rows_and_another_teacher_are_answered_afresh(folder: Path, tmp_path: Path) -> None:
+def test_other_rows_labels_precision_and_teachers_are_answered_afresh(
+    folder: Path, tmp_path: Path
+) -> None:
     cache = tmp_path / "cache"
     answers(folder, "mood", cache)
     answers(folder, "mood", cache, rows="b")
     other = replace(made(), metrics={"val/score": 0.25})
     other.save(tmp_path / "other")
     answers(tmp_path / "other", "mood", cache)
-    assert len(list(cache.iterdir())) == 3
+    answers(folder, "mood", cache, labels=LABELS["mood"][::-1])
+    answers(folder, "mood", cache, precision="bf16-mixed")
+    assert len(list(cache.iterdir())) == 5
 
 
 def test_numbers_are_not_rounded_to_half_precision() -> None:
@@ -197,9 +254,10 @@ def test_numbers_are_not_rounded_to_half_precision() -> None:
 
 
 def test_labels_may_have_another_order(folder: Path) -> None:
-    turned = list(reversed(LABELS["who"]))
+    # Unlike a reversal, a rotation is not its own inverse.
+    turned = [*LABELS["who"][1:], LABELS["who"][0]]
     found, plain = answers(folder, "who", None, labels=turned), answers(folder, "who", None)
-    assert torch.equal(found.logits.flip(-1), plain.logits)
+    assert torch.equal(found.logits, plain.logits.roll(-1, dims=-1))
 
 
 def test_a_full_disk_costs_the_cache_alone(

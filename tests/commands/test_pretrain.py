@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
+from candelabra.data.tokens import TextTokenizer
+from candelabra.errors import ConfigError
 from candelabra.model.backbones import Pretrained, Tiny
 from candelabra.pretraining.base import ChangingSplit
+from candelabra.records import Examples
 from candelabra.report.run_view import run_page
+from candelabra.run.pretrain import changing_splits
 from helpers.command_line import SMALL, Run, called, started
 
 FEW = [
@@ -133,6 +141,39 @@ def test_an_experiment_may_name_a_teacher_that_is_trained_later(tmp_path: Path) 
     pretrained(tmp_path, "experiment=taught", "trainer.max_epochs=1", *config_dir)
 
 
+def test_a_text_that_is_held_out_is_not_trained_on(tokenizer: TextTokenizer) -> None:
+    def of(*texts: str) -> Examples:
+        return Examples((list(texts),), [0] * len(texts), None, list(range(len(texts))))
+
+    data: Any = {
+        "one": SimpleNamespace(splits={"train": of("a", "b", "a"), "validation": of("c")}),
+        "other": SimpleNamespace(splits={"train": of("c", "d"), "validation": of("b", "c")}),
+    }
+    cfg = OmegaConf.create({"paths": {"cache_dir": None}, "seed": 0})
+    unchanged: Any = SimpleNamespace(split=lambda split, *_, **__: split)
+    splits = changing_splits(cfg, data, unchanged, tokenizer)
+    texts = {name: split.examples.texts for name, split in splits.items()}
+    assert texts == {"train": (["a", "d"],), "validation": (["c", "b"],)}
+    for task in data.values():
+        task.splits["validation"] = of("a", "b", "c", "d")
+    with pytest.raises(ConfigError, match="every text of the train splits is in a validation"):
+        changing_splits(cfg, data, unchanged, tokenizer)
+
+
+def test_the_prompt_is_part_of_the_command_that_goes_on(folder: Path, tmp_path: Path) -> None:
+    words = ["encoder=path", f"encoder.name={folder / 'encoder'}", "encoder.prompt='query: '"]
+    place = f"hydra.run.dir={tmp_path / 'run'}"
+    done = called("pretrain", *FEW[1:], "trainer.max_epochs=1", *words, place)
+    assert done.status == 0, done.err
+    (line,) = (line for line in done.out.splitlines() if "begins with this encoder by: " in line)
+    start = shlex.split(line.partition("by: ")[2])
+    assert start[-1] == 'encoder.prompt="query: "'
+    done = called("train", *SMALL[1:], *start, f"hydra.run.dir={tmp_path / 'next'}")
+    assert done.status == 0, done.err
+    config = OmegaConf.load(tmp_path / "next" / "config.yaml")
+    assert config.encoder.prompt == "query: "
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -140,6 +181,8 @@ def test_an_experiment_may_name_a_teacher_that_is_trained_later(tmp_path: Path) 
         (["head@tasks.movie.head=crf"], "head@tasks.movie.head has no effect"),
         (["tasks.movie.loss.gamma=1"], "tasks.movie.loss.gamma has no effect"),
         (["teacher=FOLDER"], "teacher has no effect"),
+        (["tasks.movie.train=false"], "tasks.movie.train has no effect"),
+        (["tasks.movie.loss_weight=2"], "tasks.movie.loss_weight has no effect"),
         (["-m", "seed=1,2"], "pretrain is one run"),
         (["method.mask_probability=1.5"], "method.mask_probability must be"),
         (["method=tsdae", "method.deletion_probability=0"], "method.deletion_probability must be"),

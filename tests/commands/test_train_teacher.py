@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from helpers.bundles import made
+from candelabra.bundle.checksums import write_checksums
+from candelabra.run import finish
+from helpers.bundles import edit, made
 from helpers.command_line import SMALL, Run, called
+from helpers.interrupted_runs import fail
 from helpers.stand_ins import write_data
 
 
@@ -76,6 +80,34 @@ def test_all_teachers_are_checked_before_the_first_answers(run: Run, tmp_path: P
     assert done.status == 2
     assert re.search(r"teacher of tasks.movie: .* teaches classification", done.message)
     assert not list(tmp_path.glob("cache/*teacher*"))
+
+
+def test_a_damaged_teacher_is_named_before_the_first_answers(run: Run, tmp_path: Path) -> None:
+    damaged = shutil.copytree(run.bundle, tmp_path / "damaged")
+    with (damaged / "heads.safetensors").open("ab") as file:
+        file.write(b"x")
+    teachers = f"teacher={{sentiment: {run.folder}, movie: {damaged}}}"
+    places = [f"hydra.run.dir={tmp_path / 'run'}", f"paths.cache_dir={tmp_path / 'cache'}"]
+    done = called("train", *SMALL, teachers, *places)
+    assert done.status == 2
+    assert "heads.safetensors: damaged" in done.message
+    assert not list(tmp_path.glob("cache/*teacher*"))
+    (damaged / "checksums.json").unlink()
+    assert "incomplete bundle" in called("train", *SMALL, teachers, *places).message
+
+
+def test_a_resumed_run_keeps_its_teacher(run: Run, tmp_path: Path) -> None:
+    teacher = shutil.copytree(run.bundle, tmp_path / "teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish, "restore_best", fail)
+        with pytest.raises(ArithmeticError):
+            trained(tmp_path, f"teacher={teacher}")
+    # The same weights read other texts.
+    edit(teacher / "config.json", lambda config: config.update(max_length=16))
+    write_checksums(teacher)
+    done = called("train", f"resume={tmp_path / 'run'}")
+    assert done.status == 2
+    assert re.search("the data of teacher of (movie|sentiment).* were changed", done.message)
 
 
 def texts_of(folder: Path, name: str, rows: list[dict[str, object]]) -> Path:

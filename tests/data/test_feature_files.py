@@ -170,23 +170,9 @@ def test_of_several_processes_one_computes(files: FeatureFiles) -> None:
     assert [path.name for path in files.folder.iterdir()] == [KEY]
 
 
-def _lock(files: FeatureFiles, waited: object) -> None:
-    with files.lock(KEY) as had_to_wait:
-        waited.put(had_to_wait)  # type: ignore[attr-defined]
-
-
-def test_the_lock_yields_whether_it_had_to_wait(
-    files: FeatureFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = multiprocessing.get_context("fork")
-    waits, waited = context.Event(), context.Queue()
-    monkeypatch.setattr(waiting_lock, "show", lambda message: waits.set())
-    process = context.Process(target=_lock, args=(files, waited))
-    with files.lock(KEY) as had_to_wait:
-        process.start()
-        assert waits.wait(60)
-    process.join()
-    assert (had_to_wait, waited.get()) == (False, True)
+def _enter(files: FeatureFiles, entered: object) -> None:
+    with files.lock(KEY):
+        entered.set()  # type: ignore[attr-defined]
 
 
 def _hold(files: FeatureFiles, holds: object, release: object) -> None:
@@ -195,25 +181,28 @@ def _hold(files: FeatureFiles, holds: object, release: object) -> None:
         assert release.wait(60)  # type: ignore[attr-defined]
 
 
-def test_a_third_process_waits_for_the_one_that_waited_for_the_first(
+def test_one_process_after_the_other_has_the_lock(
     files: FeatureFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also the third, which begins after the second has taken over the lock of the first."""
     context = multiprocessing.get_context("fork")
-    waits, holds, release, waited = (*(context.Event() for _ in range(3)), context.Queue())
+    waits, holds, release, entered = (context.Event() for _ in range(4))
     monkeypatch.setattr(waiting_lock, "show", lambda message: waits.set())
     second = context.Process(target=_hold, args=(files, holds, release))
-    third = context.Process(target=_lock, args=(files, waited))
+    third = context.Process(target=_enter, args=(files, entered))
     with files.lock(KEY):
         second.start()
         assert waits.wait(60)
+        assert not holds.is_set()
     assert holds.wait(60)
     waits.clear()
     third.start()
     assert waits.wait(60)
+    assert not entered.is_set()
     release.set()
     second.join()
     third.join()
-    assert waited.get() is True
+    assert entered.is_set()
     assert not list(files.folder.glob(".*.lock"))
 
 

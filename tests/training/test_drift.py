@@ -18,8 +18,8 @@ from candelabra.model.heads.multilabel import MultiLabelHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.records import Batch
-from candelabra.training.distillation import LwfTeacher, frozen_heads
 from candelabra.training.drift import score_before
+from candelabra.training.frozen_copy import FrozenCopy, frozen_heads
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.optim import adamw
 from helpers.toys import Splits, difference, fit, tiny, toy_data, toy_model, toy_module, toy_trainer
@@ -66,7 +66,7 @@ def test_the_loss_is_the_divergence_from_the_start(batches: Mapping[str, Batch])
     """A head on sentences reads all texts, one on words those that are cut into words."""
     for task, readable in (("mood", ["mood", "who"]), ("who", ["who"])):
         start, model = holding(task), holding(task)
-        copy = LwfTeacher(model, weight=0.7, temperature=1.5)
+        copy = FrozenCopy(model, weight=0.7, temperature=1.5)
         for batch in batches.values():
             none = copy.loss(model, model.encode(batch, []), batch).detach()
             assert float(none) == pytest.approx(0, abs=1e-6)
@@ -93,7 +93,7 @@ def test_the_loss_is_the_divergence_from_the_start(batches: Mapping[str, Batch])
 
 def test_only_the_model_learns_by_it(batches: Mapping[str, Batch]) -> None:
     model = holding("mood")
-    copy = LwfTeacher(model, weight=1.0)
+    copy = FrozenCopy(model, weight=1.0)
     moved(model)
     copy.loss(model, model.encode(batches["mood"], []), batches["mood"]).backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.encoder.parameters())
@@ -103,12 +103,12 @@ def test_only_the_model_learns_by_it(batches: Mapping[str, Batch]) -> None:
 def test_without_a_frozen_head_there_is_nothing_to_hold() -> None:
     assert frozen_heads(toy_model(freezer=Freezer(FreezeNothing()))) == []
     with pytest.raises(ValueError, match="distill_frozen needs a frozen head"):
-        LwfTeacher(toy_model(), weight=1.0)
+        FrozenCopy(toy_model(), weight=1.0)
 
 
 def module_of(weight: float, *, dropout: float = 0.0) -> MultiTaskModule:
     model = holding("mood", dropout=dropout)
-    copy = LwfTeacher(model, weight=weight) if weight else None
+    copy = FrozenCopy(model, weight=weight) if weight else None
     return toy_module(model, optimizer=partial(adamw, lr=1e-2), frozen_copy=copy)
 
 
@@ -180,7 +180,7 @@ def test_other_kinds_of_answers_are_held_too(toys: Splits) -> None:
 
 def test_examples_that_keep_a_process_busy_do_not_count(toys: Splits) -> None:
     model = holding("mood")
-    copy = LwfTeacher(model, weight=1.0)
+    copy = FrozenCopy(model, weight=1.0)
     moved(model)
     for counted in (True, False):
         batch = toys["mood"]["train"].batch([0, 1], counted=counted)

@@ -88,9 +88,8 @@ class FrozenEncoding:
         shapes = self._shapes([self.pooling] if self.pooling else ["tokens"])
         stored = files.read(key, shapes)
         if stored is None and compute:
-            with files.lock(key) as waited:  # another process may compute them now
-                stored = files.read(key, shapes) if waited else None
-                stored = stored or self._computed(key, shapes)
+            with files.lock(key):  # another process may compute them now
+                stored = files.read(key, shapes) or self._computed(key, shapes)
         if stored is None:
             return None
         dtype = getattr(torch, stored.computed_as)

@@ -49,10 +49,11 @@ def cached_answers(
 ) -> SoftAnswers:
     """Return the answers of a bundle, from the cache if it has them.
 
-    The key of the cache is made of the bundle's checksums and the examples, so that another teacher
-    or a changed row is answered again. A damaged file is made again. Unfinished answers are written
-    from time to time, and the next call goes on from them. Of several processes that need the same
-    answers, one computes them and the others wait.
+    The key of the cache is made of the bundle's checksums, the examples with their labels, the
+    order of the labels and the precision, so that another teacher or a changed row is answered
+    again. A damaged file is made again. Unfinished answers are written from time to time, and the
+    next call goes on from them. Of several processes that need the same answers, one computes them
+    and the others wait.
 
     Args:
         folder: Folder of the bundle.
@@ -67,21 +68,20 @@ def cached_answers(
     parts = [VERSION, checksum(folder / CHECKSUMS), task, fingerprint, list(labels), precision]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     path = None if cache_dir is None else cache_dir / f"{key}-teacher.safetensors"
-    draft = None if cache_dir is None else cache_dir / f"{key}-teacher-unfinished.safetensors"
-    if (cached := _finished(path)) is not None:
+    draft = None if path is None else path.with_name(f"{key}-teacher-unfinished.safetensors")
+    if (cached := _finished(path, examples)) is not None:
         show(f"answers of the teacher of {task}: {len(examples):,} from the cache")
         return cached
     with ExitStack() as locks:
         if path is not None:
             lock = waiting_lock(path.with_name(f".{path.name}.lock"), "the answers of this teacher")
             with suppress(OSError):  # Without a writable folder there is nothing to wait for.
-                if locks.enter_context(lock) and (cached := _finished(path)) is not None:
-                    return cached
+                locks.enter_context(lock)
+            if (cached := _finished(path, examples)) is not None:
+                return cached
         bundle = load(folder, device=device)
         answers = soft_answers(bundle, task, examples, labels, precision=precision, draft=draft)
         arrays = {"logits": answers.logits.numpy()}
-        if answers.starts_N is not None:
-            arrays["starts"] = answers.starts_N.numpy()
         if path is not None and draft is not None and _store(path, arrays):
             draft.unlink(missing_ok=True)
     return answers
@@ -119,9 +119,7 @@ def soft_answers(
     order: list[int] = []
     if bundle.model.head(task).num_choices:
         order = [bundle.labels[task].index(label) for label in labels]
-    starts_N = None
-    if examples.words is not None:
-        starts_N = np.cumsum([0, *map(len, examples.words)])
+    starts_N = _starts(examples)
     num_seen = 0
     # A large teacher may need hours for its answers.
     progress = Progress(f"answers of the teacher of {task}", total=len(examples))
@@ -141,7 +139,7 @@ def soft_answers(
             _put(answered.logits, part, rows_B, starts_N, first_BW)
             answered.advance(len(rows_B))
     assert answered.logits is not None, "a split without examples is refused before"
-    return SoftAnswers(answered.logits, None if starts_N is None else torch.from_numpy(starts_N))
+    return SoftAnswers(answered.logits, starts_N)
 
 
 class _Unfinished:
@@ -198,7 +196,7 @@ def _put(
     logits: Tensor,
     part: Tensor,
     rows_B: np.ndarray,
-    starts_N: np.ndarray | None,
+    starts_N: Tensor | None,
     first_BW: Tensor | None,
 ) -> None:
     """Write the answers to a batch to their places."""
@@ -212,12 +210,18 @@ def _put(
         logits[begin:end] = answer_WC[: end - begin]
 
 
-def _finished(path: Path | None) -> SoftAnswers | None:
+def _starts(examples: Examples) -> Tensor | None:
+    """Return the index of each example's first word, and the number of words; `None` for texts."""
+    if examples.words is None:
+        return None
+    return torch.tensor([0, *map(len, examples.words)]).cumsum(0)
+
+
+def _finished(path: Path | None, examples: Examples) -> SoftAnswers | None:
     """Return the answers in a file of the cache; `None` without a whole one."""
     if not (kept := _kept(path, "logits")):
         return None
-    starts_N = torch.from_numpy(kept["starts"]) if "starts" in kept else None
-    return SoftAnswers(torch.from_numpy(kept["logits"]), starts_N)
+    return SoftAnswers(torch.from_numpy(kept["logits"]), _starts(examples))
 
 
 def _kept(path: Path | None, *names: str) -> dict[str, np.ndarray]:

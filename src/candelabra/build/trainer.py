@@ -21,7 +21,7 @@ from candelabra.errors import ConfigError
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from candelabra.training.callbacks.interruption import StopOnSignal
-from candelabra.training.distillation import LwfTeacher
+from candelabra.training.frozen_copy import FrozenCopy
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.scoring import Objective
 from candelabra.training.teaching import Teacher
@@ -65,14 +65,14 @@ def build_module(
         scheduler=make(scheduler, "scheduler"),
         total_steps=total_steps,
         seed=seed,
-        frozen_copy=_teacher(model, distill_frozen) if distill_frozen else None,
+        frozen_copy=_frozen_copy(model, distill_frozen) if distill_frozen else None,
         teacher=teacher,
     )
     module.build_optimizer()
     return module
 
 
-def _teacher(model: MultiTaskModel, weight: float) -> LwfTeacher:
+def _frozen_copy(model: MultiTaskModel, weight: float) -> FrozenCopy:
     """Build the distillation term, which needs every step as a whole."""
     for name in model.heads:
         if model.head(name).mini_batch_size is not None:
@@ -80,7 +80,7 @@ def _teacher(model: MultiTaskModel, weight: float) -> LwfTeacher:
                 f"tasks.{name}.head.mini_batch_size encodes a step in parts, and "
                 "distill_frozen needs it whole: take head=embedding, or distill_frozen=0"
             )
-    return LwfTeacher(model, weight=weight)
+    return FrozenCopy(model, weight=weight)
 
 
 def build_loggers(

@@ -10,8 +10,9 @@ NO_EFFECT = (
     *("sweep", "study", "head", "loss"),
     *("teacher", "init_from", "init_heads", "distill_frozen", "normalize", "test"),
     "feature_cache",
+    *("train", "layer_mix", "cross", "loss_weight", "metrics", "main_metric", "max_tokens"),
 )
-"""Groups and keys of a training that a pre-training does not read."""
+"""Groups and keys of a training, and of its tasks, that a pre-training does not read."""
 
 HELP = """candelabra pretrain [overrides]: train an encoder to predict tokens of the texts.
 

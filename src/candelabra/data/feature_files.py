@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,18 +159,13 @@ class FeatureFiles:
         free = shutil.disk_usage(self.folder).free
         return f"more than the {free / GB:.1f} GB free on the disk" if num_bytes > free else None
 
-    @contextmanager
-    def lock(self, key: str) -> Iterator[bool]:
+    def lock(self, key: str) -> AbstractContextManager[None]:
         """Wait until no other process computes an entry, and keep others waiting.
-
-        Yields:
-            Whether it had to wait: the other process may have written the entry.
 
         Raises:
             OSError: If the folder is not writable.
         """
-        with waiting_lock(self.folder / f".{key}.lock", "these features") as waited:
-            yield waited
+        return waiting_lock(self.folder / f".{key}.lock", "these features")
 
     def entries(self) -> list[Entry]:
         """Return all entries, the one that was used last at the end."""

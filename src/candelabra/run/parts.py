@@ -16,6 +16,7 @@ from candelabra.build.schedule import TokenizedTasks, build_schedule
 from candelabra.build.teacher import build_teacher
 from candelabra.build.trainer import build_loggers, build_module, build_trainer
 from candelabra.bundle import transfer
+from candelabra.bundle.checksums import CHECKSUMS, check_checksums
 from candelabra.bundle.teachers import teacher_folders
 from candelabra.config.environment import with_variables
 from candelabra.config.plain_form import plain
@@ -25,6 +26,7 @@ from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData
 from candelabra.data.mixing.schedule import Schedule
 from candelabra.data.module import MultiTaskDataModule
+from candelabra.files import checksum
 from candelabra.model.encoder import Encoder
 from candelabra.model.multitask import MultiTaskModel
 from candelabra.quiet import quiet
@@ -87,14 +89,19 @@ def _fingerprints(
     """Return the fingerprints of each task's rows, and of the bundles that the run learns from.
 
     Raises:
+        BundleError: If a file of a teacher is missing or damaged.
         ConfigError: If they differ from those of the run that is resumed.
     """
     fingerprints = {name: task.fingerprint for name, task in data.items()}
     if command_of(cfg) != "pretrain":  # which learns from texts alone
         if cfg.init_from is not None:
             fingerprints["init_from="] = transfer.fingerprint(cfg.init_from)
-        for task, (root, _) in teacher_folders(cfg.teacher, training_tasks(cfg.tasks)).items():
-            fingerprints[f"teacher of {task}"] = transfer.fingerprint(str(root))
+        teachers = teacher_folders(cfg.teacher, training_tasks(cfg.tasks))
+        # All files are compared before the first teacher answers, which may take hours.
+        for root in {root for root, _ in teachers.values()}:
+            check_checksums(root)
+        for task, (root, _) in teachers.items():
+            fingerprints[f"teacher of {task}"] = {CHECKSUMS: checksum(root / CHECKSUMS)}
     if resume is not None:
         resume.check_data(fingerprints)
     return fingerprints

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +15,13 @@ from candelabra.build.model import build_backbone, load_tokenizer
 from candelabra.build.pretraining import build_method, load_for
 from candelabra.build.schedule import build_schedule
 from candelabra.build.trainer import build_module
-from candelabra.config.messages import building
+from candelabra.config.messages import building, quoted
 from candelabra.config.plain_form import plain
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData, fingerprint
 from candelabra.data.token_cache import tokenize_cached
 from candelabra.data.tokens import TextTokenizer
+from candelabra.errors import ConfigError
 from candelabra.files import clear_folder_drafts, drafted
 from candelabra.losses.classification import cross_entropy
 from candelabra.metrics.masked_words import MaskedWordMetrics
@@ -122,9 +124,12 @@ def pretrain(
                 head.save(encoder, draft)
                 tokenizer.tokenizer.save_pretrained(draft)
         log_results(trainer, RunMedia(record.path, metrics))
-    place = f"encoder=path encoder.name={record.path / 'encoder'}"
-    place += f" encoder.max_length={cfg.encoder.max_length}"
-    tables.show(*tables.result_tables(metrics), f"a training begins with this encoder by: {place}")
+    words = ["encoder=path", f"encoder.name={record.path / 'encoder'}"]
+    words.append(f"encoder.max_length={cfg.encoder.max_length}")
+    if prompt := cfg.encoder.get("prompt"):
+        words.append(f"encoder.prompt={quoted(prompt)}")
+    start = f"a training begins with this encoder by: {shlex.join(words)}"
+    tables.show(*tables.result_tables(metrics), start)
     return metrics
 
 
@@ -136,16 +141,23 @@ def changing_splits(
 ) -> dict[str, TokenizedSplit]:
     """Return the texts of all tasks without repetitions, and which of them are held out.
 
+    A text that one task holds out is not trained on, even if another task trains on it.
+
     Args:
         cfg: Configuration of the run.
         data: The rows of each task.
         method: Method of the pre-training.
         tokenizer: Tokenizer of the encoder.
+
+    Raises:
+        ConfigError: If all texts are held out.
     """
+    held_out = _distinct_texts(data, "validation")
+    trained = [text for text in _distinct_texts(data, "train") if text not in held_out]
+    if not trained:
+        raise ConfigError("every text of the train splits is in a validation split, too")
     splits: dict[str, TokenizedSplit] = {}
-    for name in ("train", "validation"):
-        columns = (column for task in data.values() for column in task.splits[name].texts)
-        texts = list(dict.fromkeys(text for column in columns for text in column))
+    for name, texts in (("train", trained), ("validation", list(held_out))):
         examples = Examples((texts,), [IGNORED] * len(texts), None, list(range(len(texts))))
         tokens = tokenize_cached(
             examples,
@@ -156,3 +168,9 @@ def changing_splits(
         unchanged = TokenizedSplit(examples, tokens, tokenizer.pad_id)
         splits[name] = method.split(unchanged, tokenizer, seed=cfg.seed)
     return splits
+
+
+def _distinct_texts(data: Mapping[str, TaskData], split: str) -> dict[str, None]:
+    """Return the texts of a split of all tasks, each once, as keys in the order of the rows."""
+    columns = (column for task in data.values() for column in task.splits[split].texts)
+    return dict.fromkeys(text for column in columns for text in column)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytorch_lightning as pl
 
 from candelabra.data.module import MultiTaskDataModule
-from candelabra.training.distillation import frozen_heads
+from candelabra.training.frozen_copy import frozen_heads
 from candelabra.training.module import MultiTaskModule
 
 

@@ -15,7 +15,7 @@ from candelabra.records import Batch, Encoded
 from candelabra.training import internals
 from candelabra.training.axes import examples_axis
 from candelabra.training.checkpoint_state import check_files, check_stored, move_files
-from candelabra.training.distillation import LwfTeacher
+from candelabra.training.frozen_copy import FrozenCopy
 from candelabra.training.optim import OptimizerFactory, SchedulerFactory, linear
 from candelabra.training.per_task_backward import TaskwiseModule
 from candelabra.training.scoring import Objective, ScoredModule
@@ -52,7 +52,7 @@ class MultiTaskModule(TaskwiseModule, ScoredModule):
         scheduler: SchedulerFactory = linear,
         total_steps: int | None = None,
         seed: int = 0,
-        frozen_copy: LwfTeacher | None = None,
+        frozen_copy: FrozenCopy | None = None,
         teacher: Teacher | None = None,
     ) -> None:
         super().__init__()

@@ -32,6 +32,10 @@ class SoftAnswers:
     logits: Tensor
     starts_N: Tensor | None = None
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the answers themselves: they never change, and may take gigabytes."""
+        return self
+
     def of(self, batch: Batch) -> Tensor:
         """Return the part of a batch. Tags are (B, W, C), with NaN at padding."""
         if self.starts_N is None:

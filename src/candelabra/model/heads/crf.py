@@ -232,9 +232,7 @@ class CrfHead(TaggingHead):
     def kl_to(self, logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """Compute the divergence over the tags that BIO allows; not every reference follows BIO."""
         ruled_out_BWC = logits == IMPOSSIBLE
-        return super().kl_to(
-            logits, reference.masked_fill(ruled_out_BWC, IMPOSSIBLE), temperature
-        )
+        return super().kl_to(logits, reference.masked_fill(ruled_out_BWC, IMPOSSIBLE), temperature)
 
     def probabilities(self, logits: Tensor, first_BW: Tensor | None) -> Tensor:
         """Return the marginal probability of each tag, (B, W, C); 0 for words outside the text."""

@@ -21,7 +21,7 @@ def frozen_heads(model: MultiTaskModel) -> list[str]:
     ]
 
 
-class LwfTeacher:
+class FrozenCopy:
     """Distillation loss between frozen heads on the trained encoder and on the initial encoder.
 
     Implements Learning without Forgetting (Li & Hoiem 2017). A frozen head is applied to every
