@@ -85,3 +85,11 @@ def test_other_texts_are_other_rows() -> None:
 )
 def test_names_are_as_short_as_can_be(models: list[str], names: list[str]) -> None:
     assert short_names(models) == names
+
+
+def test_a_line_separator_in_a_label_ends_no_line(tmp_path: Path) -> None:
+    folders = [folder(tmp_path, name, "ABAB", labels="A\u2028\x85B") for name in ("a", "b")]
+    models = dict(zip(("a/run", "b/run"), folders, strict=True))
+    metrics = {name: {KEY: 0.5} for name in models}
+    found = compare_models(metrics, models, {"mood": KEY}, resamples=50, seed=0)
+    assert list(found.differences[KEY]) == ["b/run"]

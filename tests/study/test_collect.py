@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from candelabra.errors import ConfigError
+from candelabra.study.arms import StudyRun
 from candelabra.study.collect import count_looks, task_margins
 from candelabra.study.loading import load_arm
+from candelabra.study.tuning import Trial, best_rates
 from helpers.study_folders import write_run
 
 METRICS = {"mood": "accuracy", "who": "f1"}
@@ -28,6 +31,23 @@ def test_a_task_has_its_own_margin_or_that_of_its_metric() -> None:
 def test_a_margin_that_is_none(margins: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         task_margins(METRICS, margins, {})
+
+
+def trial(root: Path, rate: float, score: float | None) -> Trial:
+    folder = root / f"lr-{rate}"
+    folder.mkdir()
+    if score is not None:
+        (folder / "metrics.json").write_text(json.dumps({"val/score": score}))
+    return Trial(rate, StudyRun("base", 0, None, (), folder.name))
+
+
+def test_a_learning_rate_that_diverged_is_passed_over(tmp_path: Path) -> None:
+    tried = [trial(tmp_path, 0.1, 0.5), trial(tmp_path, 0.3, 0.7), trial(tmp_path, 0.9, None)]
+    assert best_rates(tried, tmp_path) == {("base", None): 0.3}
+    with pytest.raises(
+        ConfigError, match=r"no learning rate of arm base .* see .*lr-0\.9/run\.log"
+    ):
+        best_rates(tried[2:], tmp_path)
 
 
 def test_another_look_at_the_test_split_is_counted(tmp_path: Path) -> None:

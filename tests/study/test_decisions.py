@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from candelabra.study.decisions import (
     share_or_separate,
 )
 from candelabra.study.result import compare_arms
+from candelabra.study.verdicts import Verdict
 from helpers.study_folders import METRICS, study_of, write_arms, write_run
 
 
@@ -104,6 +108,39 @@ def test_the_answer_by_the_mean_names_what_is_better_on_a_task(tmp_path: Path) -
     found = compare_arms(study_of(tmp_path, folders, decide=best_mean)).answer
     assert found.choice == "base"
     assert found.sentence.endswith("mean of the tasks; better on sentiment: 'other'.")
+
+
+def judged_means(**found: tuple[float, Verdict]) -> Any:
+    """A result with these arms beside the baseline, each with its difference and verdict."""
+    means = {
+        name: SimpleNamespace(estimate=object(), difference=difference, verdict=verdict)
+        for name, (difference, verdict) in found.items()
+    }
+    study = SimpleNamespace(baseline="base", others=[SimpleNamespace(name=name) for name in means])
+    return SimpleNamespace(study=study, means=means, contrasts={})
+
+
+def test_an_arm_that_may_be_better_hides_none_that_is() -> None:
+    found = best_mean(
+        judged_means(noisy=(0.02, Verdict.UNDECIDED), sure=(0.015, Verdict.BETTER_BY_LESS))
+    )
+    assert found == Answer(
+        "sure",
+        "Take 'sure': better than 'base' by 1.50 points on average; 'noisy' may be better still.",
+    )
+
+
+@pytest.mark.parametrize("lacking", [{"a": [0], "b": [1]}, {"a": [0, 1], "b": [2, 3]}])
+def test_arms_with_too_few_common_seeds_are_not_near_each_other(
+    lacking: dict[str, list[int]], tmp_path: Path
+) -> None:
+    num = 3 if len(lacking["a"]) == 1 else 4
+    folders = write_arms(tmp_path, seeds=range(num), skills={"base": 0.5, "a": 0.9, "b": 0.9})
+    for arm, seeds in lacking.items():
+        for seed in seeds:
+            shutil.rmtree(folders[arm][seed][0])
+    study = study_of(tmp_path, folders, decide=cheapest_good_enough, margins=WIDE)
+    assert "no other arm is known to be as good" in compare_arms(study).answer.sentence
 
 
 def test_no_rule_judges_by_a_failed_run(tmp_path: Path) -> None:

@@ -25,6 +25,15 @@ def test_reads_what_a_run_left(tmp_path: Path) -> None:
     assert run.cost == Cost(training_seconds=103.0)
 
 
+def test_a_line_separator_in_a_prediction_ends_no_line(tmp_path: Path) -> None:
+    write_run(tmp_path, ["movie"])
+    file = tmp_path / "predictions" / "movie.jsonl"
+    before = load_run(tmp_path).rows["movie"]
+    assert '"it"' in file.read_text()
+    file.write_text(file.read_text().replace('"it"', '"i\u2028t\x85"'), encoding="utf-8")
+    assert load_run(tmp_path).rows["movie"].num_rows == before.num_rows
+
+
 def test_encoding_what_is_frozen_is_a_cost_of_the_run(tmp_path: Path) -> None:
     write_run(tmp_path, ["movie"], seed=3, feature_seconds=20.0)
     assert load_run(tmp_path).cost.training_seconds == 123.0

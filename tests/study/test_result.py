@@ -32,6 +32,22 @@ def test_differences_are_those_of_the_scores(tmp_path: Path) -> None:
         assert result.contrasts[task]["shared"].difference == pytest.approx(expected)
 
 
+def test_seeds_and_rows_are_paired(tmp_path: Path) -> None:
+    folders = write_arms(tmp_path)
+    # The first seed, so that a pair by place would be another than a pair by seed.
+    shutil.rmtree(folders["shared"][0][0])
+    result = compare_arms(study_of(tmp_path, folders))
+    scores = result.samples["sentiment"].scores
+    found = result.contrasts["sentiment"]["shared"].estimate
+    assert found is not None
+    pairs = [scores["shared"][seed] - scores["separate"][seed] for seed in (1, 2)]
+    assert found.by_seed == pytest.approx(pairs)
+    same = compare_arms(study_of(tmp_path, {**folders, "copy": folders["adapters"]}))
+    drawn = same.samples["sentiment"].drawn
+    for seed in (0, 1, 2):
+        assert np.array_equal(drawn["copy"][seed], drawn["adapters"][seed])
+
+
 def test_p_values_are_holms_over_arms_and_tasks(tmp_path: Path) -> None:
     from statsmodels.stats.multitest import multipletests
 
@@ -101,6 +117,16 @@ def test_a_study_that_is_not_complete_is_a_smaller_study(tmp_path: Path) -> None
     few = compare_arms(study_of(tmp_path, folders))
     words = "not judged: needs two seeds of both arms; found 1"
     assert few.contrasts["movie"]["shared"].words == words
+
+
+def test_corrected_test_texts_are_other_rows(tmp_path: Path) -> None:
+    folders = write_arms(tmp_path)
+    changed = {task: {"test": "cd" * 32} for task in METRICS}
+    write_run(folders["shared"][2][0], list(METRICS), seed=9, fingerprints=changed)
+    result = compare_arms(study_of(tmp_path, folders))
+    expected = "not judged: the test texts were changed between the runs of its seeds"
+    assert result.contrasts["movie"]["shared"].words == expected
+    assert result.contrasts["movie"]["adapters"].verdict is not Verdict.NOT_JUDGED
 
 
 def test_other_rows_are_not_compared(tmp_path: Path) -> None:

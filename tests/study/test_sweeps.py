@@ -47,5 +47,21 @@ def test_what_is_no_study(tmp_path: Path) -> None:
         ConfigError, match=r"no trial of .* sets it; its trials set freeze, pooling"
     ):
         load_sweep(tmp_path, "balancing")
-    with pytest.raises(ConfigError, match=r"trials 0 and 1 are both a .*, but differ in pooling"):
+    with pytest.raises(ConfigError, match=r"trials 0 and 1 are both a, but differ in pooling;"):
+        load_sweep(tmp_path, "freeze")
+
+
+@pytest.mark.parametrize(
+    ("trials", "named"),
+    [
+        (["freeze=a lr=1 0", "freeze=a lr=2 1"], "0 and 1 are both a, but differ in lr;"),
+        (["freeze=a 0", "freeze=b lr=2 0", "freeze=b 1"], "1 and 2 are both b, but differ in lr;"),
+        (["freeze=a 0", "freeze=b 1", "freeze=a 0"], "0 and 2 are both a, seed 0;"),
+    ],
+)
+def test_the_trials_of_an_arm_differ_in_the_seed_alone(
+    trials: list[str], named: str, tmp_path: Path
+) -> None:
+    write_trials(tmp_path, *trials)
+    with pytest.raises(ConfigError, match=named):
         load_sweep(tmp_path, "freeze")

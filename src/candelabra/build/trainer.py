@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
 
 from candelabra.build.instantiate import Node, make
@@ -145,6 +145,9 @@ def build_trainer(
         if callback is not None
     ]
     built += pruning_callbacks()
+    # Lightning refuses two timers, and the user's own counts as well.
+    if not any(isinstance(callback, Timer) for callback in built):
+        built.append(Timer())
     built.append(StopOnSignal(f"candelabra {command} resume={run_dir}"))
     return instantiate(
         node,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candelabra.bundle.stored import stored_lines
 from candelabra.errors import DataError
 from candelabra.evaluation.bootstrap import Difference, accuracy, mcnemar, paired_bootstrap
 from candelabra.evaluation.row_scores import RowScores, row_scores
@@ -173,7 +173,7 @@ def _paired_difference(
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [dict(row) for row in stored_lines(file.parent, file.name)]
 
 
 def _counted(

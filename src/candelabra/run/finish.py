@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 
 from candelabra.bundle.bundle import Bundle
 from candelabra.bundle.config import BundleConfig
@@ -25,19 +25,23 @@ from candelabra.training.scoring import scores_of
 SCORE = "val/score"
 
 
-def fit_speed(module: MultiTaskModule, seconds: float) -> dict[str, float]:
+def fit_speed(trainer: pl.Trainer, module: MultiTaskModule, seconds: float) -> dict[str, float]:
     """Return steps, duration and throughput of the fit.
 
     Args:
+        trainer: Trainer after the fit.
         module: Module after the fit.
         seconds: Duration of the fit in this process, including validations.
 
     Returns:
-        `steps` (of the whole run), `fit_seconds`, and `examples_per_second` and
-        `tokens_per_second` since this process started.
+        `steps` and `fit_seconds` of the whole run, without steps that an interruption lost;
+        `examples_per_second` and `tokens_per_second` since this process started.
     """
     rates = {f"{key}_per_second": round(n / seconds, 3) for key, n in module.session.items()}
-    return {"steps": module.steps_done, "fit_seconds": round(seconds, 3), **rates}
+    # A timer is part of the checkpoint, and goes on where it was.
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it untyped.
+    timer = next(each for each in callbacks if isinstance(each, Timer))
+    return {"steps": module.steps_done, "fit_seconds": round(timer.time_elapsed(), 3), **rates}
 
 
 def restore_best(trainer: pl.Trainer, module: MultiTaskModule) -> dict[str, float]:

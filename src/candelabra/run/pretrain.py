@@ -115,7 +115,7 @@ def pretrain(
         started = time.perf_counter()
         checkpoint = None if resume is None else resume.checkpoint
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-        record.update(**finish.fit_speed(module, time.perf_counter() - started))
+        record.update(**finish.fit_speed(trainer, module, time.perf_counter() - started))
         metrics = finish.restore_best(trainer, module)
         if trainer.is_global_zero:
             record.write_metrics(metrics)

@@ -83,7 +83,7 @@ def train(
     with tracked(trainer, plain(cfg), cfg.tasks):
         started = time.perf_counter()
         _fit(trainer, module, datamodule, None if resume is None else resume.checkpoint)
-        record.update(**finish.fit_speed(module, time.perf_counter() - started))
+        record.update(**finish.fit_speed(trainer, module, time.perf_counter() - started))
         metrics = finish.restore_best(trainer, module)
         if cfg.test:
             metrics |= finish.test(trainer, module, datamodule, record.path)

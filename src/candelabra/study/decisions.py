@@ -89,9 +89,9 @@ def cheapest_good_enough(result: StudyResult) -> Answer:
 
 
 def best_mean(result: StudyResult) -> Answer:
-    """Choose the arm with the best mean over the tasks if its mean is better than the baseline's.
+    """Choose, of the arms that are better than the baseline on average, the one with the best mean.
 
-    An arm that is better than the baseline in one task only is named in the sentence.
+    If there is none, an arm that is better in one task only is named in the sentence.
     """
     baseline = result.study.baseline
     judged = {
@@ -100,12 +100,16 @@ def best_mean(result: StudyResult) -> Answer:
     if len(judged) < len(result.study.others):
         lacking = [arm.name for arm in result.study.others if arm.name not in judged]
         return Answer(None, f"Undecided: {_listed(map(repr, lacking))} cannot be judged.")
-    best = max(judged, key=lambda name: judged[name].difference)
-    if judged[best].verdict in BETTER:
+    better = [name for name, found in judged.items() if found.verdict in BETTER]
+    if better:
+        best = max(better, key=lambda name: judged[name].difference)
         worse = [task for task, verdict in _verdicts(result, best).items() if verdict in WORSE]
         but = f", though it is worse on {_listed(worse)}" if worse else ""
-        points = f"{100 * judged[best].difference:.2f} points on average"
-        return Answer(best, f"Take {best!r}: better than {baseline!r} by {points}{but}.")
+        gain = judged[best].difference
+        above = [repr(name) for name, found in judged.items() if found.difference > gain]
+        more = f"; {_listed(above)} may be better still" if above else ""
+        points = f"{100 * gain:.2f} points on average"
+        return Answer(best, f"Take {best!r}: better than {baseline!r} by {points}{but}{more}.")
     unclear = [
         name
         for name, found in judged.items()
@@ -135,7 +139,10 @@ def _near_the_best(result: StudyResult, name: str) -> bool:
         best = max(scores, key=lambda arm: scores[arm])
         if name == best:
             continue
-        found = result.samples[task].estimate(name, best)
+        sample = result.samples[task]
+        if sample.reason(name, best):  # such as too few common seeds
+            return False
+        found = sample.estimate(name, best)
         if found.interval(result.strictest)[0] <= -margin:
             return False
     return True

@@ -11,7 +11,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from candelabra.bundle.stored import is_number, stored_file, stored_history, stored_yaml
+from candelabra.bundle.stored import (
+    is_number,
+    stored_file,
+    stored_history,
+    stored_lines,
+    stored_yaml,
+)
 from candelabra.errors import DataError
 from candelabra.evaluation.comparison import TELLING
 from candelabra.evaluation.row_scores import row_scores
@@ -148,8 +154,7 @@ def _test_rows(folder: Path, name: str, metric: str, score: float) -> TestRows |
     digest = hashlib.sha256()
     rows = []
     try:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in stored_lines(folder, name):
             digest.update(f"{row['row']} {row['label']!r}\n".encode())
             rows.append({"label": row["label"], "prediction": row["prediction"]})
         scored = row_scores(metric, rows)

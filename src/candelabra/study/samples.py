@@ -181,6 +181,7 @@ def _digest(study: Study, task: str) -> str | None:
 
 def _reason(arm: ArmRuns, task: str, digest: str | None) -> str:
     """Return the reason why an arm cannot be judged in a task; empty if it can."""
+    texts: set[str] = set()
     for seed in arm.seeds:
         run = arm.run_of(task, seed)
         failed = [one for one in arm.runs[seed] if one.status is Status.FAILED]
@@ -195,4 +196,8 @@ def _reason(arm: ArmRuns, task: str, digest: str | None) -> str:
             return f"seed {seed}: the predictions do not reproduce {run.main_metrics[task]}"
         if rows.digest != digest:
             return f"seed {seed} was evaluated on other rows than the other runs"
+        # The digest is that of the labels. The texts may have been corrected since.
+        texts |= {run.record.get("fingerprints", {}).get(task, {}).get("test", "")}
+    if len(texts) > 1:
+        return "the test texts were changed between the runs of its seeds"
     return "" if _scores(arm, task) else "no run is finished"

@@ -22,8 +22,8 @@ def load_sweep(folder: Path, key: str) -> list[ArmRuns]:
         key: Key of the override whose values are compared, such as `freeze`.
 
     Raises:
-        ConfigError: The folder has no trials, no trial sets the key, or two trials of a seed
-            differ in another setting.
+        ConfigError: The folder has no trials, no trial sets the key, or two trials of an arm have
+            the same seed or differ in another setting.
         DataError: A file of a trial is damaged.
     """
     trials = {
@@ -39,16 +39,15 @@ def load_sweep(folder: Path, key: str) -> list[ArmRuns]:
     found: dict[str, dict[int, Path]] = {}
     for trial, overrides in trials.items():
         arm, seed = overrides.get(key, DEFAULT), _seed(trial)
-        other = found.setdefault(arm, {}).setdefault(seed, trial)
+        of_arm = found.setdefault(arm, {})
+        first = next(iter(of_arm.values()), trial)
+        names = {*overrides, *trials[first]} - {"seed"}
+        differs = [name for name in names if overrides.get(name) != trials[first].get(name)]
+        other = first if differs else of_arm.setdefault(seed, trial)
         if other != trial:
-            differs = [
-                name
-                for name in {*overrides, *trials[other]}
-                if overrides.get(name) != trials[other].get(name)
-            ]
             raise ConfigError(
-                f"arms={key}: trials {other.name} and {trial.name} are both {arm} with seed {seed}"
-                + (f", but differ in {', '.join(sorted(differs))}" if differs else "")
+                f"arms={key}: trials {other.name} and {trial.name} are both {arm}"
+                + (f", but differ in {', '.join(sorted(differs))}" if differs else f", seed {seed}")
                 + "; the trials of an arm may differ in the seed alone"
             )
     return [

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from candelabra.config.validation import training_tasks
+from candelabra.errors import ConfigError
+from candelabra.evaluation.row_scores import KINDS
 from candelabra.study.composing import checked, composed
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from candelabra.data.loading import TaskData
     from candelabra.data.mixing.schedule import Schedule
+    from candelabra.records import Examples
 
 TIMED_TEXTS = 32
 """Number of texts of each task on which the models of the arms are timed."""
@@ -73,7 +76,7 @@ def read_terms(overrides: Sequence[str], *, rows: int | None = None) -> Terms:
         rows: Number of training rows to keep of the smallest task; `None` keeps all.
 
     Raises:
-        ConfigError: A setting is wrong.
+        ConfigError: A setting is wrong, or the test scores of a task cannot be compared.
         DataError: A file or a row of a task is invalid.
     """
     words = list(overrides)
@@ -87,6 +90,7 @@ def read_terms(overrides: Sequence[str], *, rows: int | None = None) -> Terms:
         data = read_data(cfg)
         schedule = read_schedule(cfg, data)
     tests = {name: data[name].splits.get("test") for name in training_tasks(cfg.tasks)}
+    _check_tests(cfg, tests)
     return Terms(
         overrides=tuple(words),
         tasks=tuple(map(str, cfg.tasks)),
@@ -98,6 +102,22 @@ def read_terms(overrides: Sequence[str], *, rows: int | None = None) -> Terms:
         ),
         epochs=cfg.trainer.max_epochs,
     )
+
+
+def _check_tests(cfg: DictConfig, tests: Mapping[str, Examples | None]) -> None:
+    """Check, before anything is trained, that the runs will have test scores to compare."""
+    if not cfg.test:
+        raise ConfigError("test=false: a study compares the test scores of its runs")
+    for task, rows in tests.items():
+        if not rows:
+            raise ConfigError(
+                f"tasks.{task}: a study compares test scores, and its source has no test split"
+            )
+        if (metric := cfg.tasks[task].main_metric) not in KINDS:
+            raise ConfigError(
+                f"tasks.{task}.main_metric={metric}: a study needs a metric that is counted row by "
+                f"row, one of {', '.join(KINDS)}"
+            )
 
 
 def read_data(cfg: DictConfig) -> dict[str, TaskData]:

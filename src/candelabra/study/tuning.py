@@ -71,25 +71,27 @@ def trials(arms: Sequence[Arm], terms: Terms, num: int, *, seed: int) -> list[Tr
 def best_rates(tried: Sequence[Trial], runs_dir: Path) -> dict[tuple[str, str | None], float]:
     """Return the learning rate with the best validation score for each model of each arm.
 
+    A rate whose run failed, such as one that is too high, is passed over.
+
     Args:
         tried: Trials of all arms.
         runs_dir: Folder of the run folders.
 
     Raises:
-        ConfigError: A run of a trial did not finish.
+        ConfigError: No trial of a model finished.
     """
     best: dict[tuple[str, str | None], tuple[float, float]] = {}
     for trial in tried:
-        folder = runs_dir / trial.run.folder
-        score = read_json(folder / "metrics.json").get("val/score")
-        if score is None:
-            raise ConfigError(
-                f"study.tune: the run with optimizer.lr={trial.rate} of arm {trial.run.arm} did "
-                f"not finish; see {folder / 'run.log'}"
-            )
+        score = read_json(runs_dir / trial.run.folder / "metrics.json").get("val/score")
         key = (trial.run.arm, trial.run.task)
-        if key not in best or score > best[key][0]:
+        if score is not None and (key not in best or score > best[key][0]):
             best[key] = (score, trial.rate)
+    for trial in tried:
+        if (trial.run.arm, trial.run.task) not in best:
+            raise ConfigError(
+                f"study.tune: no learning rate of arm {trial.run.arm} was trained to the end; see "
+                f"{runs_dir / trial.run.folder / 'run.log'}"
+            )
     return {key: rate for key, (_, rate) in best.items()}
 
 
