@@ -13,6 +13,7 @@ import yaml
 from candelabra.files import read_json
 from candelabra.run import record as run_folder
 from candelabra.run.record import RunFolder
+from candelabra.run.resume import StoredRun
 from helpers.ended import ended_process
 
 CONFIG = {"seed": 3, "tasks": {"mood": {"labels": ["a", "b"], "loss_weight": 1.0}}, "resume": None}
@@ -49,6 +50,29 @@ def test_what_a_killed_process_left_is_removed_by_the_next(folder: RunFolder) ->
         leave()
         begin()
         assert not list(folder.path.rglob("*.tmp"))
+
+
+def test_a_new_run_is_not_resumed_from_the_checkpoint_of_an_earlier_one(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    file = folder.path / "checkpoints" / "resume.ckpt"
+
+    def has_checkpoint() -> bool:
+        return StoredRun(folder.path, read_json(folder.path / "run.json"), {}).has_checkpoint
+
+    folder.start(CONFIG, [])
+    assert not has_checkpoint()
+    file.parent.mkdir()
+    file.write_bytes(b"of the first run")
+    assert has_checkpoint()
+    second = RunFolder(folder.path, "second")
+    second.start({**CONFIG, "seed": 9}, [])
+    assert file.is_file(), "nothing is lost by a command that was typed again"
+    assert not has_checkpoint()
+    second.update(status="failed")
+    assert not has_checkpoint()
+    file.write_bytes(b"of the second run")
+    assert has_checkpoint()
 
 
 def test_what_is_not_the_runs_own_stays(folder: RunFolder, tmp_path: Path) -> None:

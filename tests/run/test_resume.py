@@ -13,7 +13,7 @@ import pytest
 
 import candelabra.commands.train
 from candelabra.errors import ConfigError
-from candelabra.files import DRAFT
+from candelabra.files import DRAFT, checksum
 from candelabra.run.resume import FREE, StoredRun, enter_working_folder, stored_run
 from helpers.bundles import edit
 from helpers.command_line import called
@@ -101,7 +101,16 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no configuration": (lambda run: (run / "config.yaml").unlink(), "no file config.yaml"),
     "no checkpoint": (
         lambda run: shutil.rmtree(run / "checkpoints"),
-        "no checkpoint {run}/checkpoints/resume.ckpt",
+        "no checkpoint {run}/checkpoints/resume.ckpt of this run",
+    ),
+    "the checkpoint of an earlier run": (
+        lambda run: edit(
+            run / "run.json",
+            lambda found: found.update(
+                earlier_checkpoint=checksum(run / "checkpoints" / "resume.ckpt")
+            ),
+        ),
+        "no checkpoint {run}/checkpoints/resume.ckpt of this run",
     ),
     "cut record": (cut("run.json"), "run.json or config.yaml is damaged"),
     "cut configuration": (cut("config.yaml"), "run.json or config.yaml is damaged"),

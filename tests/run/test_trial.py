@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from candelabra.config.messages import quoted
+from candelabra.config.grammar import quoted
 from candelabra.run import trial
 from helpers.command_line import called
 from helpers.ended import running

@@ -11,9 +11,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.encoder_folder import report, take_folder_settings
+from candelabra.config.grammar import quoted
 from candelabra.config.interpolations import check_interpolations
 from candelabra.config.keys import check_known_keys
-from candelabra.config.messages import quoted
 from candelabra.config.option_words import check_option_words
 from candelabra.config.ranges import check_ranges
 from candelabra.config.schema import SCHEMAS, register

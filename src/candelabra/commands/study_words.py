@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from candelabra.commands.arguments import split_config_dir, split_verbatim
-from candelabra.config.messages import quoted
+from candelabra.config.grammar import quoted
 
 OWN = ("study", "seeds", "plan", "output_dir")
 VERBATIM = ("output", "from", "arms")

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.encoder_folder import report, take_folder_settings
 from candelabra.commands.arguments import CONFIG_DIR, split_flags, split_verbatim
+from candelabra.config.grammar import quoted
 from candelabra.config.interpolations import check_interpolations
-from candelabra.config.messages import explained, quoted
+from candelabra.config.messages import explained
 from candelabra.config.option_words import check_option_words
 from candelabra.config.options import options_table
 from candelabra.config.plain_form import environment_keys, plain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -144,16 +143,6 @@ def _inside_nothing(overrides: Sequence[str]) -> str:
         return "an override names a key below a list that is null; give a list, or null"
     above, _, name = named.partition(".")
     return f"no key '{named}': {above} is null, which has no {name!r}; give a list, or null"
-
-
-def quoted(value: str) -> str:
-    """Quote a value for the override grammar of Hydra.
-
-    Example:
-        >>> quoted("a, b")
-        '"a, b"'
-    """
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _instantiation(error: InstantiationException) -> str:

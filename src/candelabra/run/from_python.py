@@ -12,7 +12,6 @@ run.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from candelabra.build.encoder_folder import take_folder_settings
-from candelabra.config.messages import explained, quoted
+from candelabra.config.grammar import literal, quoted
+from candelabra.config.messages import explained
 from candelabra.config.option_words import check_option_words
 from candelabra.config.plain_form import plain
 from candelabra.config.schema import register
@@ -203,10 +203,7 @@ def _edits(cfg: DictConfig, start: Mapping[str, Any]) -> list[str]:
     """
     composed = _composed(start["overrides"], start["config_dirs"], folder=cfg.paths.run_dir)
     before = plain(_without_start(composed)[0])
-    return [
-        f"++{key}={json.dumps(now, ensure_ascii=False)}"
-        for key, _, now in differences(before, plain(cfg))
-    ]
+    return [f"++{key}={literal(now)}" for key, _, now in differences(before, plain(cfg))]
 
 
 def _targets(node: Any) -> set[str]:

@@ -15,7 +15,8 @@ from candelabra.build.model import build_backbone, load_tokenizer
 from candelabra.build.pretraining import build_method, load_for
 from candelabra.build.schedule import build_schedule
 from candelabra.build.trainer import build_module
-from candelabra.config.messages import building, quoted
+from candelabra.config.grammar import quoted
+from candelabra.config.messages import building
 from candelabra.config.plain_form import plain
 from candelabra.data.collate import TokenizedSplit
 from candelabra.data.loading import TaskData, fingerprint

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from candelabra.files import read_json, remove_drafts, write_json, write_text
+from candelabra.files import checksum, read_json, remove_drafts, write_json, write_text
 
 PACKAGES = (
     "candelabra",
@@ -29,6 +29,11 @@ PACKAGES = (
     "peft",
     "torchjd",
 )
+
+CHECKPOINT = Path("checkpoints", "resume.ckpt")
+"""The checkpoint from which a run resumes, in its folder."""
+EARLIER = "earlier_checkpoint"
+"""Entry of `run.json`: SHA-256 of the checkpoint that was there before the run."""
 
 WRITTEN = {
     ".": ("config.yaml", "run.json", "metrics.json", "metrics.csv", "gradients.png", "wandb"),
@@ -60,9 +65,16 @@ class RunFolder:
     def start(
         self, config: Mapping[str, Any], overrides: list[str], config_dirs: Sequence[str] = ()
     ) -> None:
-        """Write the resolved `config.yaml`, and `run.json` with the status `running`."""
+        """Write the resolved `config.yaml`, and `run.json` with the status `running`.
+
+        An unfinished run that was in the folder before may have left its checkpoint. Its checksum
+        becomes part of the record, so that this run is not resumed from it.
+        """
+        earlier = self.path / CHECKPOINT
         if self.writes:
             self._remove_drafts()
+            if earlier.is_file():
+                self.record[EARLIER] = checksum(earlier)
             text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
             write_text(self.path / "config.yaml", text)
         self.update(

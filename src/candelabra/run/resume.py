@@ -18,9 +18,12 @@ from typing import Any
 
 import yaml
 
+from candelabra.config.grammar import quoted
 from candelabra.config.targets import check_targets
 from candelabra.errors import ConfigError
+from candelabra.files import checksum
 from candelabra.run.place import check_links
+from candelabra.run.record import CHECKPOINT, EARLIER
 from candelabra.run.typed_again import check_typed
 
 ACCUMULATE = "trainer.accumulate_grad_batches"
@@ -68,7 +71,14 @@ class StoredRun:
     @property
     def checkpoint(self) -> Path:
         """Return the path of the checkpoint from which the run resumes."""
-        return self.folder / "checkpoints" / "resume.ckpt"
+        return self.folder / CHECKPOINT
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Return whether the run wrote its checkpoint, and not an earlier run in its folder."""
+        if not self.checkpoint.is_file():
+            return False
+        return EARLIER not in self.record or checksum(self.checkpoint) != self.record[EARLIER]
 
     def command(self, overrides: Sequence[str]) -> list[str]:
         """Return the overrides of the first start, followed by new ones and the run folder.
@@ -91,7 +101,7 @@ class StoredRun:
                 )
         own = [] if _has_config_dir(overrides) else self.record["config_dirs"]
         folders = [word for path in own for word in ("--config-dir", path)]
-        place = f"hydra.run.dir={json.dumps(str(self.folder), ensure_ascii=False)}"
+        place = f"hydra.run.dir={quoted(str(self.folder))}"
         return [*stored, *overrides, place, *folders]
 
     def check(
@@ -161,10 +171,10 @@ def stored_run(folder: str, *, allow: Sequence[str] = ()) -> StoredRun:
     if before.resolve() != path.resolve():
         config, before = moved(config, before, path), path
     run = StoredRun(before, record, config, tuple(allow))
-    if not run.checkpoint.is_file():
+    if not run.has_checkpoint:
         raise ConfigError(
-            f"resume={folder}: no checkpoint {run.checkpoint}; the run ended before it wrote one, "
-            "so start a new run"
+            f"resume={folder}: no checkpoint {run.checkpoint} of this run; it ended before it "
+            "wrote one, so start a new run"
         )
     if not zipfile.is_zipfile(run.checkpoint):
         raise ConfigError(f"resume={folder}: {run.checkpoint} is truncated")

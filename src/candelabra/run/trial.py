@@ -12,7 +12,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from candelabra.config.messages import explained, quoted
+from candelabra.config.grammar import quoted
+from candelabra.config.messages import explained
 from candelabra.errors import UserError, printable
 from candelabra.files import read_json, write_json
 from candelabra.processes import SEARCH
@@ -93,7 +94,7 @@ def _words(folder: Path, given: list[str]) -> list[str]:
     """Return the arguments of `candelabra train` that resume or start the trial."""
     record = read_json(folder / "run.json")
     stopped = record.get("status") in STOPPED and record.get("overrides") == given
-    if stopped and StoredRun(folder, {}, {}).checkpoint.is_file():
+    if stopped and StoredRun(folder, record, {}).has_checkpoint:
         # The user typed these overrides for the sweep. Some of them only count if they are typed.
         return [f"resume={folder}", *given]
     if "run_id" in record:  # It marks the folder as a run's folder.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from candelabra.config.messages import quoted
+from candelabra.config.grammar import quoted
 from candelabra.files import read_json, write_json
 from candelabra.study.arms import StudyRun
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from candelabra.config.messages import quoted
+from candelabra.config.grammar import quoted
 from candelabra.errors import ConfigError
 from candelabra.files import read_json
 from candelabra.study.composing import composed

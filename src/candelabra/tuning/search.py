@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
 
 from candelabra.build.instantiate import make
-from candelabra.config.messages import explained, quoted
+from candelabra.config.grammar import quoted
+from candelabra.config.messages import explained
 from candelabra.config.search_rules import OBJECTIVES
 from candelabra.errors import ConfigError, UserError
 from candelabra.files import read_json, write_json, write_text
