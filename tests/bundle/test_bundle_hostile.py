@@ -207,6 +207,15 @@ def adapter_of_another_model(folder: Path) -> None:
     (folder / "encoder" / "adapter_config.json").write_text(json.dumps(node))
 
 
+def modules_that_lead_to_another_encoder(folder: Path) -> None:
+    below = folder / "encoder" / "below"
+    below.mkdir()
+    for file in (folder / "encoder").glob("*.*"):
+        shutil.copy(file, below)
+    module = {"idx": 0, "path": "below", "type": "sentence_transformers.models.Transformer"}
+    (folder / "encoder" / "modules.json").write_text(json.dumps([module]))
+
+
 def python_file(folder: Path) -> None:
     (folder / "encoder" / "modeling.py").write_text(f"open('{CANARY}', 'w')")
 
@@ -241,6 +250,7 @@ HOSTILE: dict[Callable[[Path], None], str] = {
     encoder_json("config.json", text_config={"quantization_config": {}}): (
         r"'quantization_config' asks for code"
     ),
+    modules_that_lead_to_another_encoder: r"modules\.json: a bundle holds JSON and safetensors",
     pipe: r"vocab\.txt: neither a file nor a folder",
     pipe_for_json: r"extra\.json: neither a file nor a folder",
     pipe_for_metrics: r"metrics\.json: neither a file nor a folder",

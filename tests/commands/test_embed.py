@@ -87,6 +87,7 @@ def test_a_bundle_embeds_as_in_python(run: Run, bundle: Bundle, file: Path) -> N
         ([], 'embed needs either text="..." or input=FILE, got neither'),
         (["text=a", "input=b.txt"], "got text= and input="),
         (["text= "], "text must not be empty"),
+        (["text=caf\udce9"], "text must be UTF-8"),
         (["text=a", "text=b"], "text= is given twice: 'a' and 'b'; give one"),
         (["text=a", "accelerator=tpu"], "accelerator must be one of auto, cpu"),
         (["text=a", "output=a.pt"], "output=a.pt: must end in one of .npy, .parquet, .jsonl"),

@@ -174,6 +174,7 @@ REFUSED = {
     "no input": (["output=out"], ['either text="..." or input=FILE']),
     "both": (["text=x", "input=in.txt", "output=out"], ['either text="..." or input=FILE']),
     "empty": (["text= "], ["text must not be empty"]),
+    "latin-1": (["text=caf\udce9"], ["text must be UTF-8"]),
     "batch size": (["text=x", "batch_size=0"], ["batch_size", "at least 1, got 0"]),
     "unknown key": (["text=x", "bach_size=4"], ["no key 'bach_size'", "'batch_size'?"]),
     "added key": (["text=x", "+foo=4"], ["no key 'foo'"]),

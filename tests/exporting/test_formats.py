@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from candelabra.bundle.config import BundleConfig
 from candelabra.errors import ConfigError
+from candelabra.exporting import onnx, transformers
 from candelabra.exporting.formats import check_task, check_truncation
+from candelabra.model.heads.classification import ClassificationHead
+from helpers.exports import MOODS, bundle_of
+from helpers.small_models import WIDTH
 
 BOTH = BundleConfig(pooling={}, tasks={"mood": {}, "who": {}}, max_length=8, truncation="head")
 ADAPTED = replace(BOTH, adapter={})
@@ -44,3 +50,11 @@ def test_truncations_that_files_know() -> None:
         check_truncation("head_tail", None)
     with pytest.raises(ConfigError, match="must be one of head, tail, got 'middle'"):
         check_truncation("head", "middle")
+
+
+@pytest.mark.parametrize("module", [onnx, transformers])
+def test_a_prompt_is_refused(module: Any, tmp_path: Path) -> None:
+    bundle = bundle_of({"mood": ClassificationHead(WIDTH, MOODS)}, pooling="cls_pooler")
+    bundle.tokenizer.prompt = "find: "
+    with pytest.raises(ConfigError, match="cannot hold the prompt 'find: '"):
+        module.write(bundle, tmp_path, "mood")

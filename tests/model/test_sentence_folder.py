@@ -173,6 +173,9 @@ def test_a_run_starts_from_the_folder_and_its_bundle_and_export_keep_all(tmp_pat
     done = called("export", f"bundle={run}", "format=sentence_transformers", f"output={target}")
     assert done.status == 0, done.err
     np.testing.assert_allclose(reference(target), reference(folder), atol=1e-5)
+    model = SentenceTransformer(str(target), device="cpu")
+    for encode in (model.encode_query, model.encode_document):
+        np.testing.assert_allclose(encode(TEXTS), reference(folder), atol=1e-5)
     found, _ = embedded(target)
     np.testing.assert_allclose(found, reference(folder), atol=1e-5)
 

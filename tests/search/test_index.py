@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 
 from candelabra.errors import UserError
 from candelabra.files import checksum
+from candelabra.model.sentence_modules import SentenceModules
 from candelabra.search.approximate import build_graph, write_graph
 from candelabra.search.exact import Corpus
 from candelabra.search.index import check_new, load_index, read_about, save_index
@@ -241,6 +243,21 @@ def test_another_model_is_refused_and_both_are_named(what: str) -> None:
         UserError, match=rf"index=x: built with ours \({what} .*with theirs \({what} "
     ):
         check_origin("index=x", origin_of(made().embedder(), "ours"), theirs)
+
+
+def test_another_pooling_of_sentence_modules_is_refused() -> None:
+    def origin(**settings: Any) -> dict[str, object]:
+        embedder = made().embedder()
+        embedder.model.pooling = SentenceModules(16, **settings)
+        return origin_of(embedder, "ours")
+
+    for one, other in (
+        ({"modes": ["mean", "max"]}, {"modes": ["cls", "max"]}),
+        ({"layers": [{"kind": "normalize"}]}, {}),
+    ):
+        check_origin("index=x", origin(**one), origin(**one))
+        with pytest.raises(UserError, match=r"index=x: built with ours \(pooling "):
+            check_origin("index=x", origin(**one), origin(**other))
 
 
 def test_the_setting_of_another_tokenizer_is_named() -> None:

@@ -27,6 +27,10 @@ CODE = {".py", ".pyc", ".so", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle",
 """Extensions of files that are or may contain code, which are not allowed in a bundle."""
 
 
+REDIRECTING = ("adapter_config.json", "modules.json")
+"""Files that make a library read the encoder from other files, which no bundle has."""
+
+
 CODE_KEYS = re.compile(
     r"auto_map|.*attn_implementation.*|.*kernel.*|quantization_config|(use_pretrained_)?backbone"
 )
@@ -64,7 +68,7 @@ def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
             )
     for path in folder.rglob("*"):
         _check_kind(path, folder)
-        if path.suffix.lower() in CODE or path.name == "adapter_config.json":
+        if path.suffix.lower() in CODE or path.name in REDIRECTING:
             raise BundleError(f"{path}: a bundle holds JSON and safetensors, and no code or pickle")
     for file in sorted((folder / "encoder").rglob("*")):
         if file.suffix.lower() == ".json":

@@ -18,6 +18,7 @@ from candelabra.config.option_words import check_option_words
 from candelabra.config.ranges import check_ranges
 from candelabra.config.schema import SCHEMAS, register
 from candelabra.config.targets import conf_dir
+from candelabra.data.rows.cells import is_broken
 from candelabra.errors import ConfigError, nearest
 
 WORD = re.compile(r"\w+")
@@ -25,6 +26,14 @@ CONFIG_DIR = ("--config-dir", "-cd")
 WITH_VALUE = (*CONFIG_DIR, "--cfg", "-c", "--package", "-p", "--experimental-rerun")
 FLAGS = (*WITH_VALUE, "--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i")
 """Flags of Hydra that candelabra passes on; those of `WITH_VALUE` are followed by a value."""
+
+
+def check_text(text: str) -> None:
+    """Raise ConfigError for a text of the command line that is blank or not UTF-8."""
+    if not text.strip():
+        raise ConfigError("text must not be empty")
+    if is_broken(text):
+        raise ConfigError("text must be UTF-8")
 
 
 def compose_command(

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from candelabra.commands import models
-from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
+from candelabra.commands.arguments import check_not_input, check_one_of, check_text, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.embedding.vectors import WRITERS, print_vectors, write_vectors
-from candelabra.errors import ConfigError, printable
+from candelabra.errors import printable
 from candelabra.files import check_output
 
 HELP = """candelabra embed text="..." | input=FILE [output=FILE]
@@ -37,8 +37,7 @@ def main(overrides: list[str]) -> int:
     )
     models.check(cfg, given, rest)
     check_one_of("embed", given, text='text="..."', input="input=FILE")
-    if not given.get("text", "x").strip():
-        raise ConfigError("text must not be empty")
+    check_text(given.get("text", "x"))
     check_not_input(given)
     target = Path(given["output"]) if "output" in given else None
     if target is not None:

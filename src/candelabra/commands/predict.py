@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from candelabra.bundle.folder import checked_folder
 from candelabra.commands import models
-from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
+from candelabra.commands.arguments import check_not_input, check_one_of, check_text, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output, writing
@@ -67,8 +67,7 @@ def _check(given: dict[str, str]) -> None:
     check_not_input(given)
     if "output" in given:
         check_output(Path(given["output"]))
-    if not given.get("text", "x").strip():
-        raise ConfigError("text must not be empty")
+    check_text(given.get("text", "x"))
 
 
 def _predict(

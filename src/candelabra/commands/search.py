@@ -14,7 +14,7 @@ from candelabra.bundle.cross_encoders import scoring_task
 from candelabra.bundle.folder import checked_folder, stored_config, stored_labels
 from candelabra.checks import at_least, one_of
 from candelabra.commands import models
-from candelabra.commands.arguments import check_not_input, check_one_of, compose_command
+from candelabra.commands.arguments import check_not_input, check_one_of, check_text, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.errors import ConfigError, printable
 from candelabra.files import check_output, writing
@@ -107,8 +107,7 @@ def _check_keys(given: Mapping[str, str], rest: Sequence[str]) -> None:
         check_output(Path(given["output"]), [".jsonl"])
     if given.get("corpus") == given.get("input") == "-":
         raise ConfigError("corpus=- and input=- cannot both be standard input")
-    if not given.get("text", "x").strip():
-        raise ConfigError("text must not be empty")
+    check_text(given.get("text", "x"))
 
 
 def _check_values(cfg: DictConfig) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from candelabra.commands import models as embedders
-from candelabra.commands.arguments import check_one_of, compose, compose_command
+from candelabra.commands.arguments import check_one_of, check_text, compose, compose_command
 from candelabra.commands.inputs import read_texts
 from candelabra.commands.models import encoders
 from candelabra.errors import ConfigError, printable
@@ -101,8 +101,8 @@ def _second_model(name: str | None, rest: Sequence[str]) -> list[Model]:
 
 def _texts(typed: list[str], file: str | None, column: str) -> list[str]:
     texts = typed if file is None else read_texts(file, column)
-    if not all(text.strip() for text in texts):
-        raise ConfigError("text must not be empty")
+    for text in texts:
+        check_text(text)
     if not 2 <= len(texts) <= MAX_TEXTS:
         raise ConfigError(
             f"similarity takes 2 to {MAX_TEXTS} texts, found {len(texts)}; see search"

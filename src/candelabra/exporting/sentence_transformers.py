@@ -141,9 +141,10 @@ def _write_modules(names: list[str], folder: Path, *, prompt: str) -> None:
     if names[-1] == "Normalize":
         # Git does not store empty folders, so a clone from the Hub would lack this one.
         write_json(folder / rows[-1]["path"] / "config.json", {})
+    # encode_query and encode_document have prompts of their own, in place of the default.
     about: dict[str, Any] = {
         "model_type": "SentenceTransformer",
-        "prompts": {"default": prompt} if prompt else {},
+        "prompts": dict.fromkeys(("default", "query", "document"), prompt) if prompt else {},
         "default_prompt_name": "default" if prompt else None,
         "similarity_fn_name": "cosine",
     }

@@ -146,7 +146,7 @@ def prompts(folder: Path) -> Prompts:
     if name is not None and name not in texts:
         raise ConfigError(f"{file}: default_prompt_name must name a prompt, got {name!r}")
     default = texts[name] if name is not None else ""
-    return Prompts(default, {key: text for key, text in texts.items() if text and key != name})
+    return Prompts(default, {key: text for key, text in texts.items() if text not in ("", default)})
 
 
 def sentence_pooling(folder: Path) -> SentencePooling:

@@ -168,6 +168,7 @@ class SentenceModules(nn.Module):
     Attributes:
         width: Encoder width D.
         modes: The names of the poolings.
+        settings: The settings of the layers.
         layers: The layers.
         out_width: Width of a sentence embedding.
 
@@ -193,6 +194,7 @@ class SentenceModules(nn.Module):
                 raise ValueError(f"modes must be of {', '.join(OPTIONS)}, got {mode!r}")
         self.width = width
         self.modes = tuple(modes)
+        self.settings = tuple(dict(settings) for settings in layers)
         self.layers = nn.Sequential()
         self.out_width = width * len(modes)
         for settings in layers:

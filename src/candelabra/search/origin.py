@@ -13,6 +13,7 @@ from torch import nn
 from candelabra.embedding.embedder import Embedder
 from candelabra.errors import DataError
 from candelabra.model.pooling import FunctionPooling
+from candelabra.model.sentence_modules import SentenceModules
 
 
 def origin_of(embedder: Embedder, name: str) -> dict[str, Any]:
@@ -74,6 +75,8 @@ def _short(value: Any) -> str:
 
 
 def _pooling_name(pooling: nn.Module) -> str:
+    if isinstance(pooling, SentenceModules):
+        return f"{'+'.join(pooling.modes)} {json.dumps(pooling.settings)}"
     if not isinstance(pooling, FunctionPooling):
         return type(pooling).__name__
     function = pooling.function

@@ -93,6 +93,9 @@ def test_labels_stand_together(num_steps: int) -> None:
         counts = Counter(labels[row] for row in found.step(step))
         assert len(counts) >= 2
         assert sum(count for count in counts.values() if count == 1) <= 2  # cut by the step's ends
+    for begin in range(0, len(found.rows), 160):
+        of_pass = found.rows[begin : begin + 160].tolist()
+        assert len(set(of_pass)) == len(of_pass), "all are drawn once before one is drawn again"
     other = together(draws, examples=examples, rng=np.random.default_rng(2))
     assert other.rows.tolist() != found.rows.tolist()
 

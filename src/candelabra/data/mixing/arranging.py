@@ -129,6 +129,7 @@ def together(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> D
     """Group texts with the same label, so that a step contains positives for each text.
 
     The groups have `PER_LABEL` texts; only the last group of a label may be smaller, or one larger.
+    All rows are drawn once before one is drawn again, so that no group has a text twice.
 
     Args:
         draws: Rows that the epoch draws.
@@ -138,7 +139,20 @@ def together(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> D
     Returns:
         The same rows in another order.
     """
-    shuffled = rng.permutation(draws.rows)
+    passes: list[list[int]] = []
+    drawn: Counter[int] = Counter()
+    for row in draws.rows.tolist():
+        if drawn[row] == len(passes):
+            passes.append([])
+        passes[drawn[row]].append(row)
+        drawn[row] += 1
+    groups = [group for rows in passes for group in _groups(rows, examples, rng)]
+    return Draws(np.concatenate([*groups, draws.rows[:0]]), draws.bounds, draws.size)
+
+
+def _groups(rows: Sequence[int], examples: Examples, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the rows of one pass in groups with the same label, in a random order."""
+    shuffled = rng.permutation(rows)
     labels = np.asarray([examples.labels[row] for row in shuffled])
     groups = []
     for label in np.unique(labels):
@@ -146,5 +160,4 @@ def together(draws: Draws, *, examples: Examples, rng: np.random.Generator) -> D
         # A group of one text would have no positive: add it to the previous group.
         cuts = [at for at in range(PER_LABEL, len(own), PER_LABEL) if len(own) - at > 1]
         groups += np.split(own, cuts)
-    rows = [groups[place] for place in rng.permutation(len(groups))]
-    return Draws(np.concatenate([*rows, draws.rows[:0]]), draws.bounds, draws.size)
+    return [groups[place] for place in rng.permutation(len(groups))]

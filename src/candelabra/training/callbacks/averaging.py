@@ -24,7 +24,7 @@ class ExponentialMovingAverage(_BesideTheWeights):
     """Exponential moving average of the weights.
 
     After each step, `average = decay * average + (1 - decay) * weights`. The average starts as the
-    initial weights.
+    weights after the first step.
 
     Args:
         decay: Decay in (0, 1); the average covers about the last `1 / (1 - decay)` steps.

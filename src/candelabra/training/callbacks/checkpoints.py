@@ -211,8 +211,18 @@ class ResumeCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Adjust Lightning's counts of micro-batches if their number per step has changed."""
-        before, now = checkpoint["accumulate_grad_batches"], trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        before, now = checkpoint.get("accumulate_grad_batches"), trainer.accumulate_grad_batches
+        if not isinstance(before, int) or before < 1:
+            raise TrainingError(
+                f"the checkpoint {trainer.ckpt_path}: accumulate_grad_batches must be a number "
+                f"above 0, is {before!r}"
+            )
+        try:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        except (KeyError, TypeError) as error:
+            raise TrainingError(
+                f"the checkpoint {trainer.ckpt_path} lacks the progress of its epoch"
+            ) from error
         for counts in (progress["total"], progress["current"]):
             added = counts["ready"] // before * now - counts["ready"]
             counts.update({key: count + added for key, count in counts.items()})
