@@ -9,6 +9,7 @@ import pytest
 from candelabra.bundle.config import BundleConfig
 from candelabra.errors import ConfigError
 from candelabra.exporting import onnx, transformers
+from candelabra.exporting.folder import replacing_folder
 from candelabra.exporting.formats import check_task, check_truncation
 from candelabra.model.heads.classification import ClassificationHead
 from helpers.exports import MOODS, bundle_of
@@ -58,3 +59,21 @@ def test_a_prompt_is_refused(module: Any, tmp_path: Path) -> None:
     bundle.tokenizer.prompt = "find: "
     with pytest.raises(ConfigError, match="cannot hold the prompt 'find: '"):
         module.write(bundle, tmp_path, "mood")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_appears_meanwhile_stays(overwrite: bool, tmp_path: Path) -> None:
+    output = tmp_path / "exported"
+
+    def exported() -> None:
+        with replacing_folder(output, overwrite=overwrite) as draft:
+            (draft / "model").touch()
+            output.mkdir()
+            (output / "mine").touch()
+
+    with pytest.raises(ConfigError, match=r"not empty|replaces exports only"):
+        exported()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [
+        "exported",
+        "exported/mine",
+    ]

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from candelabra.errors import UserError
 from candelabra.files import checksum
 from candelabra.model.sentence_modules import SentenceModules
+from candelabra.search import index
 from candelabra.search.approximate import build_graph, write_graph
 from candelabra.search.exact import Corpus
 from candelabra.search.index import check_new, load_index, read_about, save_index
@@ -53,6 +54,22 @@ def test_round_trip(folder: Path) -> None:
     np.testing.assert_array_equal(exact.vectors_ND, right.vectors_ND)
     assert exact.graph is None
     assert read_about(folder)["origin"] == ORIGIN
+
+
+def test_an_index_that_appears_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, write = tmp_path / "index", index._write_texts
+
+    def other_process(*given: Any) -> None:
+        write(*given)
+        place.mkdir()
+        (place / "theirs").touch()
+
+    monkeypatch.setattr(index, "_write_texts", other_process)
+    with pytest.raises(UserError, match="already exists"):
+        save_index(place, numbered(3), origin=ORIGIN, source="x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["index", "theirs"]
 
 
 def test_a_graph_has_the_vectors_so_that_their_file_is_not_read(folder: Path) -> None:

@@ -59,7 +59,7 @@ def main(overrides: list[str]) -> int:
     quiet()
     bundle = _load(cfg, given["bundle"], **settings)
     test_data = _load_test_data(cfg, bundle) if cfg.quantize else None
-    with replacing_folder(output) as draft:
+    with replacing_folder(output, overwrite=cfg.overwrite) as draft:
         written = _writer(cfg.format)(bundle, draft, settings["task"])
         lines = [] if written.checked is None else [f"largest difference: {written.checked:.1e}"]
         if test_data is not None:

@@ -38,6 +38,11 @@ def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
     check_place(output)
     whole = output.absolute()
     clear_folder_drafts(whole.parent, [glob.escape(whole.name)])
+    _check_replaceable(output, overwrite=overwrite)
+
+
+def _check_replaceable(output: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError if a folder has files that must not be replaced."""
     if not output.is_dir() or not any(output.iterdir()):
         return
     if not overwrite:
@@ -49,10 +54,15 @@ def check_output(output: Path, bundle: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def replacing_folder(output: Path) -> Iterator[Path]:
+def replacing_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary folder and move it to `output` when the block ends without an error.
 
+    Args:
+        output: Folder to write.
+        overwrite: Whether an earlier export may be replaced.
+
     Raises:
+        ConfigError: If meanwhile `output` has files that must not be replaced.
         DataError: If the folder cannot be written.
     """
     output = output.absolute()
@@ -61,6 +71,7 @@ def replacing_folder(output: Path) -> Iterator[Path]:
         with drafted(output) as draft:
             draft.mkdir()
             yield draft
+            _check_replaceable(output, overwrite=overwrite)
     except OSError as error:
         raise DataError(f"output={output}: cannot be written: {error.strerror or error}") from error
     except Exception as error:

@@ -81,6 +81,7 @@ def save_index(folder: Path, corpus: Corpus, *, origin: Mapping[str, Any], sourc
                 "sha256": {file.name: checksum(file) for file in sorted(draft.iterdir())},
             }
             write_json(draft / ABOUT, about)
+            check_new(folder)  # Another process may have written it meanwhile.
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"save_index={folder}: cannot be written: {reason}") from error
