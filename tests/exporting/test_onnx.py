@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from candelabra.bundle.bundle import Bundle
+from candelabra.bundle.predict import WORD, with_marks_joined
 from candelabra.data.rows.examples import Examples
 from candelabra.errors import ConfigError
 from candelabra.exporting.card import card
@@ -29,8 +30,11 @@ from candelabra.model.heads.pair import PairHead
 from candelabra.model.heads.regression import RegressionHead
 from candelabra.model.heads.tagging import TaggingHead, TaggingMlpHead
 from candelabra.model.onnx_graph import largest_difference, quantize
-from helpers.exports import LENGTH, MOODS, TAGS, TEXTS, bundle_of, foreign
+from helpers import exports
+from helpers.exports import LENGTH, MOODS, TAGS, bundle_of, foreign
 from helpers.small_models import POOLINGS, WIDTH
+
+TEXTS = [*exports.TEXTS, "did Ame\u0301lie win?"]  # an accent behind its letter
 
 SCRIPT = """
 import json, re, sys
@@ -116,8 +120,8 @@ def test_it_names_no_place(graph: tuple[Path, ExportResult]) -> None:
 
 def expected(bundle: Bundle) -> list[dict[str, Any]]:
     """What predict says, in the words of the card's code."""
-    words = [re.findall(r"\w+|[^\w\s]", text) for text in TEXTS]
-    spans = [[m.span() for m in re.finditer(r"\w+|[^\w\s]", text)] for text in TEXTS]
+    spans = [[m.span() for m in WORD.finditer(with_marks_joined(text))] for text in TEXTS]
+    words = [[text[slice(*span)] for span in each] for text, each in zip(TEXTS, spans, strict=True)]
     split = tokenized(
         Examples((TEXTS,), [[] for _ in TEXTS], spans, list(range(len(TEXTS)))),
         bundle.tokenizer,
@@ -215,16 +219,16 @@ def test_int8_is_measured(graph: tuple[Path, ExportResult], bundle: Bundle, tmp_
                 assert found.metrics[FILE][f"test/{task}/{key}"] == pytest.approx(
                     float(value), abs=1e-3
                 )
-    assert found.sizes == {"mlp": 24, "number": 24, "who_crf": 24}
+    assert found.sizes == dict.fromkeys(("mlp", "number", "who_crf"), 6 * len(TEXTS))
     (folder / INT8).unlink()
 
 
 def test_a_limit_draws_the_same_examples(bundle: Bundle) -> None:
-    examples = Examples((TEXTS,), [0, 1, 2, 0], None, [0, 1, 2, 3])
+    examples = Examples((TEXTS,), [0, 1, 2, 0, 1], None, [0, 1, 2, 3, 4])
     drawn = [tokenized(examples, bundle.tokenizer, 2).examples for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == 2
-    assert len(tokenized(examples, bundle.tokenizer, 9).examples) == 4
+    assert len(tokenized(examples, bundle.tokenizer, 9).examples) == len(TEXTS)
 
 
 def test_a_taken_name_is_refused(tmp_path: Path) -> None:

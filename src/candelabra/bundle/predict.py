@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from unicodedata import category
 
 import torch
 
@@ -17,6 +18,8 @@ from candelabra.records import Examples
 
 WORD = re.compile(r"\w+|[^\w\s]")
 """Words of a raw text for tagging; every punctuation character is a word of its own."""
+JOINERS = "\u200c\u200d"
+"""The zero-width characters between letters that say whether these join."""
 
 
 def answers(
@@ -65,8 +68,23 @@ def answers(
 
 
 def _words(text: str, tokenizer: TextTokenizer) -> list[tuple[int, int]]:
-    parts = tokenizer.readable(text)
-    return [match.span() for part in parts for match in WORD.finditer(text, *part)]
+    parts, joined = tokenizer.readable(text), with_marks_joined(text)
+    return [match.span() for part in parts for match in WORD.finditer(joined, *part)]
+
+
+def with_marks_joined(text: str) -> str:
+    r"""Return a text of the same length in which `WORD` does not end at combining marks.
+
+    Accents that stand behind their letter, the vowels of Hindi and Thai, and the two joiners are
+    parts of their words, and no `\w`.
+
+    Example:
+        >>> WORD.findall(with_marks_joined("Ame\u0301lie's"))
+        ['Ame_lie', "'", 's']
+    """
+    if text.isascii():
+        return text
+    return "".join("_" if category(c)[0] == "M" or c in JOINERS else c for c in text)
 
 
 @torch.inference_mode()

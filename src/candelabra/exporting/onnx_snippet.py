@@ -49,6 +49,12 @@ for task in tasks:
 WITH_TAGS = '''\
 
 import re
+from unicodedata import category
+
+
+def joined(text):
+    """Return the text with "_" in place of combining marks and joiners, which end no word."""
+    return "".join("_" if category(c)[0] == "M" or c in "\\u200c\\u200d" else c for c in text)
 
 
 def best_path(scores, decoding):
@@ -73,10 +79,10 @@ def tag(task, text, logits, tokens):
         if not special and span[1] > span[0]
     ]
     words, first = [], []
-    for match in re.finditer(r"\\w+|[^\\w\\s]", text):
+    for match in re.finditer(r"\\w+|[^\\w\\s]", joined(text)):
         inside = [p for p, begin, end in pieces if end > match.start() and begin < match.end()]
         if inside:
-            words.append(match.group())
+            words.append(text[match.start() : match.end()])
             first.append(inside[0])
     if not words:
         return []
