@@ -82,15 +82,33 @@ def test_the_order_of_pcgrad_comes_from_seed_and_step_alone() -> None:
     assert any(not torch.equal(gram.pcgrad(gram_KK, step, seed=2), first) for step in range(9))
 
 
+def projected(gram_KK: Tensor, task: int) -> Tensor:
+    """The v of least v G v with v >= u, the task's part of the mean: all sets of moved weights.
+
+    The right one has v >= u, G v >= 0, and products of 0 where v moved (KKT).
+    """
+    u_K = torch.zeros_like(gram_KK[0])
+    u_K[task] = 1 / len(u_K)
+    for moved in map(torch.tensor, product([False, True], repeat=len(u_K))):
+        v_K = u_K.clone()
+        if moved.any():
+            rest_K = gram_KK[moved][:, ~moved] @ u_K[~moved]
+            v_K[moved] = torch.linalg.solve(gram_KK[moved][:, moved], -rest_K)
+        products_K = gram_KK @ v_K
+        if (v_K >= u_K - 1e-9).all() and (products_K >= -1e-9 * gram_KK.trace()).all():
+            return v_K
+    raise AssertionError("a convex problem has a solution")
+
+
 @several
 @pytest.mark.parametrize("seed", range(5))
 def test_upgrad_conflicts_with_nobody_and_is_the_nearest_such(num: int, seed: int) -> None:
-    """For each projection: v >= u, G v >= 0, and where v moved the product is 0 (KKT)."""
     rows = gradients(num, seed)
     weights_K = gram.upgrad(gram_of(rows), 0)
     products_K = rows @ (weights_K @ rows)
     assert (products_K > -1e-6 * products_K.abs().max()).all()
-    assert (weights_K >= 1 / num - 1e-9).all()
+    expected_K = sum(projected(gram_of(rows), task) for task in range(num))
+    torch.testing.assert_close(weights_K, expected_K, rtol=1e-5, atol=1e-8)
 
 
 def test_upgrad_of_two_equals_its_solver() -> None:
