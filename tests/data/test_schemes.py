@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
+from candelabra.data.files.table import Table
 from candelabra.data.loading import load_task
+from candelabra.data.rows.tag_schemes import with_bio
 from candelabra.data.schemes import recognized, to_bio
 from candelabra.data.sources import Files
 from candelabra.errors import DataError
@@ -147,6 +149,24 @@ def test_tables_are_converted_too(tmp_path: Path, ending: str, scheme: str, name
         tables[name] = load_task("t", source=source, columns=COLUMNS)
     assert tables[scheme].labels == tables["iob2"].labels
     assert tables[scheme].splits == tables["iob2"].splits
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "bio"),
+    [
+        ("iob1", [None, "I-PER", "O"], [None, "B-PER", "O"]),
+        ("iobes", ["S-PER", None, "O"], ["B-PER", None, "O"]),
+        ("bilou", ["B-PER", "L-PER", None], ["B-PER", "I-PER", None]),
+    ],
+)
+def test_a_missing_tag_stays_missing(
+    scheme: str, tags: list[str | None], bio: list[str | None]
+) -> None:
+    for named in (scheme, "auto"):
+        table = Table({"tags": [tags, [None, None]]}, "x", scheme=named)
+        assert with_bio(table, {"tags": "tags"}).columns["tags"] == [bio, [None, None]]
+    untagged = Table({"tags": [[None], [None, None]]}, "x")
+    assert with_bio(untagged, {"tags": "tags"}).columns["tags"] == [[None], [None, None]]
 
 
 def test_an_invalid_sentence_of_a_table_is_a_bad_row(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.strategies import Strategy
 from torch import nn
 
@@ -244,7 +245,7 @@ def check_trainer(trainer: pl.Trainer, cfg: DictConfig) -> None:
         assert isinstance(trainer.strategy, Strategy)
     if node["devices"] != "auto":
         assert trainer.num_devices == node["devices"]
-    check_all(trainer.callbacks, cfg.callbacks, also=(StopOnSignal,))
+    check_all(trainer.callbacks, cfg.callbacks, also=(StopOnSignal, Timer))
     check_all(trainer.loggers, cfg.logger)
 
 

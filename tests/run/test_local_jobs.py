@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,33 @@ def test_two_trials_run_at_the_same_time() -> None:
     lines = [line for line in done.out.splitlines() if line.startswith("trial ")]
     assert len(lines) == 2
     assert lines[0].split(" after ")[1].endswith(("val/score 0.3000 (seed=8)", "0.4000 (seed=9)"))
+
+
+def test_a_configuration_larger_than_a_pipe_holds_up_no_trial() -> None:
+    labels = ",".join(f"label_{number}" for number in range(9000))
+    done = swept(TWO, "seed=8,9", f"tasks.sentiment.labels=[{labels}]")
+    assert (done.status, done.err) == (0, "")
+    assert len(table(Path("s"))) == 2
+
+
+def test_the_memory_of_a_trial_that_ended_limits_the_next_ones(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def start(self: local_jobs.LocalJobs, place: int, *given: Any) -> Any:
+        running = begin(self, place, *given)
+        alive.append(running)
+        started.append(sum(each.process.is_alive() for each in alive))
+        self._largest_gb = 4.0
+        return running
+
+    begin, alive = local_jobs.LocalJobs._start, []  # type: ignore[var-annotated]
+    monkeypatch.setattr(local_jobs, "free_gib", lambda: 10.0)
+    monkeypatch.setattr(local_jobs.LocalJobs, "at_once", lambda *_: 3)
+    monkeypatch.setattr(local_jobs.LocalJobs, "_start", start)
+    assert swept("seed=8,9,8,9").status == 0
+    assert max(started) == 2, "10 GiB hold two trials of 4 GiB, and no third"
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

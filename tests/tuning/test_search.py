@@ -205,6 +205,7 @@ def test_a_trial_without_an_owner_is_given_up_after_a_minute(
         ("+hydra.sweeper.trials=3", "hydra.sweeper has no key 'trials'; did you mean 'n_trials'?"),
         ("hydra.sweeper.sampler.seed=-1", "hydra.sweeper.sampler.seed must be a whole number"),
         ("hydra.sweeper.storage=nosql://x", "hydra.sweeper.storage=nosql://x: cannot be opened"),
+        ("hydra.sweeper.storage=nosql://u:SECRET@x", "storage=nosql://***@x: cannot be opened"),
         ("optimizer.lr=interval(1e-3,1e-4)", "optimizer.lr: `low <= high` must hold"),
         ("optimizer.lr=interval(-1e-3,1e-4)", "optimizer.lr must be a number"),
         ("optimzer.lr=interval(1e-4,1e-3)", "no key 'optimzer'"),

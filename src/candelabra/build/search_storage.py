@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -28,8 +29,10 @@ def open_storage(storage: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(storage))
         return _database(storage)
     except (ImportError, OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"hydra.sweeper.storage={storage}: cannot be opened: {reason}") from error
+        # The message becomes part of the records of the trials, so it must not have the password.
+        shown = re.sub(r"(?<=://)[^/]*@", "***@", storage)
+        reason = str(error).strip().partition("\n")[0].replace(storage, shown)
+        raise ConfigError(f"hydra.sweeper.storage={shown}: cannot be opened: {reason}") from error
 
 
 def _database(url: str) -> BaseStorage:

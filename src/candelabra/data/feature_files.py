@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,13 @@ class FeatureFiles:
                     raise ValueError(f"{name}.npy holds {array.dtype} of shape {array.shape}")
             if computed_as not in COMPUTED_AS:
                 raise ValueError(f"computed_as is {computed_as!r}")
-            os.utime(folder / ABOUT)
         except (OSError, LookupError, TypeError, ValueError) as error:
             log.warning(
                 "the features in %s are damaged (%s); they are computed again", folder, error
             )
             return None
+        with suppress(OSError):  # A cache of somebody else may be read-only.
+            os.utime(folder / ABOUT)
         return StoredArrays(arrays, computed_as)
 
     @contextmanager

@@ -150,7 +150,7 @@ class LocalJobs:
                 while waiting or running:
                     # The first trials to end show how much memory the others need.
                     fitting = free / self._largest_gb if self._largest_gb else at_once
-                    while waiting and len(running) < max(1, min(at_once, fitting)):
+                    while waiting and len(running) + 1 <= max(1, min(at_once, fitting)):
                         place, overrides = waiting.pop()
                         config = self._composed(first + place, overrides)
                         slot = min({*range(at_once)} - {each.slot for each in running})
@@ -158,8 +158,9 @@ class LocalJobs:
                         running.append(self._start(place, slot, config, threads, preloaded))
                         progress.begin(first + place)
                     progress.refresh()
-                    wait([each.process.sentinel for each in running], REFRESH_SECONDS)
-                    for each in [each for each in running if each.process.exitcode is not None]:
+                    # A result may be larger than the pipe, so it is read before the process ends.
+                    wait([each.result for each in running], REFRESH_SECONDS)
+                    for each in [each for each in running if each.result.poll()]:
                         running.remove(each)
                         results[each.place] = self._result(each)
                         progress.end(first + each.place)
@@ -218,9 +219,11 @@ class LocalJobs:
         try:
             result, peak_gb = ended.result.recv()
         except EOFError:
+            ended.process.join()
             code = ended.process.exitcode
             error = RuntimeError(f"the process of a trial has ended with exit status {code}")
             return JobReturn(_return_value=error, status=JobStatus.FAILED)
+        ended.process.join()
         self._largest_gb = max(self._largest_gb, peak_gb)
         assert isinstance(result, JobReturn)
         return result

@@ -54,6 +54,14 @@ def test_words_that_start_with_a_number_sign_are_kept(tmp_path: Path) -> None:
     assert table.locate(0) == "row 0 (counted from 0; line 1)"
 
 
+def test_sentences_of_words_that_start_with_a_number_sign_are_kept(tmp_path: Path) -> None:
+    text = "#fail\tB-TAG\n\nAna\tB-PER\n\n# id = O\n# a note\n\n#a\tO\n#b\tB-TAG\n"
+    table = read(tmp_path, text)
+    assert table.columns["tokens"] == [["#fail"], ["Ana"], ["#a", "#b"]]
+    assert table.columns["tags"] == [["B-TAG"], ["B-PER"], ["O", "B-TAG"]]
+    assert table.locate(2) == "row 2 (counted from 0; line 8)"
+
+
 def test_comments_by_a_given_beginning(tmp_path: Path) -> None:
     text = "% a b\nx O\n% c O\ny O\n"
     assert read(tmp_path, text, comment="%").columns["tokens"] == [["x", "y"]]

@@ -26,6 +26,15 @@ def test_answers_are_the_numbers() -> None:
     assert head.describe_labels(examples) == [0.5, -2.0]
 
 
+def test_numbers_are_not_rounded_in_half_precision() -> None:
+    head = RegressionHead(6).eval()
+    torch.nn.init.zeros_(head.classifier[-1].weight)
+    torch.nn.init.constant_(head.classifier[-1].bias, 1983.0)
+    encoded = Encoded(torch.randn(2, 5, 6), torch.ones(2, 5).long())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head((encoded,), mean, None).tolist() == [1983.0, 1983.0]
+
+
 def test_only_a_loss_of_numbers_fits() -> None:
     RegressionHead(6).check(squared_error)
     for loss in (cross_entropy, binary_cross_entropy):

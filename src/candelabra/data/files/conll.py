@@ -92,6 +92,8 @@ def _sentences(text: str, comment: str | None) -> Iterator[Lines]:
     comments: list[tuple[int, str]] = []
     for number, line in numbered_lines(text):
         if not line or line.startswith(DOCUMENT) or not line.strip(SPACE):
+            if not sentence:
+                start, sentence = _words_alone(comments)
             if sentence:
                 yield start, sentence
                 sentence = []
@@ -106,6 +108,8 @@ def _sentences(text: str, comment: str | None) -> Iterator[Lines]:
                 start = start or number
                 comments = []
             sentence.append(_cells(line))
+    if not sentence:
+        start, sentence = _words_alone(comments)
     if sentence:
         yield start, sentence
 
@@ -132,6 +136,16 @@ def _words_among(comments: Sequence[tuple[int, str]], line: str) -> tuple[int, l
             start = start or number
             kept.append(cells)
     return start, kept
+
+
+def _words_alone(comments: Sequence[tuple[int, str]]) -> tuple[int, list[list[str]]]:
+    """Return the lines of a sentence whose words all start with `#`, and where they start.
+
+    Such a line ends in a tag, and does not say that it is a comment.
+    """
+    lines = [(number, _cells(each)) for number, each in comments if not SAYS.match(each)]
+    kept = [(number, cells) for number, cells in lines if len(cells) > 1 and all_tags(cells[-1:])]
+    return (kept[0][0] if kept else 0), [cells for _, cells in kept]
 
 
 def _cells(line: str) -> list[str]:

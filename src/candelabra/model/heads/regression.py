@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from candelabra.model.heads.base import PooledHead, Pooling
 from candelabra.records import Encoded, Examples
@@ -43,7 +43,13 @@ class RegressionHead(PooledHead):
         self, encoded: tuple[Encoded, ...], pooling: Pooling, first_BW: Tensor | None = None
     ) -> Tensor:
         """Compute the predicted numbers, (B)."""
-        return super().forward(encoded, pooling, first_BW).squeeze(-1)
+        (text,) = encoded
+        dropout, linear = self.classifier
+        assert isinstance(linear, nn.Linear)
+        x_BD = dropout(pooling(text.hidden_BLD, text.mask_BL))
+        wide = torch.promote_types(x_BD.dtype, torch.float32)
+        # Autocast would round the numbers of a linear layer to the 8 bits of bfloat16.
+        return (x_BD.to(wide) * linear.weight[0].to(wide)).sum(-1) + linear.bias[0].to(wide)
 
     def sample(self) -> tuple[Tensor, Tensor]:
         """Return dummy logits and targets of one text, (1)."""

@@ -82,7 +82,7 @@ class TaggingHead(Head):
     def sequence_scores(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the scores of first tags (C), transitions (C, C), and last tags (C)."""
         start_C, steps_CC = (
-            torch.zeros(allowed.shape).masked_fill(~allowed.bool(), FORBIDDEN)
+            torch.zeros_like(allowed, dtype=torch.float32).masked_fill(~allowed.bool(), FORBIDDEN)
             for allowed in (self.start_C, self.transition_CC)
         )
         return start_C, steps_CC, torch.zeros_like(start_C)
