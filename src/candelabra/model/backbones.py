@@ -56,7 +56,7 @@ class Pretrained:
     """Pretrained backbone, which is not loaded yet.
 
     Attributes:
-            name: Hub id, folder, or `package:NAME/FOLDER` inside an installed package.
+        name: Hub id, folder, or `package:NAME/FOLDER` inside an installed package.
         revision: Hub revision. If it is not pinned, a later upload may change the results.
         sha256: Required checksum of `model.safetensors` in a package or folder; `None` disables
             the check.

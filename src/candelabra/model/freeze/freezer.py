@@ -20,8 +20,8 @@ class Freezer:
     weights when it has adapters. Its modules below the first adapter are frozen as a whole.
 
     A frozen module gets no gradient and stays in eval mode (no dropout) while the rest of the
-    model trains. `model.train()` would put it back into training mode: call `hold` afterwards,
-    preferably in the model's own `train`:
+    model trains. `model.train()` would put it back into training mode: call `keep_frozen_in_eval`
+    afterwards, preferably in the model's own `train`:
 
         def train(self, mode: bool = True) -> Self:
             super().train(mode)

@@ -49,8 +49,8 @@ class Head(nn.Module, ABC):
         alone: Whether the head can make a prediction for a single text.
         takes: Options of the config group `loss` that can train the head.
         shapes: Data shapes that the head can be trained on. Not checked if empty.
-        mini_batch_size: Number of texts per forward pass of the encoder in training with gradient
-            caching (see `EmbeddingHead`). `None` encodes the whole batch in one pass.
+        mini_batch_size: Number of examples per forward pass of the encoder in training with
+            gradient caching (see `EmbeddingHead`). `None` encodes the whole batch in one pass.
         kind: Kind of prediction, such as `classification`, for exports and model cards.
         formats: Export formats that can represent the head. A subclass does not inherit them,
             because it may compute something else.

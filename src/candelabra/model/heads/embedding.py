@@ -34,7 +34,7 @@ class EmbeddingHead(Head):
         normalize: Whether to scale embeddings to unit length, in the loss and in predictions.
         matryoshka_dims: Lengths of prefixes of the embeddings to which the loss is also applied, so
             that truncated vectors are useful too (Kusupati et al. 2022).
-        mini_batch_size: Number of texts per forward pass of the encoder. Only the embeddings are
+        mini_batch_size: Number of examples per forward pass of the encoder. Only the embeddings are
             kept and the pass is repeated for the gradient, so a large batch needs only the memory
             of a small one (GradCache, Gao et al. 2021). By default, the whole batch in one pass.
 
