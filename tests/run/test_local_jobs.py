@@ -47,7 +47,7 @@ def test_two_trials_run_at_the_same_time() -> None:
 
 
 def test_a_configuration_larger_than_a_pipe_holds_up_no_trial() -> None:
-    labels = ",".join(f"label_{number}" for number in range(9000))
+    labels = ",".join(f"label_{number}_{'x' * 5000}" for number in range(20))
     done = swept(TWO, "seed=8,9", f"tasks.sentiment.labels=[{labels}]")
     assert (done.status, done.err) == (0, "")
     assert len(table(Path("s"))) == 2
