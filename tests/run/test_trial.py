@@ -84,6 +84,21 @@ def test_stopped_trial_goes_on_from_its_checkpoint(trials: Trials, status: str) 
     assert record(0)["status"] == "finished"
 
 
+def test_a_trial_whose_resumption_was_refused_is_resumed_later(trials: Trials) -> None:
+    """As where the data were not there for a moment, after a machine was lost."""
+    assert swept("seed=1") == 0
+    stop("running")
+    results = trials.folder / "results"
+    right = results.read_text()
+    results.write_text(json.dumps({"1": ("not started", 0.9)}))
+    assert swept("seed=1") == 1
+    assert (record(0)["status"], record(0)["error"]) == ("interrupted", "exit status 3")
+    results.write_text(right)
+    assert swept("seed=1") == 0
+    assert trials.commands[-1][0] == f"resume={Path('s').absolute() / '0'}"
+    assert record(0)["status"] == "finished"
+
+
 def stop(status: str, checkpoint: bool = True) -> None:
     """Makes a run of the sweep's first trial look like one that did not end."""
     file = Path("s", "0", "run.json")

@@ -68,7 +68,7 @@ def given_config_dirs() -> list[str]:
 def _run(cfg: DictConfig, folder: Path, given: list[str]) -> None:
     """Train in a separate process, and record how it ended in `run.json` in every case."""
     words = _words(folder, given)
-    end = "stopped before its end"
+    before, end = read_json(folder / "run.json"), "stopped before its end"
     try:
         with explained():
             check_settings(cfg)
@@ -84,10 +84,13 @@ def _run(cfg: DictConfig, folder: Path, given: list[str]) -> None:
     except UserError as error:
         end = str(error)
     finally:
-        record = {"overrides": given, **read_json(folder / "run.json")}
+        record = read_json(folder / "run.json")
         # A killed process cannot record its own end.
         if record.get("status") not in ENDED:
-            write_json(folder / "run.json", {**record, "status": "failed", "error": end})
+            # What was refused before it wrote anything may be resumed from its checkpoint later.
+            refused = words[0].startswith("resume=") and record == before
+            ended = {"status": "interrupted" if refused else "failed", "error": end}
+            write_json(folder / "run.json", {"overrides": given, **record, **ended})
 
 
 def _words(folder: Path, given: list[str]) -> list[str]:
