@@ -208,12 +208,7 @@ def adapter_of_another_model(folder: Path) -> None:
 
 
 def modules_that_lead_to_another_encoder(folder: Path) -> None:
-    below = folder / "encoder" / "below"
-    below.mkdir()
-    for file in (folder / "encoder").glob("*.*"):
-        shutil.copy(file, below)
-    module = {"idx": 0, "path": "below", "type": "sentence_transformers.models.Transformer"}
-    (folder / "encoder" / "modules.json").write_text(json.dumps([module]))
+    (folder / "encoder" / "modules.json").write_text('[{"path": "below", "type": "Transformer"}]')
 
 
 def python_file(folder: Path) -> None:
@@ -250,7 +245,7 @@ HOSTILE: dict[Callable[[Path], None], str] = {
     encoder_json("config.json", text_config={"quantization_config": {}}): (
         r"'quantization_config' asks for code"
     ),
-    modules_that_lead_to_another_encoder: r"modules\.json: a bundle holds JSON and safetensors",
+    modules_that_lead_to_another_encoder: r"modules\.json: leads to another encoder",
     pipe: r"vocab\.txt: neither a file nor a folder",
     pipe_for_json: r"extra\.json: neither a file nor a folder",
     pipe_for_metrics: r"metrics\.json: neither a file nor a folder",
@@ -270,7 +265,7 @@ HOSTILE: dict[Callable[[Path], None], str] = {
     remote_code_of_an_unknown_architecture: r"'auto_map' asks for code from elsewhere",
     remote_code_of_the_tokenizer: r"tokenizer_config\.json: 'auto_map' asks for code",
     attention_kernel_from_the_hub: r"'attn_implementation' asks for code from elsewhere",
-    adapter_of_another_model: r"adapter_config\.json: a bundle holds .* no code",
+    adapter_of_another_model: r"adapter_config\.json: leads to another encoder",
     python_file: r"modeling\.py: a bundle holds .* no code",
     yaml_tag: r"config\.json: not JSON",
 }

@@ -53,24 +53,32 @@ def test_a_configuration_larger_than_a_pipe_holds_up_no_trial() -> None:
     assert len(table(Path("s"))) == 2
 
 
-def test_the_memory_of_a_trial_that_ended_limits_the_next_ones(
-    trials: Trials, monkeypatch: pytest.MonkeyPatch
+def test_no_more_trials_run_than_the_measured_memory_holds(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    started: list[int] = []
+    jobs, running, most = local_jobs.LocalJobs, [0], [0]
+    init, start, result = jobs.__init__, jobs._start, jobs._result
 
-    def start(self: local_jobs.LocalJobs, place: int, *given: Any) -> Any:
-        running = begin(self, place, *given)
-        alive.append(running)
-        started.append(sum(each.process.is_alive() for each in alive))
+    def measured(self: Any, *given: Any, **named: Any) -> None:
+        init(self, *given, **named)
         self._largest_gb = 4.0
-        return running
 
-    begin, alive = local_jobs.LocalJobs._start, []  # type: ignore[var-annotated]
+    def counted(*given: Any) -> Any:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        return start(*given)
+
+    def ended(*given: Any) -> Any:
+        running[0] -= 1
+        return result(*given)
+
     monkeypatch.setattr(local_jobs, "free_gib", lambda: 10.0)
-    monkeypatch.setattr(local_jobs.LocalJobs, "at_once", lambda *_: 3)
-    monkeypatch.setattr(local_jobs.LocalJobs, "_start", start)
-    assert swept("seed=8,9,8,9").status == 0
-    assert max(started) == 2, "10 GiB hold two trials of 4 GiB, and no third"
+    monkeypatch.setattr(jobs, "at_once", lambda *_: 3)
+    monkeypatch.setattr(jobs, "__init__", measured)
+    monkeypatch.setattr(jobs, "_start", counted)
+    monkeypatch.setattr(jobs, "_result", ended)
+    assert swept("seed=1,2,6").status == 0
+    assert most == [2], "10 GiB hold two trials of 4 GiB, and no third"
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -68,7 +68,9 @@ def checked_folder(folder: Path, *, key: str = "bundle") -> Path:
             )
     for path in folder.rglob("*"):
         _check_kind(path, folder)
-        if path.suffix.lower() in CODE or path.name in REDIRECTING:
+        if path.name in REDIRECTING:
+            raise BundleError(f"{path}: leads to another encoder, which no bundle does")
+        if path.suffix.lower() in CODE:
             raise BundleError(f"{path}: a bundle holds JSON and safetensors, and no code or pickle")
     for file in sorted((folder / "encoder").rglob("*")):
         if file.suffix.lower() == ".json":

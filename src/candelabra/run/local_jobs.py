@@ -150,7 +150,7 @@ class LocalJobs:
                 while waiting or running:
                     # The first trials to end show how much memory the others need.
                     fitting = free / self._largest_gb if self._largest_gb else at_once
-                    while waiting and len(running) + 1 <= max(1, min(at_once, fitting)):
+                    while waiting and len(running) < max(1, int(min(at_once, fitting))):
                         place, overrides = waiting.pop()
                         config = self._composed(first + place, overrides)
                         slot = min({*range(at_once)} - {each.slot for each in running})
