@@ -109,6 +109,11 @@ WRONG = {
     "no sweep": (["from=.", "arms=freeze"], "from=.: no trials"),
     "sweep": (["from=.", "arms=freeze", "logger=csv"], "from=.: no trials"),
     "training": (["from=.", "arms=freeze", "seed=3"], "seed=3: from= reads a finished sweep"),
+    "no test": (["test=false"], "test=false: a study compares the test scores of its runs"),
+    "metric": (
+        ["tasks.sentiment.main_metric=f1_macro", "+study.margins.sentiment=.1"],
+        "tasks.sentiment.main_metric=f1_macro: a study needs a metric that is counted row by row",
+    ),
     "setting of all runs": (["optimizer.lr=-1"], "optimizer.lr"),
 }
 

@@ -231,6 +231,15 @@ def test_more_or_fewer_micro_batches_go_on_with_the_same_steps(
     assert difference(whole, module) < 1e-6
 
 
+@pytest.mark.parametrize(
+    "broken", [{}, {"accumulate_grad_batches": 0}, {"accumulate_grad_batches": 1, "loops": {}}]
+)
+def test_a_checkpoint_without_progress_is_refused(broken: dict[str, Any], tmp_path: Path) -> None:
+    trainer: Any = SimpleNamespace(ckpt_path="x.ckpt", accumulate_grad_batches=1)
+    with pytest.raises(TrainingError, match=r"the checkpoint x\.ckpt"):
+        ResumeCheckpoint(dirpath=tmp_path).on_load_checkpoint(trainer, toy_module(), broken)
+
+
 def test_a_checkpoint_of_another_model_is_refused(toys: Splits, tmp_path: Path) -> None:
     file = stopped(toys, tmp_path, 2)
     wider = toy_module(toy_model(Tiny(max_length=32, width=32).load()), optimizer=sgd)
