@@ -248,6 +248,13 @@ def test_a_full_disk_is_one_message() -> None:
     assert message == "a file cannot be written: File too large"
 
 
+def test_a_path_that_the_system_refuses_is_one_message() -> None:
+    name = 300 * "x"
+    message = wrong(*SMALL, f"hydra.run.dir={name}")
+    assert message.endswith("File name too long")
+    assert name in message
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_log_without_room_prints_no_tracebacks() -> None:
     log = "logging.getLogger().addHandler(logging.FileHandler('/dev/full'))"

@@ -46,6 +46,8 @@ Overrides are Hydra's: `group=option` picks a file of conf/, `key=value` sets a 
 INTERRUPTED, CLOSED_PIPE, WRONG_INPUT = 130, 141, 2
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk or of a limit, which can happen wherever anything is written."""
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+"""Errors of paths that the system refuses, which can happen with every path of a user."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,6 +103,8 @@ def _run(command: str, overrides: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     except OSError as error:
+        if error.errno in REFUSED and error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror}")
         if error.errno not in FULL:
             raise
         return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")

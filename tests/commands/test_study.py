@@ -87,14 +87,20 @@ def test_the_same_command_trains_nothing_again(
     assert json.loads((root / "page" / "study.json").read_text()) == result
 
 
-def test_another_study_in_the_folder_is_refused(
-    root: Path, done: Done, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("word", "differs"),
+    [("optimizer.lr=1e-3", " (arm separate differs)"), ("study.tune=3", "")],
+)
+def test_another_study_in_the_folder_is_refused_before_it_trains(
+    root: Path, done: Done, monkeypatch: pytest.MonkeyPatch, word: str, differs: str
 ) -> None:
     monkeypatch.chdir(root)
-    other = called("study", *TINY, "output=page", "optimizer.lr=1e-3")
+    before = list(root.glob("**/run.json"))
+    other = called("study", *TINY, "output=page", word)
     assert other.status == 2
-    assert "holds a study of other settings (arm separate differs)" in other.message
+    assert f"holds a study of other settings{differs}; give the changed" in other.message
     assert "output=FOLDER" in other.message
+    assert list(root.glob("**/run.json")) == before
 
 
 WRONG = {

@@ -67,12 +67,13 @@ def test_explained_is_the_part_of_the_variance_between_the_values() -> None:
     assert Effect("a", {"x": [1.0, 1.0], "y": [1.0]}).explained == 0
     # By hand: centre 2.5; between 2 * .25 + 2 * .25 = 1 of 2.25 + .25 + .25 + 2.25 = 5.
     assert Effect("a", {"x": [1.0, 3.0], "y": [2.0, 4.0]}).explained == pytest.approx(0.2)
+    assert Effect("a", {"x": [1.0], "y": [2.0], "z": [4.0]}).explained is None
 
 
 def test_values_are_escaped(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     write_sweep(folder, error=HOSTILE)
-    for file in folder.glob(".trials/*/00000[0-5].json"):
+    for file in (*folder.glob(".trials/*/00000[0-5].json"), *folder.glob("[0-5]/run.json")):
         stored = json.loads(file.read_text())
         stored["overrides"].append(f"note={HOSTILE}")
         file.write_text(json.dumps(stored))

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from candelabra.run import capacity, local_jobs
+from candelabra.run import capacity, local_jobs, preloaded
 from helpers.command_line import Done, called
 from helpers.stand_in_trials import Trials, table
 
 TWO = "hydra.launcher.n_jobs=2"
+OTHER = "hydra.sweep.dir=other"
 PRINTED = "a trial prints this"
 
 
@@ -51,6 +52,25 @@ def test_a_configuration_larger_than_a_pipe_holds_up_no_trial() -> None:
     done = swept(TWO, "seed=8,9", f"tasks.sentiment.labels=[{labels}]")
     assert (done.status, done.err) == (0, "")
     assert len(table(Path("s"))) == 2
+
+
+def test_a_job_that_is_killed_leaves_no_answer_to_the_next_trial(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answer = preloaded.Preloaded._answer
+
+    def dies_once(self: preloaded.Preloaded) -> dict[str, Any]:
+        try:
+            (tmp_path / "died").touch(exist_ok=False)
+        except FileExistsError:
+            return answer(self)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    monkeypatch.setattr(preloaded.Preloaded, "_answer", dies_once)
+    assert swept(TWO, "seed=3", "batch_size=8,9,10,11").status == 1
+    errors = [row["error"] for row in table(Path("s")) if row["status"] == "failed"]
+    assert errors == ["exit status -9"] * 3
 
 
 def test_no_more_trials_run_than_the_measured_memory_holds(
@@ -99,9 +119,9 @@ def test_what_trials_print_is_in_files_only_if_several_run(
 ) -> None:
     assert swept("hydra.launcher.n_jobs=1", "seed=1,2").status == 0
     assert capfd.readouterr().out.count(PRINTED) == 2
-    done = swept(TWO, "seed=1,4", "group=other")
+    done = swept(TWO, "seed=1,4", OTHER)
     assert PRINTED not in capfd.readouterr().out
-    assert Path("s", "0", "output.log").read_text().splitlines() == [PRINTED]
+    assert Path("other", "0", "output.log").read_text().splitlines() == [PRINTED]
     assert "(seed=4): exit status 3 (what it printed: output.log)\n" in done.out
 
 
@@ -118,7 +138,7 @@ def test_cores_are_divided(
 
 def test_one_at_a_time_has_all_cores(trials: Trials) -> None:
     assert swept("hydra.launcher.n_jobs=1", "seed=1,2").status == 0
-    assert swept(TWO, "seed=6").status == 0
+    assert swept(TWO, "seed=6", OTHER).status == 0
     assert trials.threads == ["", "", ""]
 
 
@@ -161,8 +181,8 @@ def test_a_trial_that_needs_all_memory_runs_alone(
     monkeypatch.setattr(capacity, "free_gib", lambda: 5.0)
     assert swept("hydra.launcher.memory_gb=3", "trainer=cpu", "seed=1,2").status == 0
     assert not list(Path("s").glob("*/output.log"))
-    assert swept("hydra.launcher.memory_gb=2", "trainer=cpu", "seed=8,9").status == 0
-    assert len(list(Path("s").glob("*/output.log"))) == 2
+    assert swept("hydra.launcher.memory_gb=2", "trainer=cpu", "seed=8,9", OTHER).status == 0
+    assert len(list(Path("other").glob("*/output.log"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Pat
     assert f"the run was started in {run.parent}, and this is {tmp_path}" in done.message
     assert f"cwd={run.parent}" in done.message
     assert "cwd= needs resume=" in called("train", f"cwd={run.parent}").message
+    assert "allow= needs resume=" in called("train", "allow=mine.Head").message
 
 
 def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:

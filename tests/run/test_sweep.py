@@ -96,13 +96,13 @@ def test_table_is_sorted_by_score(trials: Trials) -> None:
 def test_metrics_of_its_own_stand_first_and_figures_of_others_below(trials: Trials) -> None:
     sweep = "+hydra.callbacks.sweep"
     given = [
-        f"{sweep}.columns=[val/other]",
+        f"{sweep}.columns=[val/movie/f1]",
         f"{sweep}.published={{title:theirs,rows:{{ranking:[0.81]}}}}",
     ]
     done = called("train", "-m", "seed=2,1", *given, "hydra.sweep.dir=s")
     assert done.status == 0
     rows = table(Path("s"))
-    assert list(rows[0])[:2] == ["val/other", "val/score"]
+    assert list(rows[0])[:2] == ["val/movie/f1", "val/score"]
     assert [row["overrides"] for row in rows] == ["seed=1", "seed=2"]
     ours, theirs = done.out.split("theirs")
     assert ours.index("0.8000") < ours.index("0.3000")

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from candelabra.run.sweep import Sweep
+from candelabra.run.sweep import Sweep, run_overrides
 from candelabra.run.sweep_progress import SweepProgress
 
 METRICS = "epoch,step,train/loss,val/score\n0,1,2.0,\n0,2,,0.25\n1,4,,0.75\n1,6,1.0,\n1,8,.5,0.5"
@@ -18,7 +18,9 @@ def begin(sweep: Path, number: int, **record: object) -> Path:
     """Write what a trial writes."""
     folder = sweep / str(number)
     folder.mkdir(parents=True)
-    Sweep().begin(number, folder, [f"seed={number}"])
+    words = [f"seed={number}"]
+    Sweep().begin(number, folder, words)
+    record["overrides"] = run_overrides(folder, words)
     (folder / "run.json").write_text(json.dumps(record))
     return folder
 

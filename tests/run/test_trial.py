@@ -32,13 +32,29 @@ def swept(*overrides: str) -> int:
     return called("train", "-m", "hydra.sweep.dir=s", *overrides).status
 
 
-def test_finished_trials_are_skipped_only_with_the_same_overrides(trials: Trials) -> None:
-    swept("seed=1,2")
-    swept("seed=1,2")
+def test_finished_trials_are_skipped(trials: Trials) -> None:
+    assert swept("seed=1,2") == 0
+    assert swept("seed=1,2") == 0
     assert len(trials.commands) == 2
-    swept("seed=1,2", "group=mine")
-    assert len(trials.commands) == 4
-    assert [word for word in trials.commands[-1] if word.startswith("group=")] == ["group=mine"]
+
+
+def test_a_finished_run_with_other_overrides_is_kept(trials: Trials) -> None:
+    assert swept("seed=1,2") == 0
+    before = record(0)
+    assert swept("seed=1,2", "group=mine") == 1
+    assert len(trials.commands) == 2
+    assert record(0) == before
+    for row in table(Path("s")):
+        assert (row["status"], row["val/score"]) == ("failed", "")
+        assert (
+            "has a finished run with other settings: name another hydra.sweep.dir" in row["error"]
+        )
+
+
+def test_a_group_of_the_user_replaces_that_of_the_sweep(trials: Trials) -> None:
+    assert swept("seed=1", "group=mine") == 0
+    (command,) = trials.commands
+    assert [word for word in command if word.startswith("group=")] == ["group=mine"]
 
 
 def test_wrong_trial_is_a_failed_one(trials: Trials) -> None:
@@ -66,7 +82,8 @@ def test_killed_trial_says_so() -> None:
 
 
 def test_record_of_an_earlier_run_is_not_taken_for_this_ones() -> None:
-    assert swept("seed=1") == 0
+    assert swept("seed=3") == 1
+    assert record(0)["error"] == "exit status -9"
     assert swept("seed=4") == 1
     assert (record(0)["status"], record(0)["error"]) == ("failed", "exit status 3")
 
@@ -109,13 +126,13 @@ def stop(status: str, checkpoint: bool = True) -> None:
 
 
 def test_without_a_checkpoint_or_with_other_words_it_starts_anew(trials: Trials) -> None:
+    swept("seed=3")
+    swept("seed=3")  # was killed: what killed it may be in its checkpoint
     swept("seed=1")
     stop("interrupted", checkpoint=False)
     swept("seed=1")
     stop("interrupted")
     swept("seed=1", "batch_size=16")
-    swept("seed=3")
-    swept("seed=3")  # was killed: what killed it may be in its checkpoint
     assert not [word for command in trials.commands for word in command if "resume=" in word]
     assert len(trials.commands) == 5
 

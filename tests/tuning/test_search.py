@@ -192,6 +192,16 @@ def test_a_trial_without_an_owner_is_given_up_after_a_minute(
     assert study().trials[orphan.number].state is TrialState.FAIL
 
 
+def test_a_trial_whose_taker_was_killed_counts_once(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert search(SEEDS, n_trials=1).status == 0
+    study().ask().set_user_attr(takeover.INTERRUPTED, True)
+    monkeypatch.setattr(takeover, "NEW_SECONDS", 0)
+    assert search(SEEDS, n_trials=2).status == 0
+    assert len(trials.commands) == 2
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
@@ -239,6 +249,23 @@ def test_a_search_that_goes_on_keeps_what_its_scores_depend_on(trials: Trials) -
     ):
         assert message.replace("'", '"') in search(*words).message.replace("'", '"')
     assert len(trials.commands) == 1
+
+
+def test_a_study_in_the_folder_of_another_one_replaces_no_run(trials: Trials) -> None:
+    assert search(SEEDS, n_trials=2).status == 0
+    done = search("seed=choice(2,6)", "hydra.sweeper.study_name=another")
+    assert done.status == 2
+    assert "0 is no trial of the study another: name another hydra.sweep.dir" in done.message
+    assert len(trials.commands) == 2
+    assert [row["status"] for row in table(Path("s"))] == ["finished"] * 2
+
+
+def test_the_table_is_ranked_by_the_objective(trials: Trials) -> None:
+    words = ["hydra.sweeper.objectives=[val/movie/f1]", "hydra/sweeper/sampler=random"]
+    assert search(SEEDS, *words, n_trials=6).status == 0
+    scores = [float(row["val/movie/f1"]) for row in table(Path("s"))]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == 2
 
 
 def test_without_optuna_the_message_says_how_to_install_it(

@@ -97,11 +97,12 @@ def run_study(cfg: DictConfig, words: Words, command: str) -> int:
     plan = make_plan(arms, terms, seeds)
     if cfg.plan:
         return show_plan(plan, tried, margins, place, runs_dir=runs_dir, flags=words.flags)
+    # Before any training: a folder of another study is refused.
+    keep_plan(place, plan, tune=cfg.study.tune)
     status = 0
     if tried:
         status = train_runs([one.run for one in tried], place, runs_dir, words)
         plan = make_plan(arms, terms, seeds, rates=best_rates(tried, runs_dir))
-    keep_plan(place, plan)
     status = max(status, train_runs(plan.runs, place, runs_dir, words))
     seconds = {arm.name: tuning_seconds(tried, runs_dir, arm.name) for arm in arms}
     loaded = load_arms(plan, runs_dir, tuning_seconds=seconds)

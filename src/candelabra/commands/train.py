@@ -101,8 +101,8 @@ def run_command(command: str, overrides: list[str]) -> int:
                 f"resume={stored.folder}: candelabra {started} started this run, and resumes it"
             )
         return resume_run(stored, rest)
-    if "cwd" in verbatim:
-        raise ConfigError("cwd= needs resume=; a new run starts in the current folder")
+    if verbatim:
+        raise ConfigError(f"{min(verbatim)}= needs resume=; a new run has no use for it")
     return start_run(rest, command)
 
 

@@ -23,10 +23,10 @@ from candelabra.model.encoder_files import (
     verify,
 )
 from candelabra.model.sentence_folder import (
-    OFFSET_KINDS,
     encoder_folder,
     is_sentence_folder,
     lower_cases,
+    room,
 )
 from candelabra.model.sentence_hub import sentence_home
 from candelabra.model.tokenizer_checks import add_lower_case, check_kind, check_tokenizer
@@ -227,15 +227,11 @@ def _rates(settings: Pretrained | Tiny) -> dict[str, float | None]:
 
 
 def _check_length(max_length: int, config: object) -> None:
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None or positions < 1:  # XLNet has relative positions, and says -1
-        return
-    # RoBERTa and MPNet number the positions after the padding id.
-    offset = (getattr(config, "pad_token_id", 0) or 0) + 1
-    has_offset = getattr(config, "model_type", "") in OFFSET_KINDS
-    room = positions - offset if has_offset else positions
-    if max_length > room:
-        raise ConfigError(f"max_length must be at most {room}, got {max_length}")
+    names = ("max_position_embeddings", "pad_token_id", "model_type")
+    # Not of its dictionary: some kinds have another name for the positions there.
+    most = room({name: getattr(config, name, None) for name in names})
+    if most is not None and max_length > most:
+        raise ConfigError(f"max_length must be at most {most}, got {max_length}")
 
 
 @dataclass(frozen=True, kw_only=True)

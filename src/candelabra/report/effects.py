@@ -39,9 +39,14 @@ class Effect:
         return max(self.means.values()) - min(self.means.values())
 
     @property
-    def explained(self) -> float:
-        """Return the fraction of the variance that the value explains (eta squared)."""
+    def explained(self) -> float | None:
+        """Return the fraction of the variance that the value explains (eta squared).
+
+        `None` if no value has two trials, as with rates drawn at random: it would always be 1.
+        """
         every = [score for scores in self.scores.values() for score in scores]
+        if len(every) == len(self.scores):
+            return None
         centre = statistics.fmean(every)
         total = math.fsum((score - centre) ** 2 for score in every)
         between = math.fsum(
@@ -58,6 +63,8 @@ class Effect:
 def effects_of(trials: Sequence[Trial], keys: Sequence[str], metric: str) -> list[Effect]:
     """Return the effect of each option, the option that explains the most variance first.
 
+    Options of which no value has two trials come last.
+
     Args:
         trials: Trials of the sweep. Those without the metric are ignored.
         keys: The options.
@@ -68,7 +75,11 @@ def effects_of(trials: Sequence[Trial], keys: Sequence[str], metric: str) -> lis
     """
     found = [_effect(trials, key, metric) for key in keys]
     several = [effect for effect in found if len(effect.scores) > 1]
-    return sorted(several, key=lambda effect: -effect.explained)
+    return sorted(
+        several,
+        key=lambda effect: -1.0 if effect.explained is None else effect.explained,
+        reverse=True,
+    )
 
 
 def _effect(trials: Sequence[Trial], key: str, metric: str) -> Effect:

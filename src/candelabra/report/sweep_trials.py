@@ -105,7 +105,8 @@ def _relative(folder: Path, place: str) -> str:
 
 def _trial(folder: Path, name: str, overrides: list[Any] | None) -> Trial:
     record = stored_json(folder, f"{name}/run.json")
-    words = record.get("overrides", []) if overrides is None else overrides
+    # Before the record: a later sweep may have been refused because of this run.
+    words = record.get("overrides", overrides or [])
     status = str(record.get("status", "not started"))
     finished = status == "finished"
     return Trial(

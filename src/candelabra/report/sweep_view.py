@@ -32,7 +32,7 @@ EFFECTS = (
     "Mean and spread (standard deviation) of the score over all finished trials with this value. "
     "If the trials are not a full grid, a value may only look good because its trials had good "
     "values of other options. Explained: fraction of the variance of the scores that the values "
-    "explain."
+    "explain; unknown if no value has two trials."
 )
 
 
@@ -139,7 +139,7 @@ def _effect_tables(effects: Sequence[Effect]) -> list[Table]:
             "best value": clipped(effect.best),
             "its mean": number(effect.means[effect.best]),
             "best minus worst": number(effect.range),
-            "explained": f"{effect.explained:.0%}",
+            "explained": EMPTY if effect.explained is None else f"{effect.explained:.0%}",
         }
         for effect in effects
     ]

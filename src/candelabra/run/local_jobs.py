@@ -222,6 +222,9 @@ class LocalJobs:
             ended.process.join()
             code = ended.process.exitcode
             error = RuntimeError(f"the process of a trial has ended with exit status {code}")
+            kept = self._preloaded.pop(ended.slot, None)
+            if kept is not None:
+                kept.close()  # the next trial would read the answers to this one
             return JobReturn(_return_value=error, status=JobStatus.FAILED)
         ended.process.join()
         self._largest_gb = max(self._largest_gb, peak_gb)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
+from candelabra.config.grammar import quoted
 from candelabra.config.schema import new_run_id
 from candelabra.errors import printable
 from candelabra.files import read_json, write_json, write_text
@@ -92,8 +93,17 @@ class Sweep(Callback, metaclass=Singleton):
         return [outcome(Path(trial["folder"]), trial["overrides"]) for trial in trials]
 
 
+def run_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that the run of a trial gets and records: its own, and its group."""
+    if any(override.startswith("group=") for override in overrides):
+        return list(overrides)
+    return [*overrides, f"group={quoted(folder.parent.name)}"]
+
+
 def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
     """Return the outcome of a trial, which is a row of the table.
+
+    A trial whose folder has the finished run of another one has failed: that run is kept.
 
     Args:
         folder: Run folder of the trial.
@@ -104,6 +114,10 @@ def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
         `output`, the name of the file that has what the trial printed, if there is one.
     """
     record = read_json(folder / "run.json")
+    ended = record.get("status") in ENDED_WELL
+    if ended and record.get("overrides") != run_overrides(folder, overrides):
+        error = "its folder has a finished run with other settings: name another hydra.sweep.dir"
+        record = {"status": "failed", "error": error}
     finished = record.get("status") == "finished"
     row: Outcome = {
         "overrides": overrides,
@@ -157,7 +171,7 @@ def _show(sweep: Sweep, outcomes: Sequence[Outcome]) -> int:
     from candelabra import tables
 
     assert sweep.folder is not None
-    columns = [*sweep.columns, *tables.SCORES]
+    columns = list(dict.fromkeys([*sweep.columns, *tables.SCORES]))
     tables.show(sweep_table(outcomes, title=f"sweep {sweep.folder}", columns=columns))
     if sweep.published is not None:
         tables.show(published_table(**sweep.published, columns=sweep.columns))

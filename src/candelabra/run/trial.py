@@ -20,7 +20,7 @@ from candelabra.processes import SEARCH
 from candelabra.run.place import holder_of
 from candelabra.run.resume import StoredRun
 from candelabra.run.start import check_settings
-from candelabra.run.sweep import ENDED_WELL, OUTPUT, Sweep, outcome
+from candelabra.run.sweep import ENDED_WELL, OUTPUT, Sweep, outcome, run_overrides
 
 TRIAL = "CANDELABRA_TRIAL"
 """Environment variable that is set in the process of a trial."""
@@ -42,14 +42,10 @@ def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     Sweep().begin(hydra_cfg.job.num, folder, overrides)
-    given = list(overrides)
-    if not any(override.startswith("group=") for override in overrides):
-        given.append(f"group={quoted(folder.parent.name)}")
-    record = read_json(folder / "run.json")
-    if record.get("status") not in ENDED_WELL or record.get("overrides") != given:
+    if read_json(folder / "run.json").get("status") not in ENDED_WELL:
         holder = holder_of(folder)
         if holder is None:
-            _run(cfg, folder, given)
+            _run(cfg, folder, run_overrides(folder, overrides))
         else:  # its sweep was killed, but not the trial itself, which still writes its record
             print(
                 printable(f"candelabra: error: {folder}: still trained, as {holder}"),

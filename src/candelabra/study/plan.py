@@ -115,12 +115,13 @@ def runs_with_seeds(
     ]
 
 
-def keep_plan(folder: Path, plan: Plan) -> None:
+def keep_plan(folder: Path, plan: Plan, *, tune: int) -> None:
     """Write the plan to the folder of the study, unless it holds another study.
 
     Args:
         folder: Folder of the study.
-        plan: The plan. More seeds than before continue the study.
+        plan: The plan, before learning rates are chosen. More seeds than before continue the study.
+        tune: Number of learning rates that are tried.
 
     Raises:
         ConfigError: The folder holds a study of other arms or other settings.
@@ -129,9 +130,9 @@ def keep_plan(folder: Path, plan: Plan) -> None:
     for run in plan.runs:
         if run.seed == plan.seeds[0]:
             arms[run.arm].append({"task": run.task, "overrides": list(run.overrides[:-1])})
-    now = {"tasks": list(plan.terms.main_metrics), "arms": arms}
+    now = {"tasks": list(plan.terms.main_metrics), "arms": arms, "tune": tune}
     before = read_json(folder / PLAN)
-    if before and {key: before.get(key) for key in now} != now:
+    if before and {key: before.get(key, 0) for key in now} != now:
         changed = [name for name in arms if before.get("arms", {}).get(name) != arms[name]]
         differs = f" (arm {changed[0]} differs)" if changed else ""
         raise ConfigError(

@@ -40,7 +40,8 @@ def half_cosines(
         # All processes must take part in the reduction.
         enough = batch.counted and len(batch.rows_B) >= 2
         if module.trainer.strategy.reduce_boolean_decision(enough, all=True):
-            first, second = (_gradients(module, task, _half(batch, i), by_part) for i in (0, 1))
+            halves = (half_of(batch, i, module.trainer.world_size) for i in (0, 1))
+            first, second = (_gradients(module, task, half, by_part) for half in halves)
             grams = grams_of(first, second)
             cosines |= {f"{task}/{part}": _cosine(gram_22) for part, gram_22 in grams.items()}
     return {key: cosine for key, cosine in cosines.items() if math.isfinite(cosine)}
@@ -60,6 +61,19 @@ def noise_of(halves: Mapping[int, Mapping[str, float]], tasks: Collection[str], 
     keys = {f"{task}/{part}" for task in tasks}
     sizes = [abs(cosine) for each in halves.values() for key, cosine in each.items() if key in keys]
     return float(torch.tensor(sizes, dtype=torch.float64).quantile(0.95)) if sizes else 0.0
+
+
+def half_of(batch: Batch, start: int, world_size: int) -> Batch:
+    """Return every second example of this process, as a batch of an optimizer step of its own.
+
+    Args:
+        batch: Batch of this process, which holds every `world_size`-th example of the step.
+        start: 0 or 1, the first example.
+        world_size: Number of processes.
+    """
+    rounds, rest = divmod(batch.num_examples, world_size)  # and the last round, of `rest` examples
+    size = (rounds + 1 - start) // 2 * world_size + (rest if rounds % 2 == start else 0)
+    return replace(_half(batch, start), num_examples=size)
 
 
 def _half(record: Any, start: int) -> Any:

@@ -25,7 +25,7 @@ from candelabra.run.place import run_lock
 from candelabra.run.sweep import Sweep, outcome
 from candelabra.tuning.settings import KEY, SearchSettings
 from candelabra.tuning.space import SearchSpace, check_space, search_space
-from candelabra.tuning.study import open_study
+from candelabra.tuning.study import check_folder, open_study
 from candelabra.tuning.takeover import FOLDER, INTERRUPTED, OWNER, requeue_orphans, subfolder
 
 JOURNAL = "search.journal"
@@ -80,6 +80,8 @@ class Search:
         with run_lock(Sweep().begun, writes=True):
             OmegaConf.save(self.config, self.folder / "multirun.yaml")
             study = self._study(space)
+            check_folder(study, self.folder)
+            self._rank_by_objectives()
             requeue_orphans(study, here=Sweep().begun)
             try:
                 while trials := self._ask(study, space):
@@ -103,6 +105,13 @@ class Search:
         study.sampler = make(sampler, f"{KEY}.sampler")
         study.pruner = make(self.settings.pruner, f"{KEY}.pruner")
         return study
+
+    def _rank_by_objectives(self) -> None:
+        """Sort the table of the sweep, whose highest value is the best, by the first objective."""
+        objectives, sweep = list(self.settings.objectives), Sweep()
+        maximized = self.settings.directions[0] == "maximize"
+        if maximized and not sweep.columns and objectives[0].startswith("val/"):
+            sweep.columns = objectives
 
     def _ask(self, study: optuna.Study, space: SearchSpace) -> list[optuna.Trial]:
         """Ask for the trials of the next batch; none if the search has enough of them."""

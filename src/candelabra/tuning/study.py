@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import optuna
 from optuna.distributions import check_distribution_compatibility
 
 from candelabra.build.search_storage import open_storage
 from candelabra.errors import ConfigError
+from candelabra.files import read_json
+from candelabra.run.sweep import ENDED_WELL
 from candelabra.tuning.settings import Direction
 from candelabra.tuning.space import SearchSpace
+from candelabra.tuning.takeover import FOLDER
 
 
 def open_study(
@@ -41,11 +45,35 @@ def open_study(
         directions=list(directions),
         load_if_exists=True,
     )
-    other = f"name another hydra.sweep.dir, or another hydra.sweeper.study_name than {name}"
+    other = "name another hydra.sweep.dir, and another hydra.sweeper.study_name if you name one"
     _check_objectives(study, objectives, directions, other)
     _check_overrides(study, sorted(space.fixed.values()), other)
     _check_space(study, space, other)
     return study
+
+
+def check_folder(study: optuna.Study, folder: Path) -> None:
+    """Check that every finished run in the folder of a search is a trial of its study.
+
+    Args:
+        study: The study.
+        folder: Folder of the search, whose trials have a folder there each.
+
+    Raises:
+        ConfigError: There is another finished run, which a trial would have to replace.
+    """
+    # Before the trials are read: another process may add one meanwhile.
+    runs = [file.parent for file in sorted(folder.glob("*/run.json"))]
+    own = {
+        trial.user_attrs.get(FOLDER, str(folder / str(trial.number)))
+        for trial in study.get_trials(deepcopy=False)
+    }
+    for run in runs:
+        if str(run) not in own and read_json(run / "run.json").get("status") in ENDED_WELL:
+            raise ConfigError(
+                f"hydra.sweep.dir={folder}: {run.name} is no trial of the study "
+                f"{study.study_name}: name another hydra.sweep.dir"
+            )
 
 
 def _check_objectives(

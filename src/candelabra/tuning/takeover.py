@@ -32,7 +32,9 @@ def requeue_orphans(study: optuna.Study, *, here: Path) -> None:
     """
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         if _is_orphan(trial, here) and _claim(study, trial):
-            attributes = {key: trial.user_attrs[key] for key in trial.user_attrs if key != OWNER}
+            # A process may have been killed in the middle of taking it over.
+            own = trial.user_attrs.keys() - {OWNER, INTERRUPTED}
+            attributes = {key: trial.user_attrs[key] for key in own}
             folder = _folder(trial)
             if folder is not None:
                 attributes[FOLDER] = folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from torch.nn.functional import cosine_similarity
 
 from candelabra.data.mixing.steps import alternate
-from candelabra.records import Tokens
+from candelabra.records import Batch, Tokens
 from candelabra.training.callbacks.checkpoints import AtomicCheckpointIO
 from candelabra.training.callbacks.gradient_map import (
     _cosines,
@@ -28,7 +29,7 @@ from candelabra.training.callbacks.gradients import (
     compare_gradients,
     is_finite,
 )
-from candelabra.training.gradient_noise import half_cosines
+from candelabra.training.gradient_noise import half_cosines, half_of
 from candelabra.training.loggers.csv_file import MetricsFile
 from candelabra.training.module import MultiTaskModule
 from candelabra.training.task_gradients import StepReport
@@ -140,6 +141,21 @@ def test_the_noise_is_the_cosine_of_two_halves(toys: Splits) -> None:
         assert set(cosines) == {*expected, "mood/all", "who/all"}
         for key, cosine in expected.items():
             assert cosines[key] == pytest.approx(cosine, abs=1e-4)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_half_a_step_is_spread_over_the_processes_like_a_step(world_size: int) -> None:
+    """A loss that compares examples gathers them by the number of examples of the step."""
+    for num_examples, start in product(range(2, 20), (0, 1)):
+        shares = [torch.arange(num_examples)[rank::world_size] for rank in range(world_size)]
+        halves = [
+            half_of(Batch((), share, share, 1, num_examples, 1), start, world_size)
+            for share in shares
+        ]
+        size = sum(len(half.rows_B) for half in halves)
+        for rank, half in enumerate(halves):
+            assert half.num_examples == size
+            assert len(half.rows_B) == len(range(size)[rank::world_size])
 
 
 def test_every_process_reduces_the_parts_in_one_order(toys: Splits) -> None:

@@ -168,6 +168,7 @@ def test_skip_leaves_the_step_out_and_goes_on(
     named = "the loss of task 'mood'" if task == "mood" else "the gradient"
     for step in (3, 6):
         assert [line for line in said if named in line and f"in step {step}" in line]
+    assert len([line for line in said if "left out" in line]) == 2
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")  # the sampler is resumable

@@ -118,8 +118,9 @@ class NonFiniteGuard(pl.Callback):
             if _scaler(trainer) is None:
                 pl_module.zero_grad(set_to_none=True)
             self.skipped += 1
-            for task, step in bad.items():
-                _log.warning("%s. The step is left out.", _where(trainer, task, step))
+            # A loss that is not finite makes the gradient so, too.
+            for task in sorted(bad.keys() - {GRADIENT}) or bad:
+                _log.warning("%s. The step is left out.", _where(trainer, task, bad[task]))
         self._first.clear()
         pl_module.log("train/skipped_steps", float(self.skipped), batch_size=1)
 
