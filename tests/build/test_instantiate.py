@@ -32,10 +32,18 @@ def test_error_of_a_constructor_gets_the_key(node: dict[str, Any], message: str)
     assert str(caught.value).startswith(message)
 
 
-def test_unknown_setting_keeps_the_message_of_hydra() -> None:
-    node = {"_target_": "candelabra.model.adapters.Lora", "rank": 1}
-    with pytest.raises(InstantiationException, match="rank"):
-        make(node, "adapter")
+def test_unknown_setting_is_named() -> None:
+    node = {"_target_": "candelabra.data.sources.Sample", "nam": "reviews"}
+    message = (
+        r"^no key 'tasks\.a\.source\.nam'; did you mean 'name'\? \(keys of tasks\.a\.source: name"
+    )
+    with pytest.raises(ConfigError, match=message):
+        make(node, "tasks.a.source")
+
+
+def test_other_errors_keep_the_message_of_hydra() -> None:
+    with pytest.raises(InstantiationException, match="no_such_module"):
+        make({"_target_": "candelabra.no_such_module.Name"}, "KEY")
 
 
 @pytest.mark.parametrize(

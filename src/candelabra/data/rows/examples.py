@@ -132,6 +132,8 @@ def _complaint(
     way_out = "on_bad_row=skip drops and counts them"
     if not skippable:
         way_out = "every row needs a prediction"
+    elif len(faults) == len(table):
+        way_out = "no row could be read, so the columns or the format may be others"
     return f"{message}. Bad rows: {len(faults)} of {len(table)} ({by_rule}); {way_out}"
 
 
