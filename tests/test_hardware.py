@@ -99,6 +99,7 @@ def page_faults(*settings: str, mebibytes: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hardware._has_glibc(), reason="a setting of glibc")
 def test_freed_memory_is_kept_or_given_back() -> None:
     untouched, kept = page_faults(mebibytes=64), page_faults("keep", mebibytes=64)

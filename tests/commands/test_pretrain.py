@@ -87,7 +87,7 @@ def test_tsdae_restores_texts_better_and_better(tmp_path: Path) -> None:
     assert any(not tensor.equal(untrained[name]) for name, tensor in stored.items())
 
 
-@pytest.mark.parametrize("method", ["masked_words", "tsdae"])
+@pytest.mark.parametrize("method", ["masked_words", pytest.param("tsdae", marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_with_the_same_bytes(
     method: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_who_stops_reading_stops_the_work(embedder: Embedder) -> None:
     assert [future.cancelled() for future in Recorded.begun] == [False, True, True, True]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_one_message(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

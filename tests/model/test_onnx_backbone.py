@@ -79,6 +79,7 @@ def test_a_graph_is_made_once_and_again_if_it_is_damaged(
     assert "making the ONNX graph" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_weights_have_another_graph_and_another_origin(tmp_path: Path) -> None:
     bundle = two_heads()
     changed = deepcopy(bundle)

@@ -101,6 +101,7 @@ def test_no_more_trials_run_than_the_measured_memory_holds(
     assert most == [2], "10 GiB hold two trials of 4 GiB, and no third"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_result_is_the_same_however_many_run_at_a_time(n_jobs: int, trials: Trials) -> None:
     words = [f"hydra.launcher.n_jobs={n_jobs}", "seed=1,3,4,2", "freeze=none"]

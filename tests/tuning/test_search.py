@@ -69,6 +69,7 @@ def test_a_finished_search_started_again_trains_nothing(trials: Trials) -> None:
     assert len(table(Path("s"))) == 4
 
 
+@pytest.mark.slow
 def test_a_longer_search_repeats_no_suggestion(trials: Trials) -> None:
     words = ["seed=2", "batch_size=range(1,99)", "hydra/sweeper/sampler=random"]
     for n_trials in (3, 6):
@@ -159,6 +160,7 @@ def test_a_database_has_a_write_ahead_log(trials: Trials, tmp_path: Path) -> Non
     assert (tmp_path / "x.db").read_bytes()[18:20] == b"\x02\x02"
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_search(trials: Trials, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "candelabra", "train", "-m", SEEDS]
     command += ["hydra/sweeper=optuna", "hydra.sweep.dir=s", "hydra.sweeper.n_trials=6"]

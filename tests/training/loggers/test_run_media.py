@@ -108,6 +108,7 @@ def test_damaged_predictions_are_one_warning_and_the_run_ends_well(
     assert summary(tmp_path / "outputs/quickstart/run-1/wandb")["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_frozen_service_does_not_hold_the_end_for_media(
     make: Make, media: RunMedia, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_dead_service_warns_once_and_the_next_run_works(
     assert len(warnings_of(caplog)) == 1
 
 
+@pytest.mark.slow
 def test_a_frozen_service_does_not_hold_the_end(
     make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
