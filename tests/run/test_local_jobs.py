@@ -186,6 +186,16 @@ def test_a_trial_that_needs_all_memory_runs_alone(
     assert len(list(Path("other").glob("*/output.log"))) == 2
 
 
+def test_a_later_trial_of_several_processes_counts(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "num_cores", lambda: 2)
+    monkeypatch.setattr(capacity, "free_gib", lambda: 5.0)
+    swept("hydra.launcher.memory_gb=2", "trainer=cpu,ddp_cpu", "seed=1")
+    assert len(trials.commands) == 2
+    assert not list(Path("s").glob("*/output.log")), "they ran at the same time"
+
+
 @pytest.mark.parametrize(
     ("trainer", "expected"),
     [

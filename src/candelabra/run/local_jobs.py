@@ -33,6 +33,9 @@ from candelabra.run.sweep_progress import SweepProgress
 KEY = "hydra.launcher"
 REFRESH_SECONDS = 1.0
 KIB_IN_A_GIB = 2**20
+PLACES = tuple(f"trainer.{key}=" for key in ("accelerator", "devices", "num_nodes"))
+TRAINER_WORDS = ("trainer=", "experiment=", "debug=", *PLACES)
+"""Beginnings of the overrides that can choose other devices."""
 
 
 @dataclass
@@ -103,7 +106,7 @@ class LocalJobs:
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        at_once = min(len(trials), self.at_once(trials[0])) if len(trials) > 1 else 1
+        at_once = min(len(trials), self._fewest_at_once(trials)) if len(trials) > 1 else 1
         if at_once > 1:
             return self._several_at_once(trials, first, at_once)
         results = []
@@ -111,6 +114,14 @@ class LocalJobs:
             results.append(self._run(self._composed(number, overrides)))
             configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return results
+
+    def _fewest_at_once(self, trials: Sequence[Sequence[str]]) -> int:
+        """Return how many of the trials run at a time, by the trainer that needs the most."""
+        trainers = {
+            tuple(word for word in trial if word.lstrip("+").startswith(TRAINER_WORDS)): trial
+            for trial in trials
+        }
+        return min(map(self.at_once, trainers.values()))
 
     def _swept(self, trial: Sequence[str]) -> set[str]:
         """Return the keys that the sweeper chooses for each trial; `trial` is one of them."""
