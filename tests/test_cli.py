@@ -126,6 +126,10 @@ CASES = {
         ["tasks.sentiment.source.word_column=1"],
         ["no key 'tasks.sentiment.source.word_column' in the yaml of this task; +tasks."],
     ),
+    "data that no task reads": (
+        ["data_dir=FOLDER"],
+        ["data_dir=FOLDER is read by no task of sentiment, movie: tasks=NAME or experiment=NAME"],
+    ),
     "number for a group": (["freeze=3"], ["freeze takes the name of an option, got '3'"]),
     "no task": (["~tasks.sentiment", "~tasks.movie"], ["tasks must hold at least one task"]),
     "ghost task": (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from candelabra.build.early import check_parts
 from candelabra.build.rows import tasks_data
@@ -41,7 +41,7 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     Args:
         cfg: The configuration.
         overrides: Overrides that are meant for this run alone. Those of a sweep or a resumed run
-            are left out, since a baseline without a teacher may share them.
+            are left out, since a baseline without a teacher, or the sample, may share them.
 
     Raises:
         ConfigError: A setting is wrong or has no effect, or unlabelled texts have no teacher.
@@ -49,6 +49,7 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         BundleError: `init_from` or `teacher` names no bundle.
     """
     validate(cfg)
+    _check_data_dir(cfg, overrides)
     check_parts(cfg)
     if command_of(cfg) == "pretrain":
         return
@@ -71,6 +72,17 @@ def check_settings(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
                 "its answers are all that such texts teach: give teacher=BUNDLE and a "
                 "distillation.weight above 0"
             )
+
+
+def _check_data_dir(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise ConfigError if a folder with data is given, and the run would train on other data."""
+    given = any(word.lstrip("+").startswith("data_dir=") for word in overrides)
+    tasks = str(OmegaConf.to_container(cfg.tasks, resolve=True))
+    if given and cfg.data_dir is not None and str(cfg.data_dir) not in tasks:
+        raise ConfigError(
+            f"data_dir={cfg.data_dir} is read by no task of {', '.join(map(str, cfg.tasks))}: "
+            "tasks=NAME or experiment=NAME chooses tasks that read it"
+        )
 
 
 def run(
