@@ -23,7 +23,7 @@ BENCH ?= benchmarks/one_table.py
 export WANDB_ERROR_REPORTING ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict sweep dashboard notebooks bench docs test test-all check format clean
+.PHONY: help setup extras train evaluate predict sweep dashboard notebooks bench docs test test-all check format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,8 @@ $(INSTALLED): requirements/main.txt requirements/build.txt requirements/torch-cp
 	$(INSTALL) --editable .
 	@$(BIN)/python -m pip check
 	@touch $@
+
+extras: $(EXTRAS_INSTALLED) ## install the extras, too: adapters, search, ONNX, notebooks, tests
 
 # Only the targets that need the extras install them.
 $(EXTRAS_INSTALLED): $(INSTALLED) requirements/extras.txt

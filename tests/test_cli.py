@@ -195,6 +195,11 @@ CASES = {
     ),
     "folder of yamls": (["--config-dir", "/nope"], ["config directory '/nope' not found"]),
     "unknown flag": (["seed=1", "--mutlirun"], ["no flag '--mutlirun'", "'--multirun'?"]),
+    "group as a flag": (["--freeze"], ["no flag '--freeze'; keys have no dashes: freeze=OPTION"]),
+    "folder for an encoder": (
+        ["encoder=/models/x"],
+        ["got '/models/x'; encoder=path encoder.name=/models/x takes a folder"],
+    ),
     "help with a typo": (["--hlep"], ["no flag '--hlep'; did you mean '--help'? (flags: --help"]),
     "flag without a value": (["--config-dir"], ["--config-dir needs a value"]),
     "two flags": (["-m", "--cfg", "job"], ["Only one of --run, --multirun, --cfg"]),

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LAUNCHED = "CANDELABRA_LAUNCHED"
+TRIAL = "CANDELABRA_TRIAL"
+"""Environment variable that is set in the process of a trial."""
 SEARCH = "CANDELABRA_SEARCH"
 """Environment variable that connects a trial with its search: JSON of `tuning.search`."""
 PATIENCE_SECONDS = 3.0

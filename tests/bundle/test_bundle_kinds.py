@@ -100,3 +100,7 @@ def assert_labels(task: str, rows: list[dict[str, Any]], split: TokenizedSplit) 
         elif task in ("alike", "next"):
             assert row["label"] == label
             assert set(row["prediction"]) == {"similarity"}
+
+
+def test_a_bundle_is_shown_in_one_line(made: Bundle) -> None:
+    assert repr(made) == f"Bundle(tasks={list(made.labels)}, encoder='bert')"

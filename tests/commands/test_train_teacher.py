@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from candelabra.bundle.checksums import write_checksums
+from candelabra.processes import TRIAL
 from candelabra.run import finish
-from candelabra.run.trial import TRIAL
 from helpers.bundles import edit, made
 from helpers.command_line import SMALL, Run, called
 from helpers.interrupted_runs import fail

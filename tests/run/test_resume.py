@@ -169,6 +169,17 @@ def test_a_moved_run_names_where_its_paths_count(run: Path, tmp_path: Path) -> N
     assert "data/banking77/train.parquet: missing file" in done.message
 
 
+def test_a_new_run_replaces_no_run_that_can_go_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    done = called("train", "encoder=tiny", f"hydra.run.dir={run}")
+    assert done.status == 2
+    assert f"can go on, by resume={run}; name a new folder, or delete it" in done.message
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+
+
 def test_a_stored_working_folder_is_not_gone_to_unasked(run: Path, tmp_path: Path) -> None:
     done = called("train", f"resume={run}")
     assert (done.status, Path.cwd()) == (2, tmp_path)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from candelabra.processes import TRIAL
 from candelabra.run.sweep import Sweep, with_table
-from candelabra.run.trial import TRIAL
 from helpers.command_line import Done, called, started
 from helpers.stand_in_trials import Trials, table
 

@@ -38,17 +38,33 @@ def test_finished_trials_are_skipped(trials: Trials) -> None:
     assert len(trials.commands) == 2
 
 
-def test_a_finished_run_with_other_overrides_is_kept(trials: Trials) -> None:
+def test_a_sweep_that_would_replace_a_finished_run_is_refused(trials: Trials) -> None:
     assert swept("seed=1,2") == 0
-    before = record(0)
-    assert swept("seed=1,2", "group=mine") == 1
+    before = {file: file.read_bytes() for file in Path("s").rglob("*") if file.is_file()}
+    done = called("train", "-m", "hydra.sweep.dir=s", "seed=2,1")
+    assert done.status == 2
+    assert f"{Path('s').absolute()}: 0 has a run with other settings: name another" in done.message
+    after = {file: file.read_bytes() for file in Path("s").rglob("*") if file.is_file()}
+    del before[Path("s/multirun.yaml")], after[Path("s/multirun.yaml")]  # Hydra's sweeper writes it
+    assert after == before
     assert len(trials.commands) == 2
-    assert record(0) == before
-    for row in table(Path("s")):
-        assert (row["status"], row["val/score"]) == ("failed", "")
-        assert (
-            "has a finished run with other settings: name another hydra.sweep.dir" in row["error"]
-        )
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted"])
+def test_a_trial_that_would_replace_another_run_fails(trials: Trials, status: str) -> None:
+    """Where folders are not named by numbers."""
+    named = "hydra.sweep.subdir=trial_${hydra:job.num}"
+    assert swept("seed=1", named) == 0
+    (Path("s") / "trial_0").rename("s/0")
+    stop(status)
+    Path("s/0").rename("s/trial_0")
+    before = Path("s/trial_0/run.json").read_bytes()
+    assert swept("seed=1", "batch_size=4", named) == 1
+    (row,) = table(Path("s"))
+    assert (row["status"], row["val/score"]) == ("failed", "")
+    assert "its folder has a run with other settings: name another hydra.sweep.dir" in row["error"]
+    assert Path("s/trial_0/run.json").read_bytes() == before
+    assert len(trials.commands) == 1
 
 
 def test_a_group_of_the_user_replaces_that_of_the_sweep(trials: Trials) -> None:
@@ -125,16 +141,14 @@ def stop(status: str, checkpoint: bool = True) -> None:
         (file.parent / "checkpoints" / "resume.ckpt").touch()
 
 
-def test_without_a_checkpoint_or_with_other_words_it_starts_anew(trials: Trials) -> None:
+def test_without_a_checkpoint_or_after_a_failure_it_starts_anew(trials: Trials) -> None:
     swept("seed=3")
     swept("seed=3")  # was killed: what killed it may be in its checkpoint
     swept("seed=1")
     stop("interrupted", checkpoint=False)
-    swept("seed=1")
-    stop("interrupted")
     swept("seed=1", "batch_size=16")
     assert not [word for command in trials.commands for word in command if "resume=" in word]
-    assert len(trials.commands) == 5
+    assert len(trials.commands) == 4
 
 
 def test_a_trial_that_still_runs_is_left_alone(trials: Trials) -> None:

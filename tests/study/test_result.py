@@ -72,6 +72,16 @@ def test_arms_with_the_same_predictions_count_once(tmp_path: Path) -> None:
     assert "between 'adapters' and 'copy'" in " ".join(view_of(copied).limits)
 
 
+def test_models_that_agree_on_every_row_are_not_judged(tmp_path: Path) -> None:
+    """As where all of them give every text the same label, for lack of training."""
+    folders = write_arms(tmp_path)
+    result = compare_arms(study_of(tmp_path, {**folders, "alike": folders["separate"]}))
+    for task in METRICS:
+        contrast = result.contrasts[task]["alike"]
+        assert contrast.words.startswith("not judged: the models score the same on every test row")
+        assert contrast.adjusted.p_value == 1
+
+
 def test_the_content_is_the_same_for_the_same_runs(tmp_path: Path) -> None:
     folders = write_arms(tmp_path)
     contents = [

@@ -75,6 +75,11 @@ class Bundle:
     labels: dict[str, list[str]]
     metrics: dict[str, float]
 
+    def __repr__(self) -> str:
+        """Return one line, since those of the modules are hundreds."""
+        kind = self.model.encoder.backbone.config.model_type
+        return f"Bundle(tasks={list(self.labels)}, encoder={kind!r})"
+
     def save(self, folder: Path) -> None:
         """Write the folder, from which `load` restores the same outputs.
 

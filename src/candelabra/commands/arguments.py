@@ -179,6 +179,9 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             # Only long flags are suggested: `-p` is more similar to `--hlep` than `--help`.
             known = ["--help", *(flag for flag in FLAGS if flag.startswith("--"))]
             hint = nearest(word, known)
+            group = word.lstrip("-")
+            if group and (conf_dir() / group).is_dir():
+                hint = f"; keys have no dashes: {group}=OPTION"
             if not hint and "=" in word:
                 hint = f"; keys have no dashes: {word.lstrip('-')}"
             raise ConfigError(f"no flag '{word}'{hint} (flags: {', '.join(known)})")

@@ -26,6 +26,7 @@ from candelabra.config.targets import conf_dir
 from candelabra.errors import ConfigError, UserError
 from candelabra.processes import (
     LAUNCHED,
+    TRIAL,
     end_with_the_parent,
     launch,
     processes_of,
@@ -36,7 +37,7 @@ from candelabra.run.record import record_end
 from candelabra.run.resume import StoredRun, enter_working_folder, stored_run
 from candelabra.run.start import check_settings
 from candelabra.run.sweep import with_table
-from candelabra.run.trial import TRIAL, given_config_dirs, trial
+from candelabra.run.trial import given_config_dirs, trial
 
 OF_THE_RUN = ("run", "overrides", "runtime", "searchpath")
 """Settings of Hydra that differ between runs. Stored yamls must not change any other setting."""
@@ -277,7 +278,7 @@ def _resume_arguments(stored: StoredRun, typed: list[str]) -> list[str]:
                     f"resume={stored.folder}: the yamls that the run was started with set "
                     f"hydra.{key}; that is not used again, type it together with resume="
                 )
-    return command
+    return [*command, "hydra.callbacks.place.resumes=true"]
 
 
 def _sets_a_value(word: str) -> bool:

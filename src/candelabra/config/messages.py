@@ -181,6 +181,10 @@ def _missing_option(error: MissingConfigException) -> str:
     missing = error.missing_cfg_file
     if not error.options or not isinstance(missing, str):
         return _first_line(error)
+    if "//" in missing:
+        group, _, path = missing.partition("/")
+        folder = f"; {group}=path {group}.name={path} takes a folder" if group == "encoder" else ""
+        return f"{group} takes the name of an option, got '{path}'{folder}"
     group, _, option = missing.rpartition("/")
     if missing in EXTRAS:
         return f'{group}={option} needs its extra: pip install "candelabra[{EXTRAS[missing]}]"'

@@ -24,10 +24,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from candelabra.config.rules import optional, real, whole
+from candelabra.errors import ConfigError
 from candelabra.processes import ending_signals
 from candelabra.run.capacity import GIB, fitting_at_once, free_gib, num_cores
 from candelabra.run.preloaded import THREADS, Preloaded
-from candelabra.run.sweep import Sweep
+from candelabra.run.sweep import OTHER_RUN, Sweep, has_other_run
 from candelabra.run.sweep_progress import SweepProgress
 
 KEY = "hydra.launcher"
@@ -104,6 +105,7 @@ class LocalJobs:
             first: Number of the first trial.
         """
         setup_globals()
+        self._check_folders(trials, first)
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         at_once = min(len(trials), self._fewest_at_once(trials)) if len(trials) > 1 else 1
@@ -114,6 +116,16 @@ class LocalJobs:
             results.append(self._run(self._composed(number, overrides)))
             configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return results
+
+    def _check_folders(self, trials: Sequence[Sequence[str]], first: int) -> None:
+        """Raise ConfigError, before anything is written, if a trial would replace another run."""
+        sweep = Path(str(self.config.hydra.sweep.dir)).absolute()
+        for number, words in enumerate(trials, first):
+            # A trial with a folder of another name is checked when it starts.
+            folder = sweep / str(number)
+            own = [word for word in words if not word.lstrip("+~").startswith("hydra")]
+            if own == list(words) and has_other_run(folder, own):
+                raise ConfigError(f"hydra.sweep.dir={sweep}: {number} has {OTHER_RUN}")
 
     def _fewest_at_once(self, trials: Sequence[Sequence[str]]) -> int:
         """Return how many of the trials run at a time, by the trainer that needs the most."""

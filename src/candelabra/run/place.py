@@ -21,7 +21,8 @@ from candelabra.config.interpolations import check_interpolation
 from candelabra.config.schema import RUN_ID
 from candelabra.errors import ConfigError
 from candelabra.files import check_place, read_json
-from candelabra.processes import rank
+from candelabra.processes import TRIAL, rank
+from candelabra.run.record import CHECKPOINT, is_of_run
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +47,20 @@ class Refused(SystemExit):
 
 
 class RunPlace(Callback):
-    """Hydra callback that checks the folder of a run or sweep before Hydra creates it."""
+    """Hydra callback that checks the folder of a run or sweep before Hydra creates it.
+
+    Args:
+        resumes: Whether the run in the folder is resumed.
+    """
+
+    def __init__(self, *, resumes: bool = False) -> None:
+        self.resumes = resumes
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Raise Refused if a run must not use the folder; Hydra calls this before it writes."""
         _check_setting(config, "hydra.run.dir", check_run_folder)
+        if not self.resumes and TRIAL not in os.environ:  # a sweep itself decides about its trials
+            _check_setting(config, "hydra.run.dir", check_not_resumable)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Raise Refused if a sweep must not use the folder; Hydra calls this before it writes."""
@@ -107,6 +117,24 @@ def check_run_folder(given: str) -> None:
             raise ConfigError(f"hydra.run.dir={given}: {path.name} is neither a file nor a folder")
     check_links(Path(given), f"hydra.run.dir={given}")
     check_free(Path(given), f"hydra.run.dir={given}")
+
+
+def check_not_resumable(given: str) -> None:
+    """Check that a new run replaces no run that can be resumed.
+
+    Args:
+        given: Value of `hydra.run.dir`.
+
+    Raises:
+        ConfigError: The folder has the checkpoint of a run that did not finish.
+    """
+    record = _record(Path(given))
+    checkpoint = Path(given) / CHECKPOINT
+    if _is_id(record.get("run_id")) and is_of_run(checkpoint, record):
+        raise ConfigError(
+            f"hydra.run.dir={given}: holds a run that did not finish and can go on, by "
+            f"resume={given}; name a new folder, or delete it"
+        )
 
 
 def check_sweep_folder(given: str) -> None:

@@ -44,6 +44,18 @@ WRITTEN = {
 """Subfolder -> patterns of the files that a run first writes under a temporary name."""
 
 
+def is_of_run(checkpoint: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a run wrote its checkpoint, and not an earlier run in its folder.
+
+    Args:
+        checkpoint: Path of the checkpoint.
+        record: Content of the run's `run.json`.
+    """
+    if not checkpoint.is_file():
+        return False
+    return EARLIER not in record or checksum(checkpoint) != record[EARLIER]
+
+
 @dataclass
 class RunFolder:
     """Writer of the files that identify a run and record its result.

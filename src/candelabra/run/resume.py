@@ -21,9 +21,8 @@ import yaml
 from candelabra.config.grammar import quoted
 from candelabra.config.targets import check_targets
 from candelabra.errors import ConfigError
-from candelabra.files import checksum
 from candelabra.run.place import check_links
-from candelabra.run.record import CHECKPOINT, EARLIER
+from candelabra.run.record import CHECKPOINT, is_of_run
 from candelabra.run.typed_again import check_typed
 
 ACCUMULATE = "trainer.accumulate_grad_batches"
@@ -76,9 +75,7 @@ class StoredRun:
     @property
     def has_checkpoint(self) -> bool:
         """Return whether the run wrote its checkpoint, and not an earlier run in its folder."""
-        if not self.checkpoint.is_file():
-            return False
-        return EARLIER not in self.record or checksum(self.checkpoint) != self.record[EARLIER]
+        return is_of_run(self.checkpoint, self.record)
 
     def command(self, overrides: Sequence[str]) -> list[str]:
         """Return the overrides of the first start, followed by new ones and the run folder.

@@ -162,7 +162,10 @@ def _record_failure(record: RunFolder, error: BaseException, command: str) -> No
         known = isinstance(error, UserError)
         _log.error("process %d has failed: %s", rank(), error, exc_info=None if known else error)
     try:
-        record.finish("interrupted" if interrupted else "failed", error=repr(error))
+        if interrupted:
+            record.finish("interrupted", error="ended by a signal")
+        else:
+            record.finish("failed", error=repr(error))
     except OSError as unwritable:
         # A full disk usually causes both errors. The caller raises the first one.
         _log.warning("the end of the run cannot be recorded: %s", unwritable)

@@ -26,6 +26,7 @@ from candelabra.config.grammar import quoted
 from candelabra.config.schema import new_run_id
 from candelabra.errors import printable
 from candelabra.files import read_json, write_json, write_text
+from candelabra.run.record import CHECKPOINT, is_of_run
 from candelabra.tables import SCORES, format_number
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ OUTPUT = "output.log"
 """File in the folder of a trial with what it prints, if several trials run at the same time."""
 ENDED_WELL = ("finished", "pruned")
 """Statuses of trials that are not started again. A search prunes trials with low scores."""
+STOPPED = ("interrupted", "running")
+"""Statuses of runs that were interrupted, or whose process died before it could record that."""
+OTHER_RUN = "a run with other settings: name another hydra.sweep.dir, or delete it"
 
 
 class Sweep(Callback, metaclass=Singleton):
@@ -100,10 +104,19 @@ def run_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
     return [*overrides, f"group={quoted(folder.parent.name)}"]
 
 
+def has_other_run(folder: Path, overrides: Sequence[str]) -> bool:
+    """Return whether a folder has a run with other overrides that is finished or can be resumed."""
+    record = read_json(folder / "run.json")
+    if record.get("overrides") in (None, run_overrides(folder, overrides)):
+        return False
+    stopped = record.get("status") in STOPPED and is_of_run(folder / CHECKPOINT, record)
+    return stopped or record.get("status") in ENDED_WELL
+
+
 def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
     """Return the outcome of a trial, which is a row of the table.
 
-    A trial whose folder has the finished run of another one has failed: that run is kept.
+    A trial whose folder has a run of another one that must be kept has failed.
 
     Args:
         folder: Run folder of the trial.
@@ -114,10 +127,8 @@ def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:
         `output`, the name of the file that has what the trial printed, if there is one.
     """
     record = read_json(folder / "run.json")
-    ended = record.get("status") in ENDED_WELL
-    if ended and record.get("overrides") != run_overrides(folder, overrides):
-        error = "its folder has a finished run with other settings: name another hydra.sweep.dir"
-        record = {"status": "failed", "error": error}
+    if has_other_run(folder, overrides):
+        record = {"status": "failed", "error": f"its folder has {OTHER_RUN}"}
     finished = record.get("status") == "finished"
     row: Outcome = {
         "overrides": overrides,
@@ -173,6 +184,8 @@ def _show(sweep: Sweep, outcomes: Sequence[Outcome]) -> int:
     assert sweep.folder is not None
     columns = list(dict.fromkeys([*sweep.columns, *tables.SCORES]))
     tables.show(sweep_table(outcomes, title=f"sweep {sweep.folder}", columns=columns))
+    if any(run["status"] in STOPPED for run in outcomes):
+        tables.show(f"go on with the same command and hydra.sweep.dir={sweep.folder}")
     if sweep.published is not None:
         tables.show(published_table(**sweep.published, columns=sweep.columns))
     text = io.StringIO()

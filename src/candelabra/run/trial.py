@@ -16,17 +16,21 @@ from candelabra.config.grammar import quoted
 from candelabra.config.messages import explained
 from candelabra.errors import UserError, printable
 from candelabra.files import read_json, write_json
-from candelabra.processes import SEARCH
+from candelabra.processes import SEARCH, TRIAL
 from candelabra.run.place import holder_of
 from candelabra.run.resume import StoredRun
 from candelabra.run.start import check_settings
-from candelabra.run.sweep import ENDED_WELL, OUTPUT, Sweep, outcome, run_overrides
+from candelabra.run.sweep import (
+    ENDED_WELL,
+    OUTPUT,
+    STOPPED,
+    Sweep,
+    has_other_run,
+    outcome,
+    run_overrides,
+)
 
-TRIAL = "CANDELABRA_TRIAL"
-"""Environment variable that is set in the process of a trial."""
 ENDED = ("finished", "pruned", "failed", "interrupted")
-STOPPED = ("interrupted", "running")
-"""Statuses of runs that were interrupted, or whose process died before it could record that."""
 
 
 def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
@@ -42,7 +46,8 @@ def trial(cfg: DictConfig, overrides: list[str]) -> float | None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     Sweep().begin(hydra_cfg.job.num, folder, overrides)
-    if read_json(folder / "run.json").get("status") not in ENDED_WELL:
+    ended = read_json(folder / "run.json").get("status") in ENDED_WELL
+    if not (ended or has_other_run(folder, overrides)):
         holder = holder_of(folder)
         if holder is None:
             _run(cfg, folder, run_overrides(folder, overrides))

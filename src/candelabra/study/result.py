@@ -16,6 +16,8 @@ from candelabra.study.verdicts import Remedy, Verdict, remedy_of, verdict_of, wo
 
 ALPHA = 0.05
 DECIMALS = 6
+ALIKE = "the models score the same on every test row, which does not tell how sure that is"
+"""Reason not to judge, such as when no model has learned anything."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,9 @@ def _contrasts(
         key: None if reasons[key] else sample.estimate(key[1], study.baseline)
         for key, sample in pairs.items()
     }
+    for key, found in estimates.items():
+        if found is not None and found.variance.total == 0:
+            estimates[key], reasons[key] = None, ALIKE
     p_values = {
         key: 1.0 if found is None else found.p_value
         for key, found in estimates.items()

@@ -61,6 +61,17 @@ def test_unclosed_quote_names_row_and_line(tmp_path: Path) -> None:
         read_table(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "header"), [("x.csv", "text;label"), ("x.csv", "text\tlabel"), ("x.tsv", "text,label")]
+)
+def test_another_separator_is_named(tmp_path: Path, name: str, header: str) -> None:
+    (tmp_path / name).write_text(f"{header}\n{header}\n")
+    with pytest.raises(
+        DataError, match=r"the only column is 'text.*a csv file are separated by com"
+    ):
+        read_table(tmp_path / name)
+
+
 def test_column_name_twice(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text,text\na,b\n")
     with pytest.raises(DataError, match=r"x\.csv, line 1: repeated column name"):

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ BEGINNING = 64
 """Number of bytes by which UTF-16 without a byte order mark is recognized."""
 MAX_CELL = 2**31 - 1
 """Maximum characters of a csv cell; the default of the csv module, 131,072, is too small."""
+
+OTHER_SEPARATORS = re.compile(r"[;|,\t]")
+"""Characters in the name of an only column that were meant to separate several."""
 
 
 def read_text(path: Path) -> str:
@@ -140,7 +144,8 @@ def read_delimited(path: Path, layout: Layout) -> Table:
         layout: Its `quoted` says whether cells may be quoted.
 
     Raises:
-        DataError: A column name is repeated, or a quote is not closed.
+        DataError: A column name is repeated, a quote is not closed, or another character seems to
+            separate the cells.
     """
     is_csv = plain_name(path).suffix.lower() == ".csv"
     quoted = is_csv if layout.quoted is None else layout.quoted
@@ -153,6 +158,11 @@ def read_delimited(path: Path, layout: Layout) -> Table:
     )
     records = _records(reader, str(path))
     _, header = next(records, (1, []))
+    if len(header) == 1 and OTHER_SEPARATORS.search(header[0]):
+        raise DataError(
+            f"{path}: the only column is {header[0]!r}; the cells of a csv file are separated by "
+            "commas, those of a tsv file by tabs"
+        )
     named = [name for name in header if name]  # a spreadsheet may end lines with empty cells
     if len(set(named)) < len(named):
         raise DataError(f"{path}, line 1: repeated column name in {shown(header)}")
