@@ -44,7 +44,7 @@ $(INSTALLED): requirements/main.txt requirements/build.txt requirements/torch-cp
 	@$(BIN)/python -m pip check
 	@touch $@
 
-extras: $(EXTRAS_INSTALLED) ## install the extras, too: adapters, search, ONNX, notebooks, tests
+extras: $(EXTRAS_INSTALLED) ## install the extras, too: adapters, search, ONNX, notebooks
 
 # Only the targets that need the extras install them.
 $(EXTRAS_INSTALLED): $(INSTALLED) requirements/extras.txt

@@ -19,8 +19,8 @@ import candelabra
 from helpers.project import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-TARGETS = ["setup", "train", "evaluate", "predict", "sweep", "dashboard", "notebooks", "bench"]
-TARGETS += ["docs", "test", "test-all", "check", "format", "clean"]
+TARGETS = ["setup", "extras", "train", "evaluate", "predict", "sweep", "dashboard", "notebooks"]
+TARGETS += ["bench", "docs", "test", "test-all", "check", "format", "clean"]
 
 MAIN = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 EXTRAS = {
