@@ -253,13 +253,18 @@ def test_a_search_that_goes_on_keeps_what_its_scores_depend_on(trials: Trials) -
     assert len(trials.commands) == 1
 
 
-def test_a_study_in_the_folder_of_another_one_replaces_no_run(trials: Trials) -> None:
+@pytest.mark.parametrize("status", ["finished", "interrupted"])
+def test_a_study_in_the_folder_of_another_one_replaces_no_run(trials: Trials, status: str) -> None:
     assert search(SEEDS, n_trials=2).status == 0
+    record = json.loads(Path("s/0/run.json").read_text())
+    Path("s/0/run.json").write_text(json.dumps(record | {"status": status}))
+    Path("s/0/checkpoints").mkdir()
+    Path("s/0/checkpoints/resume.ckpt").touch()
     done = search("seed=choice(2,6)", "hydra.sweeper.study_name=another")
     assert done.status == 2
     assert "0 is no trial of the study another: name another hydra.sweep.dir" in done.message
     assert len(trials.commands) == 2
-    assert [row["status"] for row in table(Path("s"))] == ["finished"] * 2
+    assert json.loads(Path("s/0/run.json").read_text())["status"] == status
 
 
 def test_the_table_is_ranked_by_the_objective(trials: Trials) -> None:

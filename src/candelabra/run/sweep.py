@@ -104,13 +104,17 @@ def run_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
     return [*overrides, f"group={quoted(folder.parent.name)}"]
 
 
-def has_other_run(folder: Path, overrides: Sequence[str]) -> bool:
-    """Return whether a folder has a run with other overrides that is finished or can be resumed."""
+def must_be_kept(folder: Path) -> bool:
+    """Return whether a folder has a run that is finished or can be resumed."""
     record = read_json(folder / "run.json")
-    if record.get("overrides") in (None, run_overrides(folder, overrides)):
-        return False
     stopped = record.get("status") in STOPPED and is_of_run(folder / CHECKPOINT, record)
     return stopped or record.get("status") in ENDED_WELL
+
+
+def has_other_run(folder: Path, overrides: Sequence[str]) -> bool:
+    """Return whether a folder has a run with other overrides that must be kept."""
+    found = read_json(folder / "run.json").get("overrides")
+    return found not in (None, run_overrides(folder, overrides)) and must_be_kept(folder)
 
 
 def outcome(folder: Path, overrides: Sequence[str]) -> Outcome:

@@ -11,8 +11,7 @@ from optuna.distributions import check_distribution_compatibility
 
 from candelabra.build.search_storage import open_storage
 from candelabra.errors import ConfigError
-from candelabra.files import read_json
-from candelabra.run.sweep import ENDED_WELL
+from candelabra.run.sweep import must_be_kept
 from candelabra.tuning.settings import Direction
 from candelabra.tuning.space import SearchSpace
 from candelabra.tuning.takeover import FOLDER
@@ -53,14 +52,15 @@ def open_study(
 
 
 def check_folder(study: optuna.Study, folder: Path) -> None:
-    """Check that every finished run in the folder of a search is a trial of its study.
+    """Check that every run to keep in the folder of a search is a trial of its study.
 
     Args:
         study: The study.
         folder: Folder of the search, whose trials have a folder there each.
 
     Raises:
-        ConfigError: There is another finished run, which a trial would have to replace.
+        ConfigError: There is another run that is finished or can be resumed, which a trial would
+            replace.
     """
     # Before the trials are read: another process may add one meanwhile.
     runs = [file.parent for file in sorted(folder.glob("*/run.json"))]
@@ -69,7 +69,7 @@ def check_folder(study: optuna.Study, folder: Path) -> None:
         for trial in study.get_trials(deepcopy=False)
     }
     for run in runs:
-        if str(run) not in own and read_json(run / "run.json").get("status") in ENDED_WELL:
+        if str(run) not in own and must_be_kept(run):
             raise ConfigError(
                 f"hydra.sweep.dir={folder}: {run.name} is no trial of the study "
                 f"{study.study_name}: name another hydra.sweep.dir"
